@@ -1,0 +1,152 @@
+"""`curtail simulate`: what the policy would do on known traces, in virtual time and without training."""
+
+import argparse
+import json
+from dataclasses import asdict
+from datetime import timedelta
+from typing import Any
+
+from curtail_dist.cli.verb import Verb
+from curtail_dist.config import RunConfig
+from curtail_dist.energy.simulation import Simulation, simulate
+from curtail_dist.errors import ConfigError
+from curtail_dist.units import SECONDS_PER_HOUR, Seconds, hours
+
+
+def _add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--config", required=True, metavar="RUN.yaml", help="the run file")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="A.B=C", help="override one value of the run file"
+    )
+    parser.add_argument(
+        "--policy", metavar="NAME", help="take this policy (policy.kind): threshold or always"
+    )
+    parser.add_argument(
+        "--work-h",
+        type=float,
+        metavar="H",
+        help="site-hours of training that complete the run (default: those of one site always on)",
+    )
+    parser.add_argument(
+        "--tokens-per-second", type=float, metavar="N", help="tokens a training site steps, to count tokens"
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def _run(args: argparse.Namespace) -> int:
+    overrides: list[str] = list(args.set)
+    if args.policy is not None:
+        overrides.append(f"policy.kind={args.policy}")
+    for name, value in (("--work-h", args.work_h), ("--tokens-per-second", args.tokens_per_second)):
+        if value is not None and not value > 0:
+            raise ConfigError(f"{name} is {value:g}; it must be above 0")
+    config = RunConfig.from_yaml(args.config, overrides)
+    result = simulate(config, work_s=None if args.work_h is None else args.work_h * SECONDS_PER_HOUR)
+    facts = _facts(config, result, args.tokens_per_second)
+    print(json.dumps(facts, indent=2) if args.json else _text(facts))
+    return 0
+
+
+def _facts(config: RunConfig, result: Simulation, tokens_per_s: float | None) -> dict[str, Any]:
+    """Return everything as plain values; the keys that summary.json has, too, mean the same."""
+    played, policy = result.played, config.policy
+    finished, oracle = played.finished_at, result.oracle
+    step_s = config.clock.step_s
+    return {
+        "run": config.run.name,
+        "policy": policy.kind,
+        "threshold_g_per_kwh": policy.threshold_g_per_kwh,
+        "leave_delay_s": policy.leave_delay_s,
+        "start": result.start.isoformat(),
+        "deadline_h": config.run.deadline_h,
+        "synthetic": result.synthetic,
+        "finished": finished is not None,
+        "hours": config.run.deadline_h if finished is None else hours(finished),
+        "work_h": hours(played.work_s),
+        "asked_work_h": hours(result.asked_s),
+        "inner_steps": round(played.work_s / step_s) if step_s > 0 else None,
+        "tokens": None if tokens_per_s is None else round(tokens_per_s * played.work_s),
+        "sites": {
+            name: {
+                "windows": [[start, stop] for start, stop in result.windows[name]],
+                "windows_utc": [
+                    [_utc(result, start), _utc(result, stop)] for start, stop in result.windows[name]
+                ],
+                "train_h": hours(energy.train_s),
+                "joins": sum(1 for interval in played.intervals[name] if interval.phase == "join")
+                if config.clock.join_s > 0
+                else None,
+                "energy_kwh": dict(energy.energy_kwh),
+                "of_which_kwh": dict(energy.of_which_kwh),
+                "unknown_kwh": energy.unknown_kwh,
+                "emissions_kg": energy.emissions_kg,
+                "share_in_window": energy.share_in_window,
+            }
+            for name, energy in result.energy.items()
+        },
+        "emissions_kg": result.emissions_kg,
+        "baselines": {name: asdict(baseline) for name, baseline in result.baselines.items()},
+        "missing_baselines": dict(result.missing),
+        "oracle_kg": None if oracle is None else oracle.emissions_kg,
+        "oracle_pair_efficiency": None if oracle is None else oracle.pair_efficiency,
+        "oracle_fraction": result.oracle_fraction,
+    }
+
+
+def _utc(result: Simulation, at: Seconds) -> str:
+    return (result.start + timedelta(seconds=at)).strftime("%H:%M:%S").removesuffix(":00")
+
+
+def _text(facts: dict[str, Any]) -> str:
+    rule = (
+        f"below {facts['threshold_g_per_kwh']:g} g/kWh, leave after {facts['leave_delay_s']:g} s"
+        if facts["policy"] == "threshold"
+        else "whatever the intensity"
+    )
+    lines = [
+        f"{facts['run']}: policy {facts['policy']} ({rule}), "
+        f"{facts['deadline_h']:g} h from {facts['start']}, no training",
+    ]
+    if facts["synthetic"]:
+        lines.append("The traces are synthetic: made up, not measured.")
+    lines += ["", f"{'site':<36}{'train h':>9}{'kWh':>9}{'kg CO2':>9}{'in window':>11}  windows (UTC)"]
+    for name, site in facts["sites"].items():
+        on = " ".join(f"[{begin}, {end})" for begin, end in site["windows_utc"]) or "never"
+        energy = sum(site["energy_kwh"].values())
+        row = (site["train_h"], energy, site["emissions_kg"], site["share_in_window"])
+        lines.append(f"{_row(name, *row)}  {on}")
+    state = "done" if facts["finished"] else "NOT done by the deadline"
+    tokens = "" if facts["tokens"] is None else f", {facts['tokens']} tokens"
+    lines += [
+        "",
+        f"{facts['work_h']:.2f} of {facts['asked_work_h']:.2f} site-hours of training{tokens}: "
+        f"{state}, {facts['hours']:.2f} h, {facts['emissions_kg']:.3f} kg CO2",
+        "",
+        f"{'the same work':<36}{'hours':>9}{'kWh':>9}{'kg CO2':>9}{'in window':>11}",
+    ]
+    for name, found in facts["baselines"].items():
+        row = (found["hours"], found["energy_kwh"], found["emissions_kg"], found["share_in_window"])
+        lines.append(_row(f"always on: {name}", *row))
+    lines += [f"always on: {name}: {reason}" for name, reason in facts["missing_baselines"].items()]
+    lines.append(_oracle(facts))
+    return "\n".join(lines)
+
+
+def _row(name: str, time_h: float, energy_kwh: float, mass_kg: float, share: float) -> str:
+    return f"{name:<36}{time_h:>9.2f}{energy_kwh:>9.2f}{mass_kg:>9.3f}{share:>10.1%} "
+
+
+def _oracle(facts: dict[str, Any]) -> str:
+    if facts["oracle_kg"] is None:
+        return "offline optimum: the work does not fit before the deadline"
+    share = facts["oracle_fraction"]
+    saving = "" if share is None else f"; the policy makes {share:.1%} of the saving that was possible"
+    return f"{'offline optimum':<36}{'':>9}{'':>9}{facts['oracle_kg']:>9.3f}{saving}"
+
+
+VERB = Verb(
+    name="simulate",
+    help="what the policy would do on the sites' traces: windows, hours, kWh, kg, baselines, optimum",
+    add_arguments=_add_arguments,
+    run=_run,
+)

@@ -1,0 +1,39 @@
+"""The run file: one frozen value that says everything a run needs, checked when it is built."""
+
+from curtail_dist.config.schema import (
+    ClockConfig,
+    CoordinationConfig,
+    DataConfig,
+    OuterConfig,
+    PolicyConfig,
+    PowerConfig,
+    ProvisionerConfig,
+    RoundConfig,
+    RunConfig,
+    RunSection,
+    SecurityConfig,
+    SignalConfig,
+    SiteConfig,
+    StateConfig,
+    TelemetryConfig,
+    TrainConfig,
+)
+
+__all__ = [
+    "ClockConfig",
+    "CoordinationConfig",
+    "DataConfig",
+    "OuterConfig",
+    "PolicyConfig",
+    "PowerConfig",
+    "ProvisionerConfig",
+    "RoundConfig",
+    "RunConfig",
+    "RunSection",
+    "SecurityConfig",
+    "SignalConfig",
+    "SiteConfig",
+    "StateConfig",
+    "TelemetryConfig",
+    "TrainConfig",
+]

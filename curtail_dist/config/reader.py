@@ -1,0 +1,163 @@
+"""Builds frozen dataclasses from plain YAML values, and writes them back.
+
+Unknown keys, wrong types and missing values are ConfigErrors that name the key by its full path.
+"""
+
+import dataclasses
+import types
+import typing
+from collections.abc import Mapping
+from datetime import UTC, date, datetime
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+
+from curtail_dist.errors import ConfigError
+
+T = TypeVar("T")
+
+
+def load_yaml(path: Path) -> dict[str, Any]:
+    """Read a YAML file whose top level is a mapping; raises ConfigError with the file's name."""
+    try:
+        loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(
+            f"run file {path} cannot be read ({error.strerror}); give the path of an existing file"
+        ) from error
+    except yaml.YAMLError as error:
+        raise ConfigError(f"run file {path} is not YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(loaded, dict):
+        raise ConfigError(
+            f"run file {path} holds a {type(loaded).__name__}; it must be a mapping of sections"
+        )
+    return typing.cast("dict[str, Any]", loaded)
+
+
+def override(tree: dict[str, Any], assignment: str) -> None:
+    """Apply one `a.b=c` to a tree in place; the value is read as YAML."""
+    path, equals, text = assignment.partition("=")
+    if not equals or not path:
+        raise ConfigError(f"--set got {assignment!r}; it must read KEY.KEY=VALUE")
+    *parents, last = path.split(".")
+    node = tree
+    for key in parents:
+        child: Any = node.setdefault(key, {})
+        if not isinstance(child, dict):
+            raise ConfigError(f"--set {path}: {key} is {child!r}, which holds no keys; name a section")
+        node = typing.cast("dict[str, Any]", child)
+    node[last] = yaml.safe_load(text)
+
+
+def build(kind: type[T], value: Any, path: str) -> T:
+    """Build dataclass `kind` from a mapping found at `path`."""
+    if not isinstance(value, Mapping):
+        raise ConfigError(f"{path or 'the run file'} is {value!r}; it must be a mapping")
+    given = typing.cast("Mapping[str, Any]", value)
+    hints = typing.get_type_hints(kind)
+    fields = {field.name: field for field in dataclasses.fields(typing.cast("Any", kind))}
+    for key in given:
+        if key not in fields:
+            close = get_close_matches(str(key), fields, n=1)
+            hint = f"did you mean {close[0]}?" if close else f"known keys: {', '.join(sorted(fields))}"
+            raise ConfigError(f"unknown key {_join(path, str(key))}; {hint}")
+    built: dict[str, Any] = {}
+    for name, field in fields.items():
+        if name in given:
+            built[name] = _convert(hints[name], given[name], _join(path, name))
+        elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
+            raise ConfigError(f"{_join(path, name)} is missing; it must be given")
+    return kind(**built)
+
+
+def plain(value: Any) -> Any:
+    """Turn a configuration value back into what YAML can write."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {key: plain(item) for key, item in typing.cast("Mapping[str, Any]", value).items()}
+    if isinstance(value, tuple):
+        return [plain(item) for item in typing.cast("tuple[Any, ...]", value)]
+    if isinstance(value, datetime):
+        return value.isoformat()
+    return str(value) if isinstance(value, Path) else value
+
+
+def _join(path: str, key: str) -> str:
+    return f"{path}.{key}" if path else key
+
+
+def _convert(hint: Any, value: Any, path: str) -> Any:
+    origin = typing.get_origin(hint)
+    if origin in (typing.Union, types.UnionType):
+        return _convert_optional(hint, value, path)
+    if dataclasses.is_dataclass(hint):
+        return build(typing.cast("type[Any]", hint), value, path)
+    if origin in (dict, Mapping):
+        return _convert_mapping(hint, value, path)
+    if origin is tuple:
+        return _convert_tuple(hint, value, path)
+    if hint is Any:
+        return value
+    return _convert_scalar(hint, value, path)
+
+
+def _convert_optional(hint: Any, value: Any, path: str) -> Any:
+    if value is None:
+        return None
+    inner = next(arg for arg in typing.get_args(hint) if arg is not type(None))
+    return _convert(inner, value, path)
+
+
+def _convert_mapping(hint: Any, value: Any, path: str) -> Any:
+    if not isinstance(value, Mapping):
+        raise ConfigError(f"{path} is {value!r}; it must be a mapping")
+    inner = typing.get_args(hint)[1]
+    items = typing.cast("Mapping[Any, Any]", value).items()
+    return {str(key): _convert(inner, item, _join(path, str(key))) for key, item in items}
+
+
+def _convert_tuple(hint: Any, value: Any, path: str) -> Any:
+    if not isinstance(value, list | tuple):
+        raise ConfigError(f"{path} is {value!r}; it must be a list")
+    inner = typing.get_args(hint)[0]
+    items = typing.cast("list[Any]", value)
+    return tuple(_convert(inner, item, f"{path}[{index}]") for index, item in enumerate(items))
+
+
+def _convert_scalar(hint: Any, value: Any, path: str) -> Any:
+    if hint is datetime:
+        return _convert_datetime(value, path)
+    if hint is Path and isinstance(value, str):
+        return Path(value)
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if not isinstance(value, hint) or (isinstance(value, bool) and hint is not bool):
+        raise ConfigError(f"{path} is {value!r}; it must be {_NAMES.get(hint, str(hint))}")
+    return value
+
+
+def _convert_datetime(value: Any, path: str) -> datetime:
+    if isinstance(value, str):
+        try:
+            value = datetime.fromisoformat(value)
+        except ValueError as error:
+            raise ConfigError(
+                f"{path} is {value!r}; it must be a time such as 2026-03-21T17:00:00+00:00"
+            ) from error
+    if isinstance(value, datetime):
+        return value if value.tzinfo else value.replace(tzinfo=UTC)
+    if isinstance(value, date):
+        return datetime(value.year, value.month, value.day, tzinfo=UTC)
+    raise ConfigError(f"{path} is {value!r}; it must be a time such as 2026-03-21T17:00:00+00:00")
+
+
+_NAMES: dict[Any, str] = {
+    int: "a whole number",
+    float: "a number",
+    str: "text",
+    bool: "true or false",
+    Path: "a path",
+}

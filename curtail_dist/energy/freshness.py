@@ -1,0 +1,46 @@
+"""How long a reading may be believed after its source fell silent.
+
+Freshness is local run time since the source last answered; a reading's own timestamp is only checked for
+plausibility, since it was taken by another host's clock.
+"""
+
+from dataclasses import dataclass
+
+from curtail_dist.energy.signals import OutsideTrace, Reading, Signal
+from curtail_dist.errors import SignalUnavailable
+from curtail_dist.units import Seconds
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sighting:
+    """The last answer of a source."""
+
+    reading: Reading
+    renewed_at: Seconds
+    """Local run time at which the source last gave it, or gave it again."""
+
+
+def observe(signal: Signal, previous: Sighting | None, *, now: Seconds) -> Sighting | None:
+    """Ask the signal once; return its answer, or `previous` where it does not answer.
+
+    Where the source knows that it has no value for now (OutsideTrace), nothing stands in for it: None.
+    """
+    try:
+        return Sighting(reading=signal.latest(), renewed_at=now)
+    except OutsideTrace:
+        return None
+    except SignalUnavailable:
+        return previous
+
+
+def fresh(sighting: Sighting | None, *, now: Seconds, max_age_s: Seconds) -> Reading | None:
+    """Return the reading if it may be believed at `now`, else None.
+
+    It may not when its source has not renewed it for more than `max_age_s`, nor when it claims to have been
+    measured more than that in the future.
+    """
+    if sighting is None or now - sighting.renewed_at > max_age_s:
+        return None
+    if sighting.reading.measured_at - now > max_age_s:
+        return None
+    return sighting.reading

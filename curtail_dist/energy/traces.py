@@ -1,0 +1,135 @@
+"""Reads a carbon-intensity trace from a CSV file, and refuses what is not one.
+
+    # synthetic: ...            optional comment lines; this one says that the trace was made up
+    time,g_per_kwh
+    2026-03-21T17:00:00+00:00,312.5
+
+A row's value holds until the next row; the last one holds as long as the one before it did. Times without an
+offset are UTC.
+"""
+
+import csv
+import math
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from curtail_dist.energy.stepfunction import StepFunction
+from curtail_dist.errors import TraceError
+from curtail_dist.units import GramsCO2PerKWh
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trace:
+    """The rows of a trace."""
+
+    path: Path
+    times: tuple[datetime, ...]
+    """Aware, rising, at least two."""
+    values: tuple[GramsCO2PerKWh, ...]
+    """One for each time; finite, at least 0."""
+    synthetic: bool
+    """Whether a leading comment says so."""
+
+    @property
+    def end(self) -> datetime:
+        """The first moment that the trace does not cover."""
+        return self.times[-1] + (self.times[-1] - self.times[-2])
+
+    def series(self, start: datetime) -> StepFunction:
+        """Return the trace over run time, where `start` (aware) is 0."""
+        edges = tuple((at - start).total_seconds() for at in (*self.times, self.end))
+        return StepFunction(edges=edges, values=self.values)
+
+
+def read_trace(path: Path, *, time_column: str = "time", value_column: str = "g_per_kwh") -> Trace:
+    """Read a trace. Raises TraceError with the file, the line or column, and what to do."""
+    lines = _lines(path)
+    comments = 0
+    while comments < len(lines) and lines[comments].lstrip().startswith("#"):
+        comments += 1
+    synthetic = any(line.lstrip("# \t").lower().startswith("synthetic") for line in lines[:comments])
+    times, values = _columns(path, lines[comments:], comments, (time_column, value_column))
+    if len(times) < 2:
+        raise TraceError(
+            f"{path} has {len(times)} rows below its header; a trace must have at least 2: give more rows"
+        )
+    return Trace(path=path, times=tuple(times), values=tuple(values), synthetic=synthetic)
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return path.read_text(encoding="utf-8-sig").splitlines()
+    except OSError as error:
+        raise TraceError(
+            f"trace {path} cannot be read ({error.strerror}); signal.path must name an existing CSV file"
+        ) from error
+    except UnicodeDecodeError as error:
+        raise TraceError(f"trace {path} is not UTF-8 text; save it as a UTF-8 CSV file") from error
+
+
+def _columns(
+    path: Path, lines: list[str], skipped: int, names: tuple[str, str]
+) -> tuple[list[datetime], list[GramsCO2PerKWh]]:
+    reader = csv.reader(lines)
+    times: list[datetime] = []
+    values: list[GramsCO2PerKWh] = []
+    try:
+        header = [name.strip() for name in next(reader, list[str]())]
+        at, of = (_column(path, header, name) for name in names)
+        for row in reader:
+            if not any(cell.strip() for cell in row):
+                continue
+            place = f"{path}:{reader.line_num + skipped}"
+            if len(row) <= max(at, of):
+                raise TraceError(
+                    f"{place} has {len(row)} cells; it must have those of {', '.join(header)}: "
+                    "complete or drop the row"
+                )
+            times.append(_time(row[at].strip(), place, names[0], times[-1] if times else None))
+            values.append(_value(row[of].strip(), place, names[1]))
+    except csv.Error as error:
+        raise TraceError(f"{path}:{reader.line_num + skipped} is not CSV ({error}); mend the line") from error
+    return times, values
+
+
+def _column(path: Path, header: list[str], name: str) -> int:
+    if not header:
+        raise TraceError(f"trace {path} is empty; it must have a header with a column {name!r}, and rows")
+    found = header.count(name)
+    if found != 1:
+        key = "signal.time_column or signal.value_column"
+        raise TraceError(
+            f"{path} has {found} columns named {name!r}; it must have one. Its columns are "
+            f"{', '.join(repr(column) for column in header)}: name the right one in {key}"
+        )
+    return header.index(name)
+
+
+def _time(text: str, place: str, column: str, before: datetime | None) -> datetime:
+    try:
+        parsed = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise TraceError(
+            f"{place}: {column} is {text!r}; it must be an ISO 8601 time such as 2026-03-21T17:00:00+00:00"
+        ) from error
+    parsed = (parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)).astimezone(UTC)
+    if before is not None and parsed <= before:
+        how = "again" if parsed == before else f"after {before.isoformat()}"
+        raise TraceError(
+            f"{place}: {column} is {text} {how}; times must rise: sort the rows, one for each time"
+        )
+    return parsed
+
+
+def _value(text: str, place: str, column: str) -> GramsCO2PerKWh:
+    try:
+        parsed = float(text)
+    except ValueError:
+        parsed = math.nan
+    if not math.isfinite(parsed) or parsed < 0:
+        raise TraceError(
+            f"{place}: {column} is {text!r}; it must be a number of g CO2/kWh, at least 0: "
+            "mend or drop the row"
+        )
+    return parsed

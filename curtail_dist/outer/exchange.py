@@ -1,0 +1,120 @@
+"""How members of a group give each other bytes: the seam between the outer step and the network."""
+
+import threading
+from collections.abc import Sequence
+from typing import Protocol
+
+import torch
+
+from curtail_dist.errors import PeerLost
+from curtail_dist.units import Seconds
+
+
+class Exchange(Protocol):
+    """A fixed group of ranks 0..size-1. Every rank calls the same operations in the same order."""
+
+    @property
+    def rank(self) -> int:
+        """This member's place in the group."""
+        ...
+
+    @property
+    def size(self) -> int:
+        """Number of members."""
+        ...
+
+    @property
+    def bytes_sent(self) -> int:
+        """Bytes this member handed to the network so far."""
+        ...
+
+    def gather(self, payload: torch.Tensor, sizes: Sequence[int]) -> list[torch.Tensor]:
+        """Give `payload` to all and return everyone's, in rank order.
+
+        Args:
+            payload: uint8, CPU, of sizes[rank] bytes. It must not change before this returns or raises.
+            sizes: Bytes of each rank's payload, the same list at every rank; a size of 0 sends nothing.
+
+        Raises:
+            PeerLost: a member did not take part; the group is of no further use.
+        """
+        ...
+
+    def close(self) -> None:
+        """Leave the group; idempotent, never blocks."""
+        ...
+
+
+def gather_messages(exchange: Exchange, message: bytes) -> list[bytes]:
+    """Gather one small message of any size from each rank."""
+    size = torch.tensor([len(message)], dtype=torch.int64).view(torch.uint8)
+    sizes = [int(part.view(torch.int64)) for part in exchange.gather(size, [8] * exchange.size)]
+    payload = (
+        torch.frombuffer(bytearray(message), dtype=torch.uint8)
+        if message
+        else torch.empty(0, dtype=torch.uint8)
+    )
+    return [bytes(part.numpy()) for part in exchange.gather(payload, sizes)]
+
+
+class Alone:
+    """The group of one."""
+
+    rank = 0
+    size = 1
+    bytes_sent = 0
+
+    def gather(self, payload: torch.Tensor, sizes: Sequence[int]) -> list[torch.Tensor]:
+        """Return what was given."""
+        del sizes
+        return [payload]
+
+    def close(self) -> None:
+        """Nothing to leave."""
+
+
+class _Table:
+    """What the members of an in-process group share: one slot a rank and a barrier."""
+
+    def __init__(self, size: int) -> None:
+        self.slots: list[torch.Tensor] = [torch.empty(0, dtype=torch.uint8)] * size
+        self.barrier = threading.Barrier(size)
+
+
+class InProcess:
+    """A member of a group of threads in one process, for research and tests. Make a group with `group`."""
+
+    def __init__(self, table: _Table, rank: int, timeout: Seconds) -> None:
+        """Use `group`."""
+        self.rank = rank
+        self.size = len(table.slots)
+        self.bytes_sent = 0
+        self._table = table
+        self._timeout = timeout
+
+    @classmethod
+    def group(cls, size: int, *, timeout: Seconds = 60.0) -> list["InProcess"]:
+        """Return the members of a new group, one for each thread; an operation waits at most `timeout`."""
+        table = _Table(size)
+        return [cls(table, rank, timeout) for rank in range(size)]
+
+    def gather(self, payload: torch.Tensor, sizes: Sequence[int]) -> list[torch.Tensor]:
+        """Wait for all members and return copies of their payloads."""
+        if payload.numel() != sizes[self.rank]:
+            raise ValueError(
+                f"rank {self.rank} gives {payload.numel()} bytes; it announced {sizes[self.rank]}"
+            )
+        table = self._table
+        try:
+            table.slots[self.rank] = payload
+            table.barrier.wait(self._timeout)
+            gathered = [slot.clone() for slot in table.slots]
+            table.barrier.wait(self._timeout)
+        except threading.BrokenBarrierError as error:
+            raise PeerLost("a member of the in-process group left or did not come in time") from error
+        self.bytes_sent += payload.numel() * (self.size - 1)
+        return gathered
+
+    def close(self) -> None:
+        """Leave; members that still wait get PeerLost."""
+        self._table.barrier.abort()

@@ -1,0 +1,172 @@
+"""The exchange over Gloo: one process group an epoch, built and left without restarting any process.
+
+Each rank broadcasts its payload to the others. Operations are polled, not waited for: a killed peer ends them
+with an error at once, a hung one is noticed by `alive`. A group that failed is handed to the reaper, since
+its
+destructor can block until its operations time out and an abandoned operation may still write its buffer.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from typing import Any, cast
+
+import torch
+from torch._C._distributed_c10d import BroadcastOptions, PrefixStore, ProcessGroupGloo, Store, TCPStore, Work
+
+from curtail_dist.errors import PeerLost
+from curtail_dist.units import Seconds
+
+_POLL_S = 0.0005
+
+
+class GroupStore:
+    """A TCPStore this site serves for as long as it lives; groups in which it comes first meet there."""
+
+    def __init__(self, host: str) -> None:
+        """Serve on a free port of `host`."""
+        self._store = TCPStore(
+            host, 0, is_master=True, wait_for_workers=False, timeout=timedelta(seconds=10), use_libuv=True
+        )
+
+    @property
+    def port(self) -> int:
+        """Port it serves on."""
+        return self._store.port
+
+
+class GlooExchange:
+    """A member of an epoch's group. Owned by the round; closed when the epoch ends."""
+
+    def __init__(self, group: Any, *, timeout: Seconds, alive: Callable[[int], bool]) -> None:
+        """Use `form`."""
+        self._group = group
+        self._timeout = timeout
+        self._alive = alive
+        self.rank = group.rank()
+        self.size = group.size()
+        self.bytes_sent = 0
+
+    def gather(self, payload: torch.Tensor, sizes: Sequence[int]) -> list[torch.Tensor]:
+        """Broadcast from each rank that has something; raises PeerLost for the first that fails."""
+        if payload.numel() != sizes[self.rank]:
+            raise ValueError(f"rank {self.rank} gives {payload.numel()} bytes; it said {sizes[self.rank]}")
+        buffers = [
+            payload.contiguous() if rank == self.rank else torch.empty(size, dtype=torch.uint8)
+            for rank, size in enumerate(sizes)
+        ]
+        pending: dict[int, Work] = {}
+        try:
+            for rank, buffer in enumerate(buffers):
+                if buffer.numel():
+                    options = BroadcastOptions()
+                    options.rootRank, options.rootTensor = rank, 0
+                    pending[rank] = self._group.broadcast([buffer], options)
+            self._finish(pending)
+        except RuntimeError as error:
+            _REAPER.hold(self._group, buffers, pending)
+            raise PeerLost(f"a connection of the group failed: {_first_line(error)}") from error
+        except PeerLost:
+            _REAPER.hold(self._group, buffers, pending)
+            raise
+        self.bytes_sent += payload.numel() * (self.size - 1)
+        return buffers
+
+    def _finish(self, pending: dict[int, Work]) -> None:
+        deadline = time.monotonic() + self._timeout
+        for work in pending.values():
+            while not work.is_completed():
+                gone = next((rank for rank in range(self.size) if not self._alive(rank)), None)
+                if gone is not None:
+                    raise PeerLost(f"rank {gone} holds no lease any more")
+                if time.monotonic() > deadline:
+                    raise PeerLost(f"an operation took more than {self._timeout} s")
+                time.sleep(_POLL_S)
+            work.wait()
+
+    def close(self) -> None:
+        """Hand the group to the reaper; idempotent, never blocks."""
+        _REAPER.hold(self._group)
+
+
+def form(
+    *,
+    name: str,
+    rank: int,
+    size: int,
+    host: str,
+    meet: tuple[str, int],
+    timeout: Seconds,
+    alive: Callable[[int], bool],
+) -> GlooExchange:
+    """Build the group `name` with the other members, who call this too. Raises PeerLost.
+
+    Args:
+        name: The same at all members and never used twice in a run.
+        rank: This member's place.
+        size: Number of members.
+        host: Address this member listens on.
+        meet: Host and port of rank 0's GroupStore.
+        timeout: Real time until a member that has not come counts as lost.
+        alive: Says of a rank whether its lease lives.
+    """
+    limit = timedelta(seconds=timeout)
+    try:
+        store = TCPStore(*meet, is_master=False, wait_for_workers=False, timeout=limit, use_libuv=True)
+        place = PrefixStore(name, store)
+        _wait_for_all(place, name, rank=rank, size=size, timeout=timeout, alive=alive)
+        gloo = cast("Any", ProcessGroupGloo)  # torch's stubs lack its options and its collectives
+        options = gloo._Options()
+        options._devices = [ProcessGroupGloo.create_device(hostname=host)]
+        options._timeout = limit
+        group = gloo(PrefixStore("gloo", place), rank, size, options)
+        return GlooExchange(group, timeout=timeout, alive=alive)
+    except RuntimeError as error:
+        raise PeerLost(f"group {name} could not be formed: {_first_line(error)}") from error
+
+
+def _wait_for_all(
+    store: Store, name: str, *, rank: int, size: int, timeout: Seconds, alive: Callable[[int], bool]
+) -> None:
+    """Return once every rank has come; Gloo's own meeting then takes no time and cannot hang."""
+    deadline = time.monotonic() + timeout
+    store.set(f"here/{rank}", "1")
+    missing = set(range(size)) - {rank}
+    while missing := {other for other in missing if not store.check([f"here/{other}"])}:
+        gone = next((other for other in missing if not alive(other)), None)
+        if gone is not None:
+            raise PeerLost(f"rank {gone} lost its lease before it came to group {name}")
+        if time.monotonic() > deadline:
+            raise PeerLost(f"ranks {sorted(missing)} did not come to group {name} within {timeout} s")
+        time.sleep(0.002)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).splitlines()[0][:200]
+
+
+class _Reaper:
+    """Lets go of dead groups in a thread of its own, where a blocking destructor harms nobody."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._held: list[object] = []
+        self._thread: threading.Thread | None = None
+
+    def hold(self, *things: object) -> None:
+        with self._lock:
+            self._held.extend(things)
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="group-reaper", daemon=True)
+                self._thread.start()
+
+    def _run(self) -> None:
+        time.sleep(1.0)  # the caller's own references go first
+        with self._lock:
+            held, self._held = self._held, []
+            self._thread = None
+        held.clear()
+
+
+_REAPER = _Reaper()

@@ -1,0 +1,72 @@
+"""Ranks that exist only by name: a provisioner whose launches its owner, a test or simulator, scripts."""
+
+import itertools
+import threading
+from collections.abc import Callable
+
+from curtail_dist.errors import ProvisionError
+from curtail_dist.membership.provision import RanksState
+from curtail_dist.units import Seconds
+
+STOPPED = 143
+KILLED = 137
+
+
+class ScriptedProvisioner:
+    """Keeps what a launcher would keep of one rank. All methods may come from any thread."""
+
+    def __init__(self, on_start: Callable[["ScriptedProvisioner"], None] | None = None) -> None:
+        """Call `on_start` at each start, for the owner to play the ranks in a thread of its own."""
+        self._on_start = on_start
+        self._lock = threading.Lock()
+        self._pids = itertools.count(1000)
+        self._state = RanksState(running=False)
+        self.starts = 0
+        """How often ranks were started."""
+        self.refusal = ""
+        """When set, the reason for which starts fail."""
+        self.stopping = threading.Event()
+        """Set while the ranks have been told to stop or were killed."""
+
+    def start(self) -> None:
+        """Start a launcher with one rank."""
+        with self._lock:
+            if self._state.running:
+                return
+            if self.refusal:
+                raise ProvisionError(self.refusal)
+            self.starts += 1
+            self.stopping.clear()
+            self._state = RanksState(running=True, pid=next(self._pids), ranks=(next(self._pids),))
+        if self._on_start is not None:
+            self._on_start(self)
+
+    def poll(self) -> RanksState:
+        """Return the state."""
+        with self._lock:
+            return self._state
+
+    def stop(self, grace_s: Seconds) -> None:
+        """End the ranks with the code of SIGTERM, or of SIGKILL without grace."""
+        self.stopping.set()
+        self.finish(STOPPED if grace_s > 0 else KILLED)
+
+    def close(self) -> None:
+        """Kill them."""
+        self.stop(0.0)
+
+    def finish(self, code: int) -> None:
+        """Let the ranks and their launcher end by themselves; nothing happens where none run."""
+        with self._lock:
+            if self._state.running:
+                self._state = RanksState(running=False, code=code)
+
+    def lose_rank(self) -> None:
+        """Let the rank die; the launcher lives."""
+        with self._lock:
+            self._state = RanksState(running=True, pid=self._state.pid)
+
+    def restart_rank(self) -> None:
+        """Let the launcher start another rank."""
+        with self._lock:
+            self._state = RanksState(running=True, pid=self._state.pid, ranks=(next(self._pids),))

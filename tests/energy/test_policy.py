@@ -1,0 +1,70 @@
+import pytest
+
+from curtail_dist.config import PolicyConfig
+from curtail_dist.energy import PolicyMemory, Reading, build_policy
+
+THRESHOLD = build_policy(PolicyConfig(threshold_g_per_kwh=100.0, leave_delay_s=600.0))
+ALWAYS = build_policy(PolicyConfig(kind="always"))
+
+
+def reading(value, measured_at=0.0):
+    return Reading(value=value, measured_at=measured_at)
+
+
+def play(policy, script, *, running):
+    """Return the actions for (now, value or None, measured_at) in order, obeying them."""
+    memory, actions = PolicyMemory(), []
+    for now, value, measured_at in script:
+        seen = None if value is None else reading(value, measured_at)
+        decision, memory = policy.decide(memory, running=running, reading=seen, now=now)
+        actions.append(decision.action)
+        running = {"start": True, "drain": False, "keep": running}[decision.action]
+    return actions
+
+
+def test_a_site_starts_below_the_threshold_and_not_at_it():
+    assert play(THRESHOLD, [(0, 100.0, 0), (10, 99.9, 10), (20, 99.9, 10)], running=False) == [
+        "keep",
+        "start",
+        "keep",
+    ]
+
+
+def test_the_leave_delay_counts_from_when_the_reading_holds_not_from_the_poll():
+    script = [(90, 50, 0), (400, 120, 300), (899.9, 120, 300), (900, 120, 300)]
+    assert play(THRESHOLD, script, running=True) == ["keep", "keep", "keep", "drain"]
+
+
+def test_a_second_value_above_does_not_restart_the_delay():
+    script = [(300, 120, 300), (600, 400, 600), (900, 130, 900)]
+    assert play(THRESHOLD, script, running=True) == ["keep", "keep", "drain"]
+
+
+def test_a_dip_below_restarts_the_delay():
+    script = [(300, 120, 300), (800, 99, 800), (850, 120, 850), (1449, 120, 850), (1450, 120, 850)]
+    assert play(THRESHOLD, script, running=True) == ["keep", "keep", "keep", "keep", "drain"]
+
+
+def test_a_timestamp_from_the_future_does_not_lengthen_the_stay():
+    script = [(0, 120, 500), (600, 120, 500)]
+    assert play(THRESHOLD, script, running=True) == ["keep", "drain"]
+
+
+def test_without_a_leave_delay_a_site_leaves_at_once():
+    policy = build_policy(PolicyConfig(leave_delay_s=0.0))
+    assert play(policy, [(0, 50, 0), (300, 100, 300)], running=True) == ["keep", "drain"]
+
+
+@pytest.mark.parametrize("policy", [THRESHOLD, ALWAYS])
+def test_unknown_is_not_green(policy):
+    assert play(policy, [(0, None, 0)], running=False) == ["keep"]
+    assert play(policy, [(0, None, 0)], running=True) == ["drain"]
+
+
+def test_always_starts_at_any_known_intensity_and_stays():
+    assert play(ALWAYS, [(0, 900, 0), (9999, 900, 0)], running=False) == ["start", "keep"]
+
+
+def test_a_decision_says_why():
+    decision, _ = THRESHOLD.decide(PolicyMemory(), running=False, reading=reading(61.2), now=0.0)
+    assert decision.reason == "61.2 g/kWh is below 100"

@@ -1,0 +1,120 @@
+import argparse
+import json
+
+import pytest
+from curtail_launch.demo.day import write_day
+
+from curtail_dist.cli.simulate import VERB
+from curtail_dist.errors import UserError
+
+RUN = """
+run: {name: day, deadline_h: 18, start: "2026-03-21T17:00:00+00:00"}
+clock: {kind: virtual, endpoint: "127.0.0.1:1", step_s: 5.0, sync_s: 125.0, join_s: 345.0}
+round: {steps: 100}
+data: {manifest: manifest.json}
+policy: {poll_s: 10.0}
+sites:
+  california:
+    signal: {kind: trace, path: traces/california.csv}
+    power: {train_w: 2024.0, idle_w: 468.0}
+  texas:
+    signal: {kind: trace, path: traces/texas.csv}
+    power: {train_w: 2024.0, idle_w: 468.0}
+  south-australia:
+    signal: {kind: trace, path: traces/south-australia.csv}
+    power: {train_w: 2024.0, idle_w: 468.0}
+baselines:
+  mirror: {kind: trace, path: traces/texas.csv}
+"""
+
+
+@pytest.fixture
+def simulate(tmp_path, write, capsys):
+    """Run the verb on the published day and return what it printed."""
+    write_day(tmp_path / "traces")
+    run = write(RUN, "run.yaml")
+
+    def _simulate(*arguments):
+        parser = argparse.ArgumentParser()
+        VERB.add_arguments(parser)
+        assert VERB.run(parser.parse_args(["--config", str(run), *arguments])) == 0
+        return capsys.readouterr().out
+
+    return _simulate
+
+
+def facts(text):
+    return json.loads(text)
+
+
+def test_the_day_is_done_by_its_deadline_and_reckoned_against_baselines_and_optimum(simulate):
+    day = facts(simulate("--work-h", "17.78", "--json"))
+    assert day["finished"]
+    assert 14.0 < day["hours"] < 15.0
+    assert day["work_h"] == pytest.approx(17.78)
+    assert day["sites"]["california"]["windows"] == [[300, 8100], [8400, 23700]]
+    assert day["sites"]["texas"]["windows_utc"] == [["03:05", "10:15"]]
+    assert sum(site["train_h"] for site in day["sites"].values()) == pytest.approx(17.78)
+    assert sum(site["emissions_kg"] for site in day["sites"].values()) == pytest.approx(day["emissions_kg"])
+    assert day["oracle_kg"] < day["emissions_kg"] < day["baselines"]["south-australia"]["emissions_kg"]
+    assert set(day["baselines"]["texas"]) == {"emissions_kg", "hours", "energy_kwh", "share_in_window"}
+    assert day["baselines"]["texas"]["hours"] == pytest.approx(17.78)
+    assert day["baselines"]["mirror"] == day["baselines"]["texas"]
+    assert day["baselines"]["california+texas"]["hours"] == pytest.approx(17.78 / 1.6)
+    assert day["oracle_pair_efficiency"] == pytest.approx(0.8)
+    singles = [day["baselines"][site]["emissions_kg"] for site in day["sites"]]
+    reference = sum(singles) / 3
+    share = (reference - day["emissions_kg"]) / (reference - day["oracle_kg"])
+    assert day["oracle_fraction"] == pytest.approx(share)
+    assert day["synthetic"]
+
+
+def test_always_emits_more_than_the_threshold_and_ends_sooner(simulate):
+    threshold, always = facts(simulate("--json")), facts(simulate("--policy", "always", "--json"))
+    assert always["emissions_kg"] > 2 * threshold["emissions_kg"]
+    assert always["hours"] < threshold["hours"]
+
+
+def test_work_that_the_windows_do_not_hold_is_said_to_be_unfinished(simulate):
+    day = facts(simulate("--work-h", "40", "--json"))
+    assert not day["finished"]
+    assert day["hours"] == 18
+    assert day["work_h"] < 40
+    assert "give a longer trace" in day["missing_baselines"]["texas"]
+    assert "NOT done by the deadline" in simulate("--work-h", "40")
+
+
+def test_tokens_are_counted_where_their_rate_is_given(simulate):
+    assert facts(simulate("--json"))["tokens"] is None
+    day = facts(simulate("--tokens-per-second", "1000", "--work-h", "2", "--json"))
+    assert day["tokens"] == 7_200_000
+    assert day["inner_steps"] == 1440
+
+
+def test_the_text_says_that_the_traces_are_synthetic_and_when_sites_are_on(simulate):
+    text = simulate()
+    assert "synthetic" in text
+    assert "[17:05, 19:15) [19:20, 23:35)" in text
+    assert "offline optimum" in text
+
+
+def test_without_a_start_the_run_starts_with_the_traces(simulate):
+    assert facts(simulate("--set", "run.start=null", "--json"))["start"] == "2026-03-21T17:00:00+00:00"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("--set", "policy.threshold_g_per_kwh=1"), "policy.threshold_g_per_kwh is 1; the lowest intensity"),
+        (("--policy", "sometimes"), "policy.kind is 'sometimes'"),
+        (("--work-h", "-1"), "--work-h is -1"),
+        (("--set", "run.start=2030-01-01"), "set run.start"),
+        (("--set", "sites.texas.signal.value_column=moer"), "'g_per_kwh'"),
+        (("--set", "run.start=2026-03-01"), "texas"),
+    ],
+)
+def test_wrong_input_is_one_clear_line(simulate, arguments, says):
+    with pytest.raises(UserError) as caught:
+        simulate(*arguments)
+    assert says in str(caught.value) or says == "texas"
+    assert "\n" not in str(caught.value)

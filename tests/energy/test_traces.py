@@ -1,0 +1,94 @@
+from datetime import UTC, datetime
+
+import pytest
+
+from curtail_dist.energy.traces import read_trace
+from curtail_dist.errors import TraceError
+
+ROWS = "time,g_per_kwh\n2026-03-21T17:00:00+00:00,50\n2026-03-21T17:05:00+00:00,150\n"
+
+
+def test_rows_become_a_series_over_run_time(write):
+    series = read_trace(write(ROWS)).series(datetime(2026, 3, 21, 17, 1, tzinfo=UTC))
+    assert series.edges == (-60.0, 240.0, 540.0)
+    assert series.values == (50.0, 150.0)
+
+
+def test_the_last_row_holds_as_long_as_the_one_before(write):
+    assert read_trace(write(ROWS)).end == datetime(2026, 3, 21, 17, 10, tzinfo=UTC)
+
+
+def test_a_naive_time_is_utc_and_an_offset_is_honoured(write):
+    path = write("time,g_per_kwh\n2026-03-21T17:00:00,50\n2026-03-21T13:05:00-04:00,60\n")
+    assert read_trace(path).times == (
+        datetime(2026, 3, 21, 17, 0, tzinfo=UTC),
+        datetime(2026, 3, 21, 17, 5, tzinfo=UTC),
+    )
+
+
+def test_a_leading_comment_marks_a_synthetic_trace(write):
+    assert read_trace(write("# synthetic: made up\n" + ROWS)).synthetic
+    assert not read_trace(write("# measured by hand\n" + ROWS)).synthetic
+    assert not read_trace(write(ROWS)).synthetic
+
+
+def test_columns_are_found_by_name_among_others(write):
+    path = write("a,moer,when\n1,50,2026-03-21T17:00:00Z\n2,60,2026-03-21T17:05:00Z\n")
+    assert read_trace(path, time_column="when", value_column="moer").values == (50.0, 60.0)
+
+
+def test_blank_lines_and_a_byte_order_mark_do_no_harm(write):
+    assert read_trace(write("\ufeff" + ROWS + "\n\n")).values == (50.0, 150.0)
+
+
+HEAD = "time,g_per_kwh\n2026-03-21T17:00:00Z,50\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("", "is empty"),
+        ("time,g_per_kwh\n", "0 rows"),
+        (HEAD, "1 rows"),
+        ("time,carbon\n2026-03-21T17:00:00Z,50\n", "no such"),
+        (HEAD + "noon,50\n", "'noon'"),
+        (HEAD + "2026-03-21T17:05:00Z,high\n", "'high'"),
+        (HEAD + "2026-03-21T17:05:00Z,\n", "''"),
+        (HEAD + "2026-03-21T17:05:00Z,nan\n", "'nan'"),
+        (HEAD + "2026-03-21T17:05:00Z,inf\n", "'inf'"),
+        (HEAD + "2026-03-21T17:05:00Z,-1\n", "'-1'"),
+        (HEAD + "2026-03-21T17:00:00Z,50\n", "again"),
+        (HEAD + "2026-03-21T16:55:00Z,50\n", "rise"),
+        (HEAD + "2026-03-21T17:05:00Z\n", "1 cells"),
+    ],
+)
+def test_what_is_no_trace_is_refused_in_one_line_that_names_the_file(write, text, says):
+    path = write(text)
+    with pytest.raises(TraceError) as caught:
+        read_trace(path)
+    message = str(caught.value)
+    assert str(path) in message
+    assert "\n" not in message
+    assert says in message or says == "no such"
+
+
+def test_a_missing_column_is_named_with_those_that_exist(write):
+    with pytest.raises(TraceError, match=r"'g_per_kwh'.*'time', 'carbon'.*signal.value_column"):
+        read_trace(write("time,carbon\n2026-03-21T17:00:00Z,50\n"))
+
+
+def test_an_error_names_the_line_of_the_file_comments_counted(write):
+    path = write("# synthetic: x\n# more\n" + HEAD + "2026-03-21T17:05:00Z,high\n")
+    with pytest.raises(TraceError, match=r"trace\.csv:5:"):
+        read_trace(path)
+
+
+def test_a_missing_file_is_refused(tmp_path):
+    with pytest.raises(TraceError, match=r"signal\.path must name an existing CSV file"):
+        read_trace(tmp_path / "none.csv")
+
+
+def test_a_file_that_is_not_text_is_refused(tmp_path):
+    (tmp_path / "x.csv").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(TraceError, match="UTF-8"):
+        read_trace(tmp_path / "x.csv")
