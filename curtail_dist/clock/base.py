@@ -8,7 +8,15 @@ from typing import Protocol
 from curtail_dist.units import Seconds
 
 
-class Clock(Protocol):
+class Timepiece(Protocol):
+    """Something that tells run time."""
+
+    def now(self) -> Seconds:
+        """Return the run time in seconds since the run's start."""
+        ...
+
+
+class Clock(Timepiece, Protocol):
     """Run time in seconds since the run's start.
 
     On a virtual clock time stands still while a participant works and moves to the least claim once every

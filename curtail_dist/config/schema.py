@@ -263,7 +263,7 @@ class StateConfig:
     keep: int = 3
     """Complete snapshots kept."""
     durable_before_commit: bool = False
-    """Make S(n+1) durable before commit n+1, so that head can always be resumed; otherwise before commit n+2."""
+    """Make S(n+1) durable before commit n+1, so that head can always be resumed; else before commit n+2."""
     transfer_timeout_s: Seconds = 60.0
     """Real time that pulling the state from a peer may take before another is asked."""
 

@@ -25,7 +25,7 @@ _ATTEMPTS = 5
 _POLL_S = 0.02
 _STOP_S = 5.0
 """Time that etcd gets to end in order before it is killed."""
-_GUARD = 'read -r word; [ "$word" = done ] && exit; [ -z "$2" ] || rm -rf -- "$2"'
+_GUARD = 'read -r word; [ "$word" = done ] && exit; kill -9 "$1"; [ -z "$2" ] || rm -rf -- "$2"'
 
 
 class EmbeddedEtcd:

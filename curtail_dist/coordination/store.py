@@ -121,7 +121,8 @@ class CoordinationStore(Protocol):
     ) -> TxnResult:
         """Apply all `puts` and `deletes` if every key in `compare` has exactly that revision, else none.
 
-        Revision 0 stands for an absent key. All `puts` live on `lease` if one is given. Raises LeaseExpired for an ended lease.
+        Revision 0 stands for an absent key. All `puts` live on `lease` if one is given. Raises LeaseExpired
+        for an ended lease.
         """
         ...
 

@@ -116,7 +116,7 @@ class Agent:
         parts, policy, power = self._parts, self._config.policy, self._config.site(self._site).power
         deadline = self._config.run.deadline_h * SECONDS_PER_HOUR
         try:
-            outlook = parts.signal.outlook(deadline)
+            outlook = parts.signal.outlook(2 * deadline)  # an always-on baseline may need longer
         except SignalUnavailable as error:
             log.warning("site %s: nothing is known ahead of time: %s", self._site, error)
             outlook = []

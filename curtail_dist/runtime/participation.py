@@ -211,7 +211,10 @@ class Participation:
 
     def _end(self, round: OpenRound) -> None:
         assert self._head is not None, "a round ends after the site entered"
-        self._head = end_round(self._parts, round, self._head, draining=self.asked_to_leave())
+        draining = self.asked_to_leave()
+        if draining and self._seat.size > 1:
+            self._seat.ask_for_close(self._head.version + 1, "drain")
+        self._head = end_round(self._parts, round, self._head, draining=draining)
         self._place()
 
     def _empty_round(self) -> OpenRound:
@@ -225,7 +228,7 @@ class Participation:
 
     def _place(self) -> None:
         if self._head is not None:
-            self._links.events.place(epoch=self._seat.number, round=self._head.version + 1)
+            self._links.events.place(round=self._head.version + 1)
 
     def _held(self) -> Version | None:
         return self._parts.outer.state if self._head is not None else None

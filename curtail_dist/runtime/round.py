@@ -76,6 +76,7 @@ def complete_round(parts: Parts, ending: Ending) -> Commit:
         cards = _gather_cards(parts, ending)
     if not any(contributes(card) for card in cards):
         outer.reset()
+        _account(parts, ending, cards)
         return _leave(parts, head, cards, ending)
 
     # 4. Exchange: everyone decodes the same payloads and sums them in rank order.
@@ -100,6 +101,7 @@ def complete_round(parts: Parts, ending: Ending) -> Commit:
     # 8. Swap: the copy becomes the state, local parameters take it.
     outer.swap(ending.following)
     _announce(parts, ending, record)
+    _account(parts, ending, cards)
 
     # 9. Snapshot in the background. Then drainers leave the epoch.
     if seat.rank == 0:
@@ -161,6 +163,13 @@ def _gather_cards(parts: Parts, ending: Ending) -> list[Card]:
     if odd is not None:
         raise PeerLost(f"site {odd.work.site} stands on version {odd.version}, this one on {card.version}")
     return cards
+
+
+def _account(parts: Parts, ending: Ending, cards: list[Card]) -> None:
+    """Say so if this member's own work did not enter the outer step."""
+    mine = next(card for card in cards if card.work.site == parts.seat.me.site)
+    if not contributes(mine):
+        discard(parts, ending.round, "its pseudo-gradient is not finite")
 
 
 def _vote(seat: Seat, record: Commit) -> None:

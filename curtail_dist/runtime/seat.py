@@ -7,10 +7,10 @@ import torch
 
 from curtail_dist.config import RunConfig
 from curtail_dist.coordination.store import CoordinationStore
-from curtail_dist.errors import Expelled
+from curtail_dist.errors import Expelled, StoreUnavailable
 from curtail_dist.membership.board import Board
 from curtail_dist.membership.protocol import contributes
-from curtail_dist.membership.records import Card, Epoch, Member
+from curtail_dist.membership.records import Card, Epoch, Member, encode
 from curtail_dist.membership.regroup import Council
 from curtail_dist.outer.exchange import Alone, Exchange, gather_messages
 from curtail_dist.outer.gloo import form
@@ -45,11 +45,6 @@ class Seat:
         if self._epoch is None:
             raise Expelled(f"site {self.me.site} has no seat in an epoch yet; it must enter the run first")
         return self._epoch
-
-    @property
-    def number(self) -> int:
-        """Number of the epoch, 0 before the first."""
-        return self._epoch.number if self._epoch is not None else 0
 
     @property
     def rank(self) -> int:
@@ -95,6 +90,7 @@ class Seat:
                 timeout=self.config.round.exchange_timeout_s,
                 alive=self._alive,
             )
+        self.events.place(epoch=epoch.number)
         self.events.emit(EpochFormed(members=epoch.sites, reason=epoch.reason))
         _LOG.info("site %s: rank %d of %s in epoch %d", self.me.site, rank, epoch.sites, epoch.number)
 
@@ -123,6 +119,14 @@ class Seat:
         """Return the hash each site computed. Raises PeerLost."""
         votes = gather_messages(self._exchange, hash.encode())
         return {site: vote.decode() for site, vote in zip(self.epoch.sites, votes, strict=True)}
+
+    def ask_for_close(self, round: int, reason: str) -> None:
+        """Ask all members to end this round after the inner step they are in. Best effort."""
+        key = self.board.keys.close(self.epoch.number, round)
+        try:
+            self.store.put(key, encode({"by": self.me.site, "reason": reason}))
+        except StoreUnavailable as error:
+            _LOG.warning("site %s: the others were not asked to end round %d: %s", self.me.site, round, error)
 
     def recover(self) -> None:
         """After PeerLost: agree on the survivors and take the seat among them. Raises Expelled, PeerLost."""

@@ -30,14 +30,11 @@ class StateServer:
         self._run = run
         self._current = current
         self._socket = socket.create_server((host, 0))
+        self.port: int = self._socket.getsockname()[1]
+        """Port it listens on."""
         self._closed = False
         self._thread = threading.Thread(target=self._serve, name="state-server", daemon=True)
         self._thread.start()
-
-    @property
-    def port(self) -> int:
-        """Port it listens on."""
-        return self._socket.getsockname()[1]
 
     def _serve(self) -> None:
         while not self._closed:

@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
-from curtail_dist.clock import Clock
+from curtail_dist.clock import Timepiece
 from curtail_dist.errors import DataError
 from curtail_dist.units import GramsCO2PerKWh, Seconds, Watts
 
@@ -291,7 +291,7 @@ class EventLog:
     Owned by that process. `epoch` and `round` are stamped on each line; their owner sets them with `place`.
     """
 
-    def __init__(self, directory: Path, *, site: str, process: str, clock: Clock) -> None:
+    def __init__(self, directory: Path, *, site: str, process: str, clock: Timepiece) -> None:
         """Open for appending; `process` is unique in the run (a role and a pid, say)."""
         folder = directory / "events"
         folder.mkdir(parents=True, exist_ok=True)
@@ -303,10 +303,11 @@ class EventLog:
         self._round = 0
         self._file = (folder / f"{site}.{process}.jsonl").open("a", encoding="utf-8", buffering=1)
 
-    def place(self, *, epoch: int, round: int) -> None:
-        """Stamp further events with this epoch and round."""
+    def place(self, *, epoch: int | None = None, round: int | None = None) -> None:
+        """Stamp further events with this epoch, this round, or both."""
         with self._lock:
-            self._epoch, self._round = epoch, round
+            self._epoch = self._epoch if epoch is None else epoch
+            self._round = self._round if round is None else round
 
     def emit(self, event: Event) -> None:
         """Append one event; it has reached the operating system when this returns."""

@@ -23,8 +23,8 @@ class ScriptedProvisioner:
         self._state = RanksState(running=False)
         self.starts = 0
         """How often ranks were started."""
-        self.refusal = ""
-        """When set, the reason for which starts fail."""
+        self.refusals: list[str] = []
+        """Reasons for which the next starts fail, one each."""
         self.stopping = threading.Event()
         """Set while the ranks have been told to stop or were killed."""
 
@@ -33,8 +33,8 @@ class ScriptedProvisioner:
         with self._lock:
             if self._state.running:
                 return
-            if self.refusal:
-                raise ProvisionError(self.refusal)
+            if self.refusals:
+                raise ProvisionError(self.refusals.pop(0))
             self.starts += 1
             self.stopping.clear()
             self._state = RanksState(running=True, pid=next(self._pids), ranks=(next(self._pids),))

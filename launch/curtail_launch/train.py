@@ -66,7 +66,7 @@ def run(config: cd.RunConfig, name: str) -> None:
     tokenizer = Tokenizer.load(recipe.tokenizer)
     if tokenizer.vocab_size != recipe.model.vocab_size:
         raise cd.ConfigError(
-            f"model.vocab_size is {recipe.model.vocab_size}; it must be the tokenizer's {tokenizer.vocab_size}"
+            f"model.vocab_size is {recipe.model.vocab_size}; the tokenizer has {tokenizer.vocab_size}"
         )
     with cd.Site(config, name=name, program={"tokenizer": tokenizer.hash}) as site:
         model = GPT(recipe.model, seed=config.run.seed).to(device)

@@ -1,0 +1,58 @@
+# Everything from a bare clone. Needs Linux, Python >= 3.11, make, a C compiler, and cargo for the tokenizer.
+
+PYTHON ?= python3
+PYTHON_OK := $(shell $(PYTHON) -c 'import sys; print(sys.version_info >= (3, 11))' 2>/dev/null)
+UV := $(shell command -v uv 2>/dev/null || echo .tools/bin/uv)
+RUN := .venv/bin/
+SOURCES := pyproject.toml uv.lock rustbpe/pyproject.toml rustbpe/Cargo.toml rustbpe/Cargo.lock \
+	$(shell find rustbpe/src -name '*.rs')
+OUT ?= runs/demo
+TESTS ?= tests
+
+export OMP_NUM_THREADS ?= 1
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check format bench gpu clean
+
+help: ## what can be made
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-8s %s\n", $$1, $$2}'
+
+setup: .venv/.ready ## tools, environment, native build
+
+demo: .venv/.ready ## a curtailment day at three sites, in minutes; the report is in runs/demo
+	$(RUN)curtail demo --out $(OUT)
+
+test: .venv/.ready ## all tests that need no GPU
+	cargo test --quiet --locked --manifest-path rustbpe/Cargo.toml
+	$(RUN)pytest $(TESTS)
+
+check: .venv/.ready ## format, lint, types, layers
+	$(RUN)ruff format --check
+	$(RUN)ruff check
+	$(RUN)basedpyright
+	$(RUN)lint-imports
+	cargo fmt --check --manifest-path rustbpe/Cargo.toml
+	cargo clippy --quiet --locked --all-targets --manifest-path rustbpe/Cargo.toml -- -D warnings
+
+format: .venv/.ready ## write the format that `check` wants
+	$(RUN)ruff format
+	$(RUN)ruff check --fix-only --quiet
+	cargo fmt --manifest-path rustbpe/Cargo.toml
+
+gpu: .venv/.ready ## tests that need CUDA; says so where there is none
+	@if $(RUN)python -c 'import sys, torch; sys.exit(not torch.cuda.is_available())'; \
+	then $(RUN)pytest -m gpu $(TESTS); else echo "make gpu: there is no CUDA device here, nothing was run"; fi
+
+clean: ## remove the environment and what was built; runs are kept
+	rm -rf .venv .tools rustbpe/target .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+
+.venv/.ready: $(SOURCES)
+	@test "$(PYTHON_OK)" = True || { echo "$(PYTHON) is missing or older than 3.11;" \
+		"install Python >= 3.11 or name it: make PYTHON=/path/to/python3.11"; exit 2; }
+	@command -v cargo >/dev/null || { echo "cargo is missing; the tokenizer is built from Rust:" \
+		"install it (rustup.rs, or your system's package cargo >= 1.74) and try again"; exit 2; }
+	@command -v cc >/dev/null || command -v gcc >/dev/null || { echo "a C compiler is missing; Rust links with it:" \
+		"install gcc or clang (Debian: apt install gcc) and try again"; exit 2; }
+	@command -v $(UV) >/dev/null || { $(PYTHON) -m venv .tools && .tools/bin/pip install --quiet 'uv>=0.5,<1'; }
+	$(UV) sync --locked --quiet --python $(PYTHON)
+	@touch $@

@@ -1,0 +1,101 @@
+"""`curtail`: finds the verb that was asked for, runs it, and turns errors into exit codes.
+
+Exit codes: 0 done; 1 failed; 2 the user's input was wrong; 130 interrupted.
+"""
+
+import argparse
+import importlib
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from importlib.metadata import EntryPoint, entry_points, version
+from typing import NoReturn
+
+from curtail_dist.cli.verb import Verb
+from curtail_dist.errors import CurtailError, UserError
+
+VERBS = {
+    "site": ("curtail_dist.cli.site", "a site's agent: signal, policy, ranks started and drained"),
+    "status": ("curtail_dist.cli.status", "who is active, round, epoch, tokens, rate, kg, next windows"),
+    "simulate": ("curtail_dist.cli.simulate", "what the policy would do on the traces; no training"),
+    "report": ("curtail_dist.cli.report", "report.html, report.png, summary.json from a run's events"),
+    "etcd": ("curtail_dist.cli.etcd", "a local etcd for development"),
+}
+"""Module and help of each verb. Only the chosen one's module is imported, so that `--help` is quick."""
+GROUP = "curtail.verbs"
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says in one line what is wrong, as all errors of the user do."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message}; see `{self.prog} --help`\n")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one verb and return the exit code. `argv` is without the program's name; default: the process's."""
+    given = list(sys.argv[1:] if argv is None else argv)
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    try:
+        return _run(given)
+    except SystemExit as done:  # argparse printed help or an error
+        return done.code if isinstance(done.code, int) else 1
+    except UserError as error:
+        return _fail(error, 2)
+    except CurtailError as error:
+        return _fail(error, 1)
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        # Whoever read our output has gone; without this the interpreter complains again at its exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+
+
+def _fail(error: CurtailError, code: int) -> int:
+    print(f"curtail: {' '.join(str(error).split())}", file=sys.stderr)
+    return code
+
+
+def _run(given: Sequence[str]) -> int:
+    further = {point.name: point for point in entry_points(group=GROUP) if point.name not in VERBS}
+    name = next((word for word in given if not word.startswith("-")), None)
+    verb = _load(name, further) if name in VERBS or name in further else None
+    args = _parser(further, verb).parse_args(given)
+    if verb is None:
+        raise UserError("no verb was given; it must be one of those that `curtail --help` lists")
+    return verb.run(args)
+
+
+def _load(name: str | None, further: dict[str, EntryPoint]) -> Verb:
+    try:
+        found = importlib.import_module(VERBS[name][0]).VERB if name in VERBS else further[str(name)].load()
+    except ImportError as error:
+        raise CurtailError(
+            f"the verb {name} cannot be loaded ({error}); install its package again"
+        ) from error
+    if not isinstance(found, Verb):
+        raise CurtailError(f"the verb {name} is a {type(found).__name__}; its entry point must name a Verb")
+    return found
+
+
+def _parser(further: dict[str, EntryPoint], chosen: Verb | None) -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="curtail", description="Train language models on power that would otherwise be thrown away."
+    )
+    parser.add_argument("--version", action="version", version=f"curtail {version('curtail-dist')}")
+    verbs = parser.add_subparsers(title="verbs", metavar="VERB", parser_class=_Parser)
+    helps = {name: text for name, (_, text) in VERBS.items()}
+    helps |= {name: f"from {point.value.partition('.')[0]}" for name, point in further.items()}
+    for name, text in helps.items():
+        if chosen is not None and name == chosen.name:
+            sub = verbs.add_parser(name, help=chosen.help, description=f"{chosen.help}.")
+            chosen.add_arguments(sub)
+        else:
+            verbs.add_parser(name, help=text, add_help=False)
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

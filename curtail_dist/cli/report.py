@@ -1,0 +1,86 @@
+"""`curtail report`: pictures and figures of a run from its events."""
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from curtail_dist.cli.verb import Verb
+from curtail_dist.errors import UserError
+from curtail_dist.report import write_report
+
+
+def _add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("run_dir", type=Path, metavar="RUN_DIR", help="directory of the run; written to")
+    parser.add_argument(
+        "--from",
+        dest="further",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="DIR",
+        help="further directory with events of the same run, from another site; may be repeated",
+    )
+    parser.add_argument(
+        "--compare",
+        action="append",
+        default=[],
+        metavar="NAME=DIR",
+        help="another run to show beside it; may be repeated",
+    )
+    parser.add_argument("--json", action="store_true", help="print summary.json")
+
+
+def _run(args: argparse.Namespace) -> int:
+    run_dir: Path = args.run_dir
+    if not run_dir.is_dir():
+        raise UserError(f"{run_dir} is no directory; give the directory of a run")
+    page = write_report(run_dir, _compared(args.compare), further=args.further)
+    text = (run_dir / "summary.json").read_text(encoding="utf-8")
+    print(text.rstrip() if args.json else _text(json.loads(text), page))
+    return 0
+
+
+def _compared(given: list[str]) -> dict[str, Path]:
+    found: dict[str, Path] = {}
+    for assignment in given:
+        name, equals, directory = assignment.partition("=")
+        if not (name and equals and directory):
+            raise UserError(f"--compare is {assignment!r}; it must read NAME=DIR")
+        if not Path(directory).is_dir():
+            raise UserError(f"--compare {name}: {directory} is no directory; give the directory of a run")
+        found[name] = Path(directory)
+    return found
+
+
+def _text(summary: dict[str, Any], page: Path) -> str:
+    rows, loss = summary["rows"], summary["loss"]
+    share = summary["oracle_fraction"]
+    lines = [
+        f"{summary['run']}: {'finished' if summary['finished'] else 'unfinished'} after "
+        f"{summary['virtual_h']:.2f} h, {summary['commits']} versions, {summary['tokens']:,} tokens",
+        f"rows: {rows['trained']:,} of {rows['total']:,} done once, {rows['lost']:,} lost, "
+        f"{rows['duplicated']:,} done twice; {rows['discarded']:,} went back to the pool",
+        f"held out: {_number(loss['val_bpb'], '.4f')} bits per byte",
+        f"emissions: {summary['emissions_kg']:.3f} kg CO2"
+        + ("" if share is None else f", {share:.1%} of the possible saving"),
+    ]
+    lines += [
+        f"  always on at {name}: {found['emissions_kg']:.3f} kg, {found['hours']:.2f} h"
+        for name, found in summary["baselines"].items()
+    ]
+    lines.append(f"  offline bound: {_number(summary['oracle_kg'], '.3f')} kg")
+    lines += [f"note: {note}" for note in summary["notes"]]
+    return "\n".join([*lines, f"wrote {page}"])
+
+
+def _number(value: float | None, form: str) -> str:
+    return "unknown" if value is None else format(value, form)
+
+
+VERB = Verb(
+    name="report",
+    help="write report.html, report.png and summary.json from a run's events",
+    add_arguments=_add_arguments,
+    run=_run,
+)

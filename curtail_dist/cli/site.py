@@ -1,0 +1,120 @@
+"""`curtail site`: the agent of one site, until the run is complete."""
+
+import argparse
+import os
+import subprocess
+import sys
+from contextlib import ExitStack, closing
+from datetime import datetime
+from pathlib import Path
+
+from curtail_dist.cli.verb import Verb
+from curtail_dist.clock import open_clock
+from curtail_dist.config import RunConfig
+from curtail_dist.coordination import CoordinationStore, open_store
+from curtail_dist.energy.policy import build_policy
+from curtail_dist.energy.signals import open_signal
+from curtail_dist.errors import CurtailError, UserError
+from curtail_dist.membership.controller import Agent, Parts
+from curtail_dist.membership.provision import ProcessProvisioner, program_arguments
+from curtail_dist.membership.run_start import run_start
+from curtail_dist.report.feeder import Feeder
+from curtail_dist.telemetry.events import EventLog
+from curtail_dist.telemetry.sinks import Sink, WandbSink
+from curtail_dist.units import Seconds
+
+CHECK_S: Seconds = 300.0
+"""Real time that the rank program's check may take."""
+
+
+def _add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--config", required=True, metavar="RUN.yaml", help="the run file")
+    parser.add_argument("--site", required=True, metavar="NAME", help="one of the run file's sites")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="A.B=C", help="override one value of the run file"
+    )
+    parser.add_argument(
+        "--unchecked", action="store_true", help="leave out the rank program's own check of the run file"
+    )
+
+
+def _run(args: argparse.Namespace) -> int:
+    config = RunConfig.from_yaml(args.config, list(args.set))
+    config.site(args.site)
+    run_file = write_effective(config, args.site)
+    if not args.unchecked:
+        check_program(config, run_file)
+    with open_store(config.coordination) as store:
+        return run_agent(config, args.site, run_file, store, start=run_start(config, store))
+
+
+def run_agent(
+    config: RunConfig, site: str, run_file: Path, store: CoordinationStore, *, start: datetime
+) -> int:
+    """Build the agent's parts, run it and close them; return its exit code."""
+    with ExitStack() as stack:
+        clock = open_clock(config.clock, start=start, participant=f"agent:{site}", kind="poll")
+        stack.enter_context(closing(clock))
+        process = f"agent.{os.getpid()}"
+        parts = Parts(
+            clock=clock,
+            signal=open_signal(config.site(site).signal, clock=clock, start=start, site=site),
+            policy=build_policy(config.policy),
+            store=store,
+            provisioner=ProcessProvisioner(config, run_file, site),
+            events=stack.enter_context(
+                EventLog(config.run.directory, site=site, process=process, clock=clock)
+            ),
+        )
+        if config.telemetry.wandb:
+            stack.enter_context(Feeder(config.run.directory, lambda: _wandb(config, site), site=site))
+        print(f"site {site} of run {config.run.name}: events and logs in {config.run.directory}", flush=True)
+        return Agent(config, site, parts).run()
+
+
+def _wandb(config: RunConfig, site: str) -> Sink:
+    directory = config.run.directory
+    return WandbSink(run=config.run.name, site=site, directory=directory, config=config.to_mapping())
+
+
+def write_effective(config: RunConfig, site: str) -> Path:
+    """Write the effective configuration into the run directory and return its path.
+
+    The agents of several sites may share the directory; a reader never finds half a file.
+    """
+    final = config.run.directory / "config.yaml"
+    partial = final.with_name(f"config.{site}.{os.getpid()}.partial")
+    config.to_yaml(partial)
+    partial.replace(final)
+    return final
+
+
+def check_program(config: RunConfig, run_file: Path) -> None:
+    """Let the rank program check its part of the run file.
+
+    Raises UserError with the program's own line where the file is wrong, CurtailError where the program does
+    not run.
+    """
+    program = config.train.program
+    command = [sys.executable, *program_arguments(program), "--check", "--config", str(run_file)]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=CHECK_S, check=False)
+    except subprocess.TimeoutExpired as error:
+        raise CurtailError(
+            f"{program} --check takes longer than {CHECK_S:g} s; run it by hand to see why"
+        ) from error
+    if done.returncode == 0:
+        return
+    lines = [line for line in (done.stdout + done.stderr).splitlines() if line.strip()]
+    said = lines[-1].strip() if lines else "nothing"
+    if done.returncode == 2:
+        raise UserError(said)
+    raise CurtailError(f"{program} --check ended with code {done.returncode} and said: {said}")
+
+
+VERB = Verb(
+    name="site",
+    help="run a site's agent until the run is complete: signal, policy, ranks started and drained",
+    add_arguments=_add_arguments,
+    run=_run,
+)

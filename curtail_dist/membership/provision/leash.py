@@ -1,0 +1,71 @@
+"""Runs one command and leaves nothing of it behind: `python -m ...provision.leash PARENT_PID COMMAND ...`.
+
+torchrun starts each rank in a session of its own and does not tie it to its own life, so neither a signal to
+a process group nor torchrun's death reaches them all. This process adopts every orphan below it, and when the
+command has ended, or the parent is gone, it kills what is left. It exits with the command's code (128 + n for
+signal n).
+"""
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+from types import FrameType
+
+from curtail_dist.membership.provision.processes import kill_below
+
+_SET_PDEATHSIG = 1
+_SET_CHILD_SUBREAPER = 36
+_ORDERLY_S = 45
+"""After SIGTERM: longer than the 30 s that torchrun itself gives its ranks."""
+
+
+def main(argv: list[str]) -> int:
+    """Run the command; pass SIGTERM on, and kill everything if the command has not ended 45 s later."""
+    parent, command = int(argv[0]), argv[1:]
+    _tie_to_parent()
+    _prctl(_SET_CHILD_SUBREAPER, 1)
+    if os.getppid() != parent:
+        return 1
+    # The command dies with this process even if that is killed outright.
+    child = subprocess.Popen(command, preexec_fn=_tie_to_parent)
+
+    def pass_on(number: int, frame: FrameType | None) -> None:
+        child.send_signal(signal.SIGTERM)
+        signal.alarm(_ORDERLY_S)
+
+    def give_up(number: int, frame: FrameType | None) -> None:
+        kill_below(os.getpid())
+
+    signal.signal(signal.SIGALRM, give_up)
+    signal.signal(signal.SIGTERM, pass_on)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    code = child.wait()
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.alarm(0)
+    _sweep()
+    return code if code >= 0 else 128 - code
+
+
+def _sweep() -> None:
+    """Kill and reap all that is left below; children of the killed come to this process and follow them."""
+    while True:
+        kill_below(os.getpid())
+        try:
+            os.wait()
+        except ChildProcessError:
+            return
+
+
+def _tie_to_parent() -> None:
+    _prctl(_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def _prctl(option: int, value: int) -> None:
+    if ctypes.CDLL(None, use_errno=True).prctl(option, value, 0, 0, 0):
+        raise OSError(ctypes.get_errno(), f"prctl({option}) failed")
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,50 @@
+"""torchrun's rendezvous on etcd's v3 API: `--rdzv-backend etcd-v3`, and `etcd` too.
+
+`register` is the entry point that torch loads in the middle of importing its own rendezvous package. This
+module is complete by then, whichever was imported first, since it imports torch only in its functions.
+"""
+
+import logging
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from torch.distributed.elastic.rendezvous import RendezvousHandler, RendezvousParameters
+
+log = logging.getLogger(__name__)
+
+__all__ = ["create_handler", "register"]
+
+
+def register() -> "Callable[[RendezvousParameters], RendezvousHandler]":
+    """Return the maker of handlers for `etcd-v3`, and let `etcd` mean the same.
+
+    torch registers a handler of its own for `etcd`, on the v2 API that etcd 3.6 removed, and `register()` of
+    its registry refuses a name that is taken. So this writes to the registry's table, which is private: where
+    a torch has no such table, `etcd` keeps torch's meaning, a warning says so, and `etcd-v3` works.
+    """
+    from torch.distributed.elastic.rendezvous.api import rendezvous_handler_registry
+
+    table = vars(rendezvous_handler_registry).get("_registry")
+    if isinstance(table, dict):
+        table["etcd"] = create_handler
+    else:
+        log.warning(
+            "this torch keeps its rendezvous backends elsewhere: use --rdzv-backend etcd-v3, not etcd"
+        )
+    return create_handler
+
+
+def create_handler(params: "RendezvousParameters") -> "RendezvousHandler":
+    """Make torch's elastic rendezvous over the etcd at `params.endpoint`.
+
+    The endpoint is HOST:PORT, or several of them with commas between. `--rdzv-conf` may hold `read_timeout`
+    (seconds that one call to etcd may take, default 5) and what torch's elastic handler takes.
+    """
+    from torch.distributed.elastic.rendezvous.dynamic_rendezvous import create_handler as create_elastic
+
+    from curtail_dist.rendezvous.backend import open_backend
+
+    backend, store = open_backend(params)
+    return create_elastic(store, backend, params)

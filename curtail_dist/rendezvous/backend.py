@@ -1,0 +1,152 @@
+"""The state of one torchrun rendezvous as a fenced key in the coordination store.
+
+What remains of torch here: the value is torch's own encoding of its state object, a pickle, and each node
+unpickles what the others wrote. This module passes the bytes on unread; who may write to etcd's keys below
+`/curtail/rendezvous/` can therefore run code on the nodes, as with every elastic backend of torch.
+"""
+
+import logging
+import threading
+import time
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+from torch.distributed.elastic.rendezvous.api import RendezvousConnectionError, RendezvousParameters
+from torch.distributed.elastic.rendezvous.dynamic_rendezvous import RendezvousBackend
+
+from curtail_dist.coordination import CoordinationStore, EtcdStore, Lease
+from curtail_dist.errors import CoordinationError, LeaseExpired, StoreUnavailable
+from curtail_dist.rendezvous.agent_store import AgentStore
+from curtail_dist.units import Seconds
+
+log = logging.getLogger(__name__)
+
+_ROOT = "/curtail/rendezvous"
+_DEFAULT_PORT = 2379
+_CALL_TIMEOUT_S = 5
+KEPT_S: Seconds = 7200.0
+"""Keys of a rendezvous vanish this long after the last node that wrote to it has gone."""
+
+
+def open_backend(params: RendezvousParameters) -> tuple["StoreBackend", AgentStore]:
+    """Open the state and the agents' store of the rendezvous `params.run_id`.
+
+    Their connections close with the state's last reference: torch's handler, which holds it, has no close.
+
+    Raises ValueError for a run id or an endpoint that cannot be used.
+    """
+    if not params.run_id or "/" in params.run_id:
+        raise ValueError(f"--rdzv-id is {params.run_id!r}; it must be a name without '/', one for each start")
+    timeout_s = params.get_as_int("read_timeout", _CALL_TIMEOUT_S) or 0
+    if timeout_s <= 0:
+        raise ValueError(f"--rdzv-conf read_timeout is {timeout_s}; it must be above 0 seconds")
+    store = EtcdStore(parse_endpoints(params.endpoint), float(timeout_s))
+    lease = LongLease(store)
+    root = f"{_ROOT}/{params.run_id}"
+    backend = StoreBackend(store, lease.renewed, key=root, name=params.backend)
+    weakref.finalize(backend, store.close)
+    return backend, AgentStore(store, lease.renewed, prefix=f"{root}/keys/")
+
+
+def parse_endpoints(endpoint: str) -> tuple[str, ...]:
+    """Split `--rdzv-endpoint`: HOST[:PORT] once or several times, with commas between."""
+    endpoints: list[str] = []
+    for part in filter(None, (part.strip() for part in endpoint.split(","))):
+        host, colon, port = part.rpartition(":")
+        if not colon or part.endswith("]"):
+            host, port = part, str(_DEFAULT_PORT)
+        if not host or not port.isdigit():
+            raise ValueError(f"--rdzv-endpoint has {part!r}; it must be HOST:PORT of etcd's client API")
+        endpoints.append(f"{host}:{port}")
+    if not endpoints:
+        raise ValueError("--rdzv-endpoint is empty; it must be HOST:PORT of etcd's client API")
+    return tuple(endpoints)
+
+
+class LongLease:
+    """The lease that this node's rendezvous keys live on; it outlasts the node by `KEPT_S`. Thread-safe."""
+
+    def __init__(self, store: CoordinationStore) -> None:
+        """Ask nothing of the store yet."""
+        self._store = store
+        self._lock = threading.Lock()
+        self._lease: Lease | None = None
+        self._renewed_at = 0.0
+
+    def renewed(self) -> Lease:
+        """Return a lease with most of its time left. Raises StoreUnavailable."""
+        with self._lock:
+            now = time.monotonic()
+            if self._lease is not None and now - self._renewed_at > KEPT_S / 10:
+                try:
+                    self._lease.keep_alive()
+                    self._renewed_at = now
+                except LeaseExpired:
+                    self._lease = None
+            if self._lease is None:
+                self._lease = self._store.grant(KEPT_S)
+                self._renewed_at = now
+            return self._lease
+
+
+class StoreBackend(RendezvousBackend):
+    """torch's compare-and-swap register: the key's revision is the token.
+
+    While the store cannot be reached, `get_state` answers with the last state it read or wrote. torchrun
+    asks once a second whether somebody waits to join, and an error would make it end the site's ranks, but
+    training is to outlive an outage of the store. A stale state can do no harm: its token is a fence, so that
+    nothing can be written on the strength of it. `set_state` raises.
+    """
+
+    def __init__(self, store: CoordinationStore, lease: Callable[[], Lease], *, key: str, name: str) -> None:
+        """Keep the state under `key`; `name` is the backend's name as the user gave it."""
+        self._store = store
+        self._lease = lease
+        self._key = key
+        self._name = name
+        self._last: tuple[bytes, int] | None = None
+        self._has_asked = False
+
+    @property
+    def name(self) -> str:
+        """The name that the user asked for: torch refuses a handler that says another."""
+        return self._name
+
+    def get_state(self) -> tuple[bytes, int] | None:
+        """Return the state and its token, or None where there is none."""
+        try:
+            entry = self._store.get(self._key)
+        except StoreUnavailable as error:
+            if not self._has_asked:
+                raise _lost(error) from error
+            log.warning("rendezvous goes on with the last state it knows: %s", error)
+            return self._last
+        except CoordinationError as error:
+            raise _lost(error) from error
+        self._has_asked = True
+        self._last = (entry.value, entry.revision) if entry else None
+        return self._last
+
+    def set_state(self, state: bytes, token: Any | None = None) -> tuple[bytes, int, bool] | None:
+        """Write the state if `token` is still the key's revision (None: the key does not exist).
+
+        Returns the state that stands then, its token, and whether it is this one.
+        """
+        # After an answer that was lost, the write may stand: the next call finds the token stale, reads what
+        # is there, and torch decides anew.
+        try:
+            result = self._store.compare_and_swap(self._key, state, revision=token or 0, lease=self._lease())
+        except CoordinationError as error:
+            raise _lost(error) from error
+        self._has_asked = True
+        if result.succeeded:
+            self._last = (state, result.revision)
+            return state, result.revision, True
+        current = result.current[self._key]
+        self._last = (current.value, current.revision) if current else None
+        return (*self._last, False) if self._last else None
+
+
+def _lost(error: CoordinationError) -> RendezvousConnectionError:
+    return RendezvousConnectionError(str(error))

@@ -1,0 +1,82 @@
+"""Series that the picture draws: emissions so far, and losses made smooth."""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+
+from curtail_dist.energy.baselines import Baseline
+from curtail_dist.energy.emissions import Interval, account
+from curtail_dist.report.history import History, SiteHistory
+from curtail_dist.units import SECONDS_PER_HOUR, Seconds
+
+SLICE_S: Seconds = 300.0
+"""Between two points of a curve; emissions at the points are exact."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Curve:
+    """Kilograms of CO2 emitted from run time 0 to each moment."""
+
+    t: tuple[Seconds, ...]
+    kg: tuple[float, ...]
+
+
+def cumulative_run(history: History) -> Curve:
+    """Return the emissions of all sites of a run."""
+    parts = [_cumulative(site, site.intervals) for site in history.sites.values()]
+    times = np.unique(np.concatenate([[0.0, history.stop], *(part.t for part in parts)]))
+    total = np.zeros_like(times)
+    for part in parts:
+        total += np.interp(times, part.t, part.kg)
+    return Curve(t=tuple(times.tolist()), kg=tuple(total.tolist()))
+
+
+def cumulative_baseline(site: SiteHistory, baseline: Baseline, end: Seconds) -> Curve:
+    """Return the emissions of a site that trains from run time 0 until the work is done, drawn to `end`."""
+    stop = baseline.hours * SECONDS_PER_HOUR
+    curve = _cumulative(site, (Interval(start=0.0, stop=stop, phase="train"),))
+    return Curve(t=(*curve.t, max(end, stop)), kg=(*curve.kg, curve.kg[-1]))
+
+
+def _cumulative(site: SiteHistory, intervals: Sequence[Interval]) -> Curve:
+    times, kg = [0.0], [0.0]
+    for piece in _sliced(intervals):
+        if piece.start > times[-1]:
+            times.append(piece.start)
+            kg.append(kg[-1])
+        times.append(piece.stop)
+        kg.append(kg[-1] + account([piece], site.power, site.intensity).emissions_kg)
+    return Curve(t=tuple(times), kg=tuple(kg))
+
+
+def _sliced(intervals: Sequence[Interval]) -> Iterator[Interval]:
+    for interval in intervals:
+        count = max(1, math.ceil((interval.stop - interval.start) / SLICE_S))
+        edges = np.linspace(interval.start, interval.stop, count + 1).tolist()
+        for start, stop in pairwise(edges):
+            yield Interval(start=start, stop=stop, phase=interval.phase)
+
+
+def smooth(
+    points: Sequence[tuple[Seconds, float]], *, gap_s: Seconds, share: float = 0.02
+) -> list[list[tuple[Seconds, float]]]:
+    """Return moving means over a `share` of the points, in parts that no gap of `gap_s` or more breaks."""
+    width = max(1, int(len(points) * share))
+    parts: list[list[tuple[Seconds, float]]] = []
+    for point in points:
+        if not parts or point[0] - parts[-1][-1][0] >= gap_s:
+            parts.append([])
+        parts[-1].append(point)
+    return [_moving_mean(part, width) for part in parts]
+
+
+def _moving_mean(part: Sequence[tuple[Seconds, float]], width: int) -> list[tuple[Seconds, float]]:
+    values = np.asarray([value for _, value in part])
+    before = np.concatenate([[0.0], np.cumsum(values)])
+    stop = np.arange(1, len(part) + 1)
+    start = np.maximum(0, stop - width)
+    means = (before[stop] - before[start]) / (stop - start)
+    return [(t, float(mean)) for (t, _), mean in zip(part, means, strict=True)]

@@ -1,0 +1,161 @@
+"""A run as its records tell it: what each site did when, the chain of versions, and how the loss went."""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import pairwise
+
+from curtail_dist.energy.emissions import Interval, PowerModel
+from curtail_dist.energy.stepfunction import StepFunction
+from curtail_dist.errors import DataError
+from curtail_dist.report.audit import Commit, commits
+from curtail_dist.report.discards import Discard, discards_of
+from curtail_dist.telemetry.events import Record
+from curtail_dist.units import GramsCO2PerKWh, Seconds
+
+
+@dataclass(frozen=True, kw_only=True)
+class SiteHistory:
+    """What one site did, in run time."""
+
+    name: str
+    power: PowerModel
+    threshold_g_per_kwh: GramsCO2PerKWh
+    leave_delay_s: Seconds
+    deadline_s: Seconds
+    synthetic: bool
+    intensity: StepFunction
+    """As read during the run; before the first reading and after the run's end as the outlook has it."""
+    intervals: tuple[Interval, ...]
+    """Its phases in order, without gaps but where it is off."""
+    discards: tuple[Discard, ...]
+    deaths: tuple[Seconds, ...]
+    joins: tuple[Seconds, ...]
+    drains: tuple[Seconds, ...]
+    losses: tuple[tuple[Seconds, float], ...]
+    """Training loss of its steps, those that are no number left out."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class History:
+    """One run, whole."""
+
+    run: str
+    start: datetime
+    """Run time 0."""
+    rows: int
+    """Rows in all passes."""
+    finished: bool
+    stop: Seconds
+    """When the last row was done; of an unfinished run, the newest event."""
+    chain: tuple[Commit, ...]
+    sites: Mapping[str, SiteHistory]
+    evaluated: tuple[tuple[Seconds, int, float], ...]
+    """(run time, version, bits per byte on the held-out split), in order of version."""
+
+    @property
+    def synthetic(self) -> bool:
+        """Whether a trace says of itself that it was made up."""
+        return any(site.synthetic for site in self.sites.values())
+
+
+def build_history(records: Sequence[Record]) -> History:
+    """Arrange the records of one run, sorted as `read_events` sorts them.
+
+    Raises DataError where nothing founded the run, StateDiverged where members disagree on a version.
+    """
+    founded = next((record for record in records if record.event == "run_started"), None)
+    if founded is None:
+        raise DataError("the events hold no run_started; give the directories of a run that was founded")
+    ends = [record.t for record in records if record.event == "run_finished"]
+    newest = max(record.t for record in records)
+    evaluated = [(r.t, int(r["version"]), float(r["val_bpb"])) for r in records if r.event == "evaluated"]
+    planned = {r.site: r for r in reversed(records) if r.event == "site_started"}
+    chain = commits(records)
+    return History(
+        run=founded["run"],
+        start=_utc(founded["start"]),
+        rows=founded["rows"],
+        finished=bool(ends),
+        stop=max(ends, default=newest),
+        chain=chain,
+        sites={name: _site(planned[name], records, chain, newest) for name in sorted(planned)},
+        evaluated=tuple(sorted(evaluated, key=lambda entry: entry[1])),
+    )
+
+
+def _utc(text: str) -> datetime:
+    moment = datetime.fromisoformat(text)
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def _site(plan: Record, records: Sequence[Record], chain: Sequence[Commit], newest: Seconds) -> SiteHistory:
+    own = [record for record in records if record.site == plan.site]
+    intervals = _intervals(own, newest)
+    return SiteHistory(
+        name=plan.site,
+        power=PowerModel(
+            train_w=plan["train_w"], idle_w=plan["idle_w"], join_w=plan["join_w"], sync_w=plan["sync_w"]
+        ),
+        threshold_g_per_kwh=plan["threshold_g_per_kwh"],
+        leave_delay_s=plan["leave_delay_s"],
+        deadline_s=plan["deadline_s"],
+        synthetic=plan["synthetic"],
+        intensity=_intensity(plan, own, newest, drew=bool(intervals)),
+        intervals=intervals,
+        discards=discards_of(plan.site, records, chain),
+        deaths=_moments(own, "ranks_died"),
+        joins=_moments(own, "joined"),
+        drains=_moments(own, "drained"),
+        losses=tuple(
+            (record.t, float(record["loss"]))
+            for record in own
+            if record.event == "step" and math.isfinite(record["loss"])
+        ),
+    )
+
+
+def _moments(own: Iterable[Record], event: str) -> tuple[Seconds, ...]:
+    return tuple(record.t for record in own if record.event == event)
+
+
+def _intervals(own: Iterable[Record], newest: Seconds) -> tuple[Interval, ...]:
+    """Join the phases that the agent and the ranks wrote; of several at one moment the last written wins."""
+    changes = {record.t: str(record["phase"]) for record in own if record.event == "phase"}
+    merged: list[Interval] = []
+    for (start, phase), (stop, _) in pairwise([*changes.items(), (max(newest, *changes, 0.0), "")]):
+        if phase == "off" or stop <= start:
+            continue
+        if merged and merged[-1].phase == phase and merged[-1].stop == start:
+            merged[-1] = Interval(start=merged[-1].start, stop=stop, phase=phase)
+        else:
+            merged.append(Interval(start=start, stop=stop, phase=phase))
+    return tuple(merged)
+
+
+def _intensity(plan: Record, own: Iterable[Record], newest: Seconds, *, drew: bool) -> StepFunction:
+    """Take the outlook, and over it, from the first reading to the run's end, what was read."""
+    outlook = {float(t): float(value) for t, value in plan["outlook"]}
+    read = {float(r["measured_t"]): float(r["g_per_kwh"]) for r in own if r.event == "reading"}
+    if not read and not outlook and not drew:
+        return StepFunction(edges=(-1.0, 0.0), values=(0.0,))  # unknown in all of the run
+    if not read:
+        return _step_function(plan.site, outlook, newest)
+    first = min(read)
+    later = {t: value for t, value in outlook.items() if t > newest}
+    if later:
+        known = [value for t, value in sorted(outlook.items()) if t <= newest]
+        read.setdefault(newest, known[-1] if known else read[max(read)])
+    before = {t: value for t, value in outlook.items() if t < first}
+    return _step_function(plan.site, {**before, **read, **later}, newest)
+
+
+def _step_function(site: str, values: Mapping[Seconds, float], newest: Seconds) -> StepFunction:
+    """The last pair marks the end, which must not lie before the run's."""
+    points = sorted(values.items())
+    if not points:
+        raise DataError(f"{site} has neither an outlook nor a reading; its emissions cannot be known")
+    if points[-1][0] <= newest:
+        points.append((math.nextafter(newest, math.inf), points[-1][1]))
+    return StepFunction.from_points(points)

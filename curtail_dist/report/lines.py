@@ -1,0 +1,105 @@
+"""Tells a run's notable events as short plain lines, each fact once."""
+
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+from curtail_dist.telemetry.events import Record
+from curtail_dist.units import Seconds
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+def clock_text(t: Seconds, start: datetime | None) -> str:
+    """Return run time as UTC HH:MM, or in hours since the start while `start` is unknown."""
+    if start is None:
+        return f"{t / 3600:5.2f} h"
+    return (start + timedelta(seconds=t)).strftime("%H:%M")
+
+
+class Teller:
+    """Turns records into lines. What every member records is told once."""
+
+    def __init__(self, *, commit_every: int) -> None:
+        """Mention every `commit_every`-th version."""
+        self._commit_every = commit_every
+        self._told: set[tuple[str, object]] = set()
+        self._start: datetime | None = None
+        self._rows = 0
+        self._tell: dict[str, Callable[[Record], str | None]] = {
+            "run_started": self._run_started,
+            "epoch": self._epoch,
+            "decided": self._decided,
+            "joined": self._joined,
+            "drained": self._drained,
+            "ranks_died": self._died,
+            "round_discarded": self._discarded,
+            "fault": self._fault,
+            "signal_lost": self._signal_lost,
+            "commit": self._commit,
+            "run_finished": self._finished,
+        }
+
+    def line(self, record: Record) -> str | None:
+        """Return a line without control characters, or None where the record is not notable."""
+        tell = self._tell.get(record.event)
+        text = tell(record) if tell else None
+        if text is None:
+            return None
+        return f"{clock_text(record.t, self._start)}  {''.join(c if c.isprintable() else ' ' for c in text)}"
+
+    def _once(self, *fact: object) -> bool:
+        key = (str(fact[0]), fact[1:])
+        new = key not in self._told
+        self._told.add(key)
+        return new
+
+    def _run_started(self, record: Record) -> str:
+        self._start = datetime.fromisoformat(record["start"])
+        self._rows = record["rows"]
+        return f"run {record['run']} begins: {record['rows']:,} rows, seed {record['seed']}"
+
+    def _epoch(self, record: Record) -> str | None:
+        if not self._once("epoch", record.epoch, tuple(record["members"])):
+            return None
+        return f"epoch {record.epoch}: {', '.join(record['members']) or 'nobody'} ({record['reason']})"
+
+    def _decided(self, record: Record) -> str | None:
+        if record["action"] == "keep":
+            return None
+        return f"{record.site}: {record['action']}: {record['reason']}"
+
+    def _joined(self, record: Record) -> str:
+        return f"{record.site} joined at version {record['version']} ({record['how']})"
+
+    def _drained(self, record: Record) -> str:
+        return f"{record.site} left in order after version {record['version']}"
+
+    def _died(self, record: Record) -> str:
+        return f"{record.site} DIED: {record['reason']}; its open round goes back to the pool"
+
+    def _discarded(self, record: Record) -> str:
+        return (
+            f"{record.site} discarded {record['steps']} steps, {record['rows']:,} rows go back to the pool: "
+            f"{record['reason']}"
+        )
+
+    def _fault(self, record: Record) -> str:
+        return f"fault on purpose: {record['kind']} {record['target']}"
+
+    def _signal_lost(self, record: Record) -> str:
+        return f"{record.site} has no fresh reading: {record['reason']}"
+
+    def _commit(self, record: Record) -> str | None:
+        version = record["version"]
+        if version % self._commit_every or not self._once("commit", version):
+            return None
+        share = f" ({record['rows'] / self._rows:.0%})" if self._rows else ""
+        loss = "" if record["loss"] is None else f", loss {record['loss']:.3f}"
+        sites = ", ".join(sorted({entry["site"] for entry in record["work"]}))
+        return f"version {version} by {sites}: {record['rows']:,} rows{share}{loss}"
+
+    def _finished(self, record: Record) -> str | None:
+        if not self._once("finished"):
+            return None
+        return f"run complete at version {record['version']}: {record['tokens']:,} tokens"

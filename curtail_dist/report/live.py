@@ -1,0 +1,171 @@
+"""What a terminal shows of a run while it goes on, from the event files alone."""
+
+from collections.abc import Callable, Iterable
+from datetime import datetime
+from pathlib import Path
+
+from rich.console import Group, RenderableType
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from curtail_dist.report.lines import Teller, clock_text
+from curtail_dist.report.siteview import SiteView
+from curtail_dist.report.tail import EventTail
+from curtail_dist.telemetry.events import Record
+
+PHASE_STYLE = {"train": "bold green", "sync": "cyan", "join": "yellow", "idle": "blue", "off": "dim"}
+
+
+class LiveView:
+    """The state of a run as its event files tell it. Call `poll`, then `table` or `lines`."""
+
+    def __init__(self, directory: Path, *, commit_every: int = 5) -> None:
+        """Follow the run in `directory`; `lines` mentions every `commit_every`-th version."""
+        self._tail = EventTail(directory)
+        self._teller = Teller(commit_every=commit_every)
+        self.sites: dict[str, SiteView] = {}
+        self.run = ""
+        self.start: datetime | None = None
+        self.t = 0.0  # seconds of run time of the newest event
+        self.rows = 0
+        self.rows_total = 0
+        self.tokens = 0
+        self.version = 0
+        self.epoch = 0
+        self.val_bpb: float | None = None
+        self.finished = False
+        self._take: dict[str, Callable[[Record], None]] = {
+            "run_started": self._run_started,
+            "site_started": self._site_started,
+            "reading": self._reading,
+            "signal_lost": self._signal_lost,
+            "phase": self._phase,
+            "ranks_died": self._ranks_died,
+            "round_started": self._round_started,
+            "step": self._step,
+            "commit": self._commit,
+            "evaluated": self._evaluated,
+            "run_finished": self._run_finished,
+        }
+
+    @property
+    def kg(self) -> float:
+        """Kilograms of CO2 of all sites so far."""
+        return sum(site.kg for site in self.sites.values())
+
+    def poll(self) -> list[Record]:
+        """Take in what was appended to the event files and return it. Raises DataError for a broken file."""
+        records = self._tail.poll()
+        for record in records:
+            self.t = max(self.t, record.t)
+            self.epoch = max(self.epoch, record.epoch)
+            if record.event in self._take:
+                self._take[record.event](record)
+        for site in self.sites.values():
+            site.advance(self.t)
+        return records
+
+    def lines(self, records: Iterable[Record]) -> list[str]:
+        """Return one plain line a notable record; to be called once for each record, in poll's order."""
+        return [line for record in records if (line := self.plain_line(record)) is not None]
+
+    def plain_line(self, change: Record) -> str | None:
+        """Return a line for a log, or None where the record is not notable or was told already."""
+        return self._teller.line(change)
+
+    def table(self) -> RenderableType:
+        """Return the present state for rich: a headline, a row a site, a progress bar."""
+        grid = Table(pad_edge=False, box=None, header_style="dim", padding=(0, 2, 0, 0))
+        for title in ("site", "phase", "g/kWh", "round", "tokens/s", "loss", "kg CO2", "deaths"):
+            grid.add_column(title, justify="left" if title in ("site", "phase") else "right", min_width=6)
+        for name, site in sorted(self.sites.items()):
+            grid.add_row(
+                Text(name, style="bold"),
+                Text(site.phase, style=PHASE_STYLE.get(site.phase, "")),
+                _intensity(site),
+                str(site.round) if site.round else "-",
+                _number(site.tokens_per_s() if site.phase in ("train", "sync") else None, ",.0f"),
+                _number(site.loss, ".3f"),
+                f"{site.kg:.3f}",
+                Text(str(site.deaths), style="bold red" if site.deaths else "dim"),
+            )
+        return Group(self._headline(), grid, self._progress())
+
+    render = table
+
+    def _headline(self) -> Text:
+        parts = [
+            self.run or "waiting for the run",
+            clock_text(self.t, self.start) + (" UTC" if self.start else ""),
+        ]
+        parts += [f"epoch {self.epoch}", f"version {self.version}", f"{self.kg:.3f} kg CO2"]
+        if self.val_bpb is not None:
+            parts.append(f"{self.val_bpb:.3f} bits/byte held out")
+        return Text("   ".join(parts), style="bold")
+
+    def _progress(self) -> RenderableType:
+        line = Table.grid(padding=(0, 1))
+        share = self.rows / self.rows_total if self.rows_total else 0.0
+        line.add_row(
+            ProgressBar(total=max(1, self.rows_total), completed=self.rows, width=40),
+            f"{share:4.0%}  {self.rows:,} of {self.rows_total:,} rows  {self.tokens:,} tokens",
+        )
+        return line
+
+    def _site(self, record: Record) -> SiteView:
+        site = self.sites.setdefault(record.site, SiteView())
+        site.advance(record.t)
+        return site
+
+    def _run_started(self, record: Record) -> None:
+        self.run = record["run"]
+        self.start = datetime.fromisoformat(record["start"])
+        self.rows_total = record["rows"]
+
+    def _site_started(self, record: Record) -> None:
+        site = self._site(record)
+        site.watts = {phase: record[f"{phase}_w"] for phase in ("train", "idle", "join", "sync")}
+        site.threshold_g_per_kwh = record["threshold_g_per_kwh"]
+        site.outlook = tuple((t, value) for t, value in record["outlook"])
+
+    def _reading(self, record: Record) -> None:
+        self._site(record).read(record["g_per_kwh"])
+
+    def _signal_lost(self, record: Record) -> None:
+        self._site(record).read(None)
+
+    def _phase(self, record: Record) -> None:
+        self._site(record).enter(record["phase"])
+
+    def _ranks_died(self, record: Record) -> None:
+        self._site(record).deaths += 1
+
+    def _round_started(self, record: Record) -> None:
+        self._site(record).round = record.round
+
+    def _step(self, record: Record) -> None:
+        site = self._site(record)
+        site.step(record.wall, record["tokens"])
+        site.loss = record["loss"]
+
+    def _commit(self, record: Record) -> None:
+        if record["version"] > self.version:
+            self.version, self.rows, self.tokens = record["version"], record["rows"], record["tokens"]
+
+    def _evaluated(self, record: Record) -> None:
+        self.val_bpb = record["val_bpb"]
+
+    def _run_finished(self, record: Record) -> None:
+        self.finished = True
+
+
+def _intensity(site: SiteView) -> Text:
+    if site.g_per_kwh is None:
+        return Text("unknown", style="yellow")
+    green = site.threshold_g_per_kwh is not None and site.g_per_kwh < site.threshold_g_per_kwh
+    return Text(f"{site.g_per_kwh:.0f}", style="green" if green else "")
+
+
+def _number(value: float | None, form: str) -> str:
+    return "-" if value is None else format(value, form)

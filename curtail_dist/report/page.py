@@ -1,0 +1,190 @@
+"""report.html: the picture, the figures, and what they do and do not count, in one file."""
+
+import base64
+from collections.abc import Mapping, Sequence
+from datetime import UTC
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from curtail_dist.report.history import History
+
+STYLE = """
+:root { color-scheme: light; }
+body { font: 15px/1.55 system-ui, sans-serif; color: #1c2430; margin: 2rem auto; max-width: 1400px;
+  padding: 0 1.5rem; }
+h1 { font-size: 1.6rem; margin: 0 0 .2rem; } h2 { font-size: 1.1rem; margin: 2rem 0 .5rem; }
+p.facts { color: #667080; margin: 0 0 1rem; } img { max-width: 100%; height: auto; }
+.badge { background: #fff3d6; border: 1px solid #e69f00; border-radius: .4rem; color: #7a5200;
+  font-size: .85rem; padding: .1rem .5rem; vertical-align: middle; }
+.bad { color: #a50f15; font-weight: 600; }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
+th, td { border-bottom: 1px solid #d9dee5; padding: .3rem .9rem .3rem 0; text-align: right; }
+th { color: #667080; font-weight: 500; } th:first-child, td:first-child { text-align: left; }
+div.wide { overflow-x: auto; } .notes { max-width: 52rem; }
+"""
+
+COUNTS = """
+<p><b>Measured:</b> tokens, steps, rows, losses, bytes and waiting times, as the processes wrote them
+down. Rows are counted from the commits' own ranges, without the ledger that handed them out.</p>
+<p><b>Modelled:</b> energy is the time in each phase times the power that the run file gives for it, not
+a meter's reading. Emissions are that power times the marginal intensity of the site's signal, integrated
+over training, idling, joining, exchanging and work thrown away. On a virtual clock the length of a step,
+an exchange and a join are modelled, too.</p>
+<p><b>Compared with:</b> always-on sites do the same work (the training that is in the chain) from run
+time 0 without a pause, at training power, and pay for no joining. The offline bound knew the whole day:
+no schedule that does this work by the deadline on the same slots emits less. Both assume the measured
+pair efficiency. The share of the possible saving is (mean of the always-on sites - run) / (mean of the
+always-on sites - bound).</p>
+<p><b>Not counted:</b> embodied emissions of hardware, the network between sites, the coordination store,
+cooling beyond what the watts include, and what the grid would have done with a load of another size.</p>
+"""
+
+
+def write_page(
+    summary: Mapping[str, Any],
+    history: History,
+    picture: Path,
+    file: Path,
+    *,
+    compared: Mapping[str, Mapping[str, Any]],
+) -> Path:
+    """Write the page; `compared` holds other runs' summaries by name. Returns `file`."""
+    image = base64.b64encode(picture.read_bytes()).decode()
+    start = history.start.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")
+    badge = ' <span class="badge">synthetic traces</span>' if history.synthetic else ""
+    name = escape(history.run)
+    sections = [
+        f"<h1>{name}{badge}</h1><p class='facts'>from {start}</p>",
+        f'<img src="data:image/png;base64,{image}" alt="Intensity, training, loss and emissions of {name}">',
+        "<h2>The run</h2>" + _table(["", ""], _facts(summary)),
+        "<h2>Sites</h2>" + _table(_SITE_TITLES, _site_rows(summary["sites"])),
+        "<h2>The same work elsewhere</h2>" + _table(_ELSEWHERE_TITLES, _elsewhere(summary)),
+    ]
+    if compared:
+        rows = [_compared(label, other) for label, other in {history.run: summary, **compared}.items()]
+        sections.append("<h2>Other runs</h2>" + _table(_COMPARED_TITLES, rows))
+    notes = "".join(f"<li>{escape(note)}</li>" for note in summary["notes"])
+    sections.append(f"<h2>What the figures count</h2><div class='notes'>{COUNTS}<ul>{notes}</ul></div>")
+    file.write_text(
+        f"<!doctype html>\n<html lang='en'><head><meta charset='utf-8'><title>{name}</title>"
+        f"<meta name='viewport' content='width=device-width'><style>{STYLE}</style></head>\n"
+        f"<body>{chr(10).join(sections)}</body></html>\n",
+        encoding="utf-8",
+    )
+    return file
+
+
+def _facts(summary: Mapping[str, Any]) -> list[list[str]]:
+    rows, loss, sync = summary["rows"], summary["loss"], summary["sync"]
+    wrong = rows["lost"] or rows["duplicated"]
+    row_text = (
+        f"{rows['trained']:,} of {rows['total']:,} done once, {rows['lost']:,} lost, "
+        f"{rows['duplicated']:,} done twice; {rows['discarded']:,} went back to the pool"
+    )
+    return [
+        ["state", "finished" if summary["finished"] else "unfinished"],
+        ["run time", f"{summary['virtual_h']:.2f} h, in {summary['wall_s']:,.0f} s of real time"],
+        ["versions / epochs", f"{summary['commits']:,} / {summary['epochs']:,}"],
+        ["tokens", f"{summary['tokens']:,}"],
+        ["rows", f"<span class='bad'>{row_text}</span>" if wrong else row_text],
+        ["training loss, nats", f"{_number(loss['first'], '.3f')} to {_number(loss['last'], '.3f')}"],
+        ["held out, bits per byte", _number(loss["val_bpb"], ".4f") + _beside(loss["baseline_val_bpb"])],
+        ["sent between sites", f"{sync['bytes_sent'] / 1e6:,.1f} MB"],
+        ["waiting", f"{sync['stall_s']:,.1f} s, {sync['stall_share']:.1%} of the sites' time as members"],
+        ["emissions", f"{summary['emissions_kg']:.3f} kg CO2"],
+        ["offline bound", _number(summary["oracle_kg"], ".3f") + " kg CO2"],
+        ["share of the possible saving", _number(summary["oracle_fraction"], ".1%")],
+        ["pair efficiency", f"{summary['pair_efficiency']:.3f}"],
+        ["state hash", f"<code>{escape(summary['state_hash'])}</code>"],
+    ]
+
+
+def _beside(baseline: float | None) -> str:
+    return "" if baseline is None else f" (uninterrupted: {baseline:.4f})"
+
+
+_SITE_TITLES = [
+    "site",
+    "tokens",
+    "steps",
+    "lost steps",
+    "joins",
+    "drains",
+    "deaths",
+    "train kWh",
+    "idle",
+    "join",
+    "sync",
+    "of which wasted",
+    "leave delay",
+    "kg CO2",
+    "in windows",
+]
+
+
+def _site_rows(sites: Mapping[str, Mapping[str, Any]]) -> list[list[str]]:
+    return [
+        [
+            escape(name),
+            *(
+                f"{site[key]:,}"
+                for key in ("tokens", "inner_steps", "lost_steps", "joins", "drains", "deaths")
+            ),
+            *(f"{site['energy_kwh'][phase]:.3f}" for phase in ("train", "idle", "join", "sync")),
+            *(f"{site['of_which_kwh'][part]:.3f}" for part in ("wasted", "leave_delay")),
+            f"{site['emissions_kg']:.3f}",
+            f"{site['share_in_window']:.1%}",
+        ]
+        for name, site in sites.items()
+    ]
+
+
+_ELSEWHERE_TITLES = ["", "kg CO2", "this run is", "hours", "kWh", "in windows"]
+
+
+def _elsewhere(summary: Mapping[str, Any]) -> list[list[str]]:
+    run = summary["emissions_kg"]
+    rows = [
+        [
+            f"{escape(name)}, always on",
+            f"{baseline['emissions_kg']:.3f}",
+            f"{run / baseline['emissions_kg']:.1%}" if baseline["emissions_kg"] else "-",
+            f"{baseline['hours']:.2f}",
+            f"{baseline['energy_kwh']:.2f}",
+            f"{baseline['share_in_window']:.1%}",
+        ]
+        for name, baseline in summary["baselines"].items()
+    ]
+    bound = summary["oracle_kg"]
+    if bound is not None:
+        ratio = f"{run / bound:.2f} x" if bound else "-"
+        rows.append(["offline bound", f"{bound:.3f}", ratio, "", "", ""])
+    return rows
+
+
+_COMPARED_TITLES = ["run", "kg CO2", "run time, h", "tokens", "versions", "bits per byte", "lost / twice"]
+
+
+def _compared(name: str, summary: Mapping[str, Any]) -> list[str]:
+    rows = summary["rows"]
+    return [
+        escape(name),
+        f"{summary['emissions_kg']:.3f}",
+        f"{summary['virtual_h']:.2f}",
+        f"{summary['tokens']:,}",
+        f"{summary['commits']:,}",
+        _number(summary["loss"]["val_bpb"], ".4f"),
+        f"{rows['lost']:,} / {rows['duplicated']:,}",
+    ]
+
+
+def _number(value: float | None, form: str) -> str:
+    return "unknown" if value is None else format(value, form)
+
+
+def _table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Cells are HTML already."""
+    head = "".join(f"<th>{title}</th>" for title in titles) if any(titles) else ""
+    body = "\n".join(f"<tr>{''.join(f'<td>{cell}</td>' for cell in row)}</tr>" for row in rows)
+    return f"<div class='wide'><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"

@@ -1,0 +1,137 @@
+"""summary.json: a run in figures, from its events."""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from statistics import fmean
+from typing import TYPE_CHECKING, Any
+
+from curtail_dist.energy.emissions import SiteEnergy
+from curtail_dist.report.accounts import Accounts
+from curtail_dist.report.audit import count_rows
+from curtail_dist.report.history import History, SiteHistory
+from curtail_dist.telemetry.events import Record
+from curtail_dist.units import Seconds, hours
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+SCHEMA = 1
+LAST_STEPS = 10
+"""`loss.last` is the mean of so many `step` events, since one batch says little."""
+
+
+def build_summary(
+    records: Sequence[Record], history: History, accounts: Accounts, *, baseline_val_bpb: float | None = None
+) -> dict[str, Any]:
+    """Return what summary.json holds: `INTERFACE` fields, and `notes` on what could not be reckoned.
+
+    What cannot be known is None: losses without a step, the bound where the work does not fit before the
+    deadline.
+    """
+    rows = count_rows(history.chain, total=history.rows, finished=history.finished)
+    head = history.chain[-1] if history.chain else None
+    stall_s = math.fsum(record["stall_s"] for record in records if record.event == "commit")
+    member_s = member_seconds(records)
+    return {
+        "schema": SCHEMA,
+        "run": history.run,
+        "finished": history.finished,
+        "wall_s": wall_seconds(records),
+        "virtual_h": hours(history.stop),
+        "commits": len(history.chain),
+        "epochs": len({record.epoch for record in records if record.epoch > 0}),
+        "tokens": head.tokens if head else 0,
+        "state_hash": head.hash if head else "",
+        "rows": {
+            "total": history.rows,
+            "trained": rows.trained,
+            "lost": rows.lost,
+            "duplicated": rows.duplicated,
+            "discarded": sum(d.rows for site in history.sites.values() for d in site.discards),
+        },
+        "loss": {**_losses(history), "baseline_val_bpb": baseline_val_bpb},
+        "sync": {
+            "bytes_sent": sum(record["bytes_sent"] for record in records if record.event == "commit"),
+            "stall_s": stall_s,
+            "stall_share": stall_s / member_s if member_s > 0 else 0.0,
+        },
+        "sites": {name: _site(site, accounts.sites[name], history) for name, site in history.sites.items()},
+        "emissions_kg": accounts.emissions_kg,
+        "baselines": {name: asdict(baseline) for name, baseline in accounts.baselines.items()},
+        "oracle_kg": accounts.oracle_kg,
+        "oracle_fraction": accounts.oracle_fraction,
+        "pair_efficiency": accounts.pair_efficiency,
+        "synthetic": history.synthetic,
+        "notes": list(accounts.notes),
+    }
+
+
+def _site(site: SiteHistory, energy: SiteEnergy, history: History) -> dict[str, Any]:
+    work = [entry for commit in history.chain for entry in commit.work if entry["site"] == site.name]
+    return {
+        "tokens": sum(entry["tokens"] for entry in work),
+        "inner_steps": sum(entry["steps"] for entry in work),
+        "lost_steps": sum(discard.steps for discard in site.discards),
+        "joins": len(site.joins),
+        "drains": len(site.drains),
+        "deaths": len(site.deaths),
+        "energy_kwh": dict(energy.energy_kwh),
+        "of_which_kwh": dict(energy.of_which_kwh),
+        "emissions_kg": energy.emissions_kg,
+        "share_in_window": energy.share_in_window,
+    }
+
+
+def _losses(history: History) -> dict[str, float | None]:
+    """First and last training loss over all sites; bits per byte of the newest version evaluated."""
+    steps = sorted((entry for site in history.sites.values() for entry in site.losses), key=lambda e: e[0])
+    return {
+        "first": steps[0][1] if steps else None,
+        "last": fmean(loss for _, loss in steps[-LAST_STEPS:]) if steps else None,
+        "val_bpb": history.evaluated[-1][2] if history.evaluated else None,
+    }
+
+
+def wall_seconds(records: Sequence[Record]) -> Seconds:
+    """Return the real time from the first to the last record, by the hosts' own clocks."""
+    walls = [record.wall for record in records]
+    return (max(walls) - min(walls)).total_seconds() if walls else 0.0
+
+
+def member_seconds(records: Sequence[Record]) -> Seconds:
+    """Return the real time that sites spent as members, added up over sites.
+
+    From each `joined` to the same process's `drained` or `run_finished`, or to its last record. Stall is a
+    share of it.
+    """
+    joined: dict[tuple[str, str], datetime] = {}
+    left: dict[tuple[str, str], datetime] = {}
+    over: set[tuple[str, str]] = set()
+    for record in sorted(records, key=lambda r: (r.site, r.process, r.seq)):
+        process = (record.site, record.process)
+        if record.event == "joined":
+            joined.setdefault(process, record.wall)
+        if process not in over:
+            left[process] = record.wall
+        if record.event in ("drained", "run_finished"):
+            over.add(process)
+    return math.fsum(max(0.0, (left[p] - since).total_seconds()) for p, since in joined.items())
+
+
+def write_summary(summary: Mapping[str, Any], directory: Path) -> Path:
+    """Write summary.json into `directory` and return its path."""
+    file = directory / "summary.json"
+    file.write_text(json.dumps(summary, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    return file
+
+
+def baseline_val_bpb(directory: Path) -> float | None:
+    """Return the bits per byte of the uninterrupted run in `directory`/baseline, None where there is none."""
+    file = directory / "baseline" / "summary.json"
+    if not file.exists():
+        return None
+    value = json.loads(file.read_text(encoding="utf-8"))["loss"]["val_bpb"]
+    return None if value is None else float(value)

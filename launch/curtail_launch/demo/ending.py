@@ -1,0 +1,70 @@
+"""What the demo says at its end: the summary in ten lines."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+
+def ending_lines(summary: Mapping[str, Any], directory: Path) -> list[str]:
+    """Return the lines for a finished or unfinished run's summary.json."""
+    done = "finished" if summary["finished"] else "NOT finished"
+    sites, hours, wall = summary["sites"], summary["virtual_h"], summary["wall_s"]
+    return [
+        f"Run {summary['run']} {done}: {hours:.1f} h of run time in {wall:.0f} s.",
+        f"Learned    {_learned(summary['loss'])}",
+        f"Rows       {_rows(summary['rows'])}",
+        f"Run        {_course(summary)}",
+        f"Exchange   {_exchange(summary['sync'])}",
+        "Sites      " + "; ".join(f"{name} {site['emissions_kg']:.3f} kg" for name, site in sites.items()),
+        f"Emissions  {summary['emissions_kg']:.3f} kg CO2, by a power model on synthetic traces",
+        f"Beside it  {_baselines(summary)}",
+        f"Bound      {_bound(summary)}",
+        f"Report     {directory / 'report.html'}  (picture: {directory / 'report.png'})",
+    ]
+
+
+def _learned(loss: Mapping[str, Any]) -> str:
+    always_on = loss["baseline_val_bpb"]
+    beside = "" if always_on is None else f" (always-on site: {always_on:.3f})"
+    return (
+        f"training loss {_number(loss['first'])} -> {_number(loss['last'])}, "
+        f"held out {_number(loss['val_bpb'])} bits per byte{beside}"
+    )
+
+
+def _rows(rows: Mapping[str, int]) -> str:
+    return (
+        f"{rows['trained']:,} of {rows['total']:,} trained once, {rows['lost']} lost, "
+        f"{rows['duplicated']} twice, {rows['discarded']} returned to the pool"
+    )
+
+
+def _course(summary: Mapping[str, Any]) -> str:
+    def total(key: str) -> int:
+        return sum(site[key] for site in summary["sites"].values())
+
+    return (
+        f"{summary['tokens']:,} tokens, {summary['commits']} commits, {summary['epochs']} epochs; "
+        f"{total('joins')} joins, {total('drains')} drains, {total('deaths')} deaths, "
+        f"{total('lost_steps')} steps lost"
+    )
+
+
+def _exchange(sync: Mapping[str, Any]) -> str:
+    return f"{sync['bytes_sent'] / 1e6:.1f} MB sent; {sync['stall_share']:.1%} of real time without a step"
+
+
+def _baselines(summary: Mapping[str, Any]) -> str:
+    found = [f"{name} {one['emissions_kg']:.1f} kg" for name, one in summary["baselines"].items()]
+    return f"always on: {', '.join(found)}" if found else "no baseline fits the traces"
+
+
+def _bound(summary: Mapping[str, Any]) -> str:
+    bound, share = summary["oracle_kg"], summary["oracle_fraction"]
+    if bound is None or share is None:
+        return "unknown: the traces do not cover the work"
+    return f"{bound:.3f} kg at best for the same work; the run has {share:.1%} of the possible saving"
+
+
+def _number(value: float | None) -> str:
+    return "unknown" if value is None else f"{value:.3f}"

@@ -1,0 +1,57 @@
+import subprocess
+import sys
+
+import pytest
+
+from curtail_dist.cli.main import VERBS, main
+from curtail_dist.cli.verb import Verb
+
+CHECK = """
+import sys
+from curtail_dist.cli.main import main
+code = main({argv!r})
+heavy = [name for name in ("torch", "wandb", "nanochat", {extra}) if name in sys.modules]
+sys.exit(f"imported {{heavy}}" if heavy else code)
+"""
+
+
+def run_cold(argv: list[str], *extra: str) -> subprocess.CompletedProcess[str]:
+    code = CHECK.format(argv=argv, extra=", ".join(map(repr, extra)))
+    return subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=50, check=False
+    )
+
+
+def test_the_overview_imports_no_verb():
+    done = run_cold(["--help"], "numpy", "matplotlib", "rich", "requests")
+    assert done.returncode == 0, done.stderr
+    assert all(name in done.stdout for name in VERBS)
+
+
+@pytest.mark.parametrize("verb", ["site", "status", "simulate", "report", "etcd"])
+def test_a_verb_of_the_control_plane_starts_without_torch(verb: str):
+    done = run_cold([verb, "--help"])
+    assert done.returncode == 0, done.stderr
+    assert f"usage: curtail {verb}" in done.stdout
+
+
+@pytest.mark.parametrize("name", VERBS)
+def test_every_verb_of_the_table_is_one(name: str):
+    import importlib
+
+    found = importlib.import_module(VERBS[name][0]).VERB
+    assert isinstance(found, Verb)
+    assert found.name == name
+
+
+@pytest.mark.parametrize("argv", [[], ["no-such-verb"], ["report"], ["report", "a", "--no-such-option"]])
+def test_wrong_input_is_one_line_and_two(argv: list[str], capsys: pytest.CaptureFixture[str]):
+    assert main(argv) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_the_console_script_hands_its_exit_code_on():
+    script = [sys.executable, "-m", "curtail_dist.cli.main", "report", "/no/such/run"]
+    done = subprocess.run(script, capture_output=True, text=True, timeout=50, check=False)
+    assert done.returncode == 2
+    assert done.stderr == "curtail: /no/such/run is no directory; give the directory of a run\n"

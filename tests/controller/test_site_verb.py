@@ -1,0 +1,177 @@
+"""`curtail site`: what it checks first, and one whole run of it."""
+
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+
+from curtail_dist.cli.site import VERB, check_program, write_effective
+from curtail_dist.clock.service import ClockService
+from curtail_dist.config import RunConfig
+from curtail_dist.coordination import EmbeddedEtcd
+from curtail_dist.errors import CurtailError, UserError
+from curtail_dist.telemetry.events import read_events
+
+PROGRAM = """
+import argparse, json, os, signal
+from pathlib import Path
+from curtail_dist.clock import open_clock
+from curtail_dist.config import RunConfig
+from curtail_dist.coordination import open_store
+from curtail_dist.membership.keys import Keys
+
+parser = argparse.ArgumentParser()
+parser.add_argument("--config")
+parser.add_argument("--site")
+parser.add_argument("--check", action="store_true")
+args = parser.parse_args()
+if args.check:
+    raise SystemExit(0)
+config = RunConfig.from_yaml(args.config)
+keys = Keys(config.run.name)
+clock = open_clock(config.clock, start=None, participant=f"rank:{args.site}")
+mark = Path(config.run.directory, "killed")
+with open_store(config.coordination) as store:
+    clock.arrive()
+    while store.get(keys.drain(args.site)) is None:
+        clock.spend(10.0)
+        if clock.now() > 600.0 and not mark.exists():
+            mark.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        if clock.now() > 3600.0:
+            store.put(keys.head, json.dumps({"schema": 1, "complete": True}).encode())
+            break
+clock.close()
+"""
+
+TRACE = """time,g_per_kwh
+2026-03-21T00:00:00+00:00,50
+2026-03-21T00:20:00+00:00,300
+2026-03-21T00:40:00+00:00,50
+2026-03-21T02:00:00+00:00,50
+"""
+
+
+@pytest.fixture
+def checked(make_config: Callable[..., RunConfig], tmp_path: Path) -> Callable[[str], None]:
+    def check(source: str) -> None:
+        program = tmp_path / "own.py"
+        program.write_text(source)
+        check_program(make_config(train={"program": str(program)}), tmp_path / "run.yaml")
+
+    return check
+
+
+def test_a_program_that_accepts_the_run_file_is_started(checked):
+    checked("import sys; assert sys.argv[1:3] == ['--check', '--config']")
+
+
+def test_what_the_program_says_of_a_wrong_run_file_is_passed_on(checked):
+    with pytest.raises(UserError, match=r"^model.depth is 0; it must be at least 1$"):
+        checked("import sys; print('model.depth is 0; it must be at least 1', file=sys.stderr); sys.exit(2)")
+
+
+def test_a_program_that_fails_is_no_mistake_of_the_user(checked):
+    with pytest.raises(CurtailError, match="code 1 and said: RuntimeError: broken") as caught:
+        checked("raise RuntimeError('broken')")
+    assert not isinstance(caught.value, UserError)
+
+
+def test_the_effective_configuration_stands_in_the_run_directory(config, tmp_path):
+    path = write_effective(config, "texas")
+    assert path == tmp_path / "config.yaml"
+    assert RunConfig.from_yaml(path) == config
+    assert [entry.name for entry in tmp_path.iterdir()] == ["config.yaml"]
+
+
+def run_file(directory: Path, **sections: object) -> Path:
+    program = directory / "program.py"
+    program.write_text(PROGRAM)
+    (directory / "trace.csv").write_text(TRACE)
+    tree = {
+        "run": {"name": "day", "directory": "run", "start": "2026-03-21T00:00:00+00:00"},
+        "data": {"manifest": "none.json"},
+        "policy": {"poll_s": 60.0, "leave_delay_s": 120.0},
+        "sites": {
+            "texas": {
+                "signal": {"kind": "trace", "path": "trace.csv"},
+                "power": {"train_w": 300.0, "idle_w": 50.0},
+            }
+        },
+        "train": {"program": str(program)},
+        **sections,
+    }
+    path = directory / "run.yaml"
+    path.write_text(yaml.safe_dump(tree))
+    return path
+
+
+def command(path: Path) -> list[str]:
+    main = "import sys; from curtail_dist.cli.main import main; sys.exit(main(sys.argv[1:]))"
+    return [sys.executable, "-c", main, VERB.name, "--config", str(path), "--site", "texas"]
+
+
+def eventually(holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 40.0
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+@pytest.mark.integration
+@pytest.mark.slow
+@pytest.mark.fault
+@pytest.mark.timeout(180)
+def test_torchrun_starts_drains_and_is_killed_as_the_trace_and_fate_want(tmp_path):
+    with EmbeddedEtcd(None) as etcd, ClockService() as service:
+        path = run_file(
+            tmp_path,
+            clock={"kind": "virtual", "endpoint": service.endpoint, "join_s": 120.0},
+            coordination={"endpoints": [etcd.endpoint]},
+        )
+        done = subprocess.run(command(path), timeout=150, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    records = read_events(tmp_path / "run")
+    phases = [(record.t, record["phase"]) for record in records if record.event == "phase"]
+    assert (tmp_path / "run" / "killed").exists()
+    assert [phase for _, phase in phases] == ["off", "join", "join", "off", "join", "off"]
+    # Killed at 610 and seen by the next poll; asked to leave 120 s above the threshold; on again at 2400.
+    assert [t for t, _ in phases][:3] == [0.0, 0.0, 660.0]
+    assert phases[3][0] == pytest.approx(1320.0, abs=20.0)
+    assert phases[4][0] == 2400.0
+    assert [record["code"] for record in records if record.event == "ranks_exited"] == [0, 0]
+
+
+@pytest.mark.integration
+@pytest.mark.slow
+@pytest.mark.timeout(120)
+def test_sigterm_to_the_agent_drains_the_site_and_leaves_nothing_behind(tmp_path):
+    with EmbeddedEtcd(None) as etcd:
+        path = run_file(
+            tmp_path,
+            coordination={"endpoints": [etcd.endpoint]},
+            sites={
+                "texas": {
+                    "signal": {"kind": "constant", "value": 1.0},
+                    "power": {"train_w": 300.0, "idle_w": 50.0},
+                }
+            },
+            run={"name": "day", "directory": "run"},
+        )
+        events = tmp_path / "run" / "events"
+        with subprocess.Popen(command(path), stdout=subprocess.PIPE, stderr=subprocess.PIPE) as agent:
+            eventually(
+                lambda: any("ranks_started" in file.read_text() for file in events.glob("texas.agent.*"))
+            )
+            agent.send_signal(signal.SIGTERM)
+            said = agent.communicate(timeout=90)
+        assert agent.returncode == 130, said
+    exits = [record["code"] for record in read_events(tmp_path / "run") if record.event == "ranks_exited"]
+    assert exits == [0]
+    left = subprocess.run(["pgrep", "-f", str(path.parent)], capture_output=True, text=True, check=False)
+    assert left.stdout == ""

@@ -1,0 +1,52 @@
+import threading
+
+from curtail_dist.report.feeder import Feeder
+from curtail_dist.telemetry.events import EventLog, Phase
+
+
+class Still:
+    def now(self):
+        return 3600.0
+
+
+class Listener:
+    """A sink that remembers, and says when it has something."""
+
+    def __init__(self):
+        self.seen = []
+        self.heard = threading.Event()
+        self.closed = False
+
+    def write(self, record):
+        self.seen.append((record.site, record.event))
+        self.heard.set()
+
+    def close(self):
+        self.closed = True
+
+
+def test_a_sink_gets_its_own_sites_events_while_the_run_goes_on(tmp_path):
+    listener = Listener()
+    with (
+        EventLog(tmp_path, site="texas", process="a", clock=Still()) as texas,
+        EventLog(tmp_path, site="nevada", process="a", clock=Still()) as nevada,
+        Feeder(tmp_path, lambda: listener, site="texas", every_s=0.01),
+    ):
+        nevada.emit(Phase(phase="off"))
+        texas.emit(Phase(phase="join"))
+        assert listener.heard.wait(10)
+        texas.emit(Phase(phase="train"))
+    assert listener.seen == [("texas", "phase")] * 2
+    assert listener.closed
+
+
+def test_a_sink_that_fails_disturbs_nobody(tmp_path, caplog):
+    def broken():
+        raise OSError("the network is down")
+
+    with (
+        EventLog(tmp_path, site="texas", process="a", clock=Still()) as texas,
+        Feeder(tmp_path, broken, site="texas"),
+    ):
+        texas.emit(Phase(phase="join"))
+    assert "events are in the run directory" in caplog.text

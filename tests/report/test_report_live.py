@@ -1,0 +1,127 @@
+import io
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from curtail_dist.clock import SystemClock
+from curtail_dist.errors import DataError
+from curtail_dist.report import summarize
+from curtail_dist.report.live import LiveView
+from curtail_dist.report.tail import EventTail
+from curtail_dist.telemetry.events import Decided, EventLog, FaultInjected, RoundDiscarded, SignalLost
+
+
+def shown(view: LiveView) -> str:
+    console = Console(file=io.StringIO(), width=120, force_terminal=False)
+    console.print(view.table())
+    return console.file.getvalue()  # type: ignore[attr-defined]
+
+
+def test_a_directory_that_does_not_exist_yet_has_no_events(tmp_path: Path):
+    view = LiveView(tmp_path / "later")
+    assert view.poll() == []
+    assert "waiting for the run" in shown(view)
+
+
+def test_each_record_is_read_once_however_the_file_grows(day: Path, tmp_path: Path):
+    whole = EventTail(day).poll()
+    tail = EventTail(tmp_path / "growing")
+    (tmp_path / "growing" / "events").mkdir(parents=True)
+    found = []
+    for file in sorted((day / "events").iterdir()):
+        copy = tmp_path / "growing" / "events" / file.name
+        data = file.read_bytes()
+        for start in range(0, len(data), 5001):  # tears most lines
+            with copy.open("ab") as stream:
+                stream.write(data[start : start + 5001])
+            found += tail.poll()
+    assert sorted((r.site, r.process, r.seq) for r in found) == sorted(
+        (r.site, r.process, r.seq) for r in whole
+    )
+    assert tail.poll() == []
+
+
+def test_a_torn_last_line_waits_for_its_end(day: Path):
+    tail = EventTail(day)
+    tail.poll()
+    file = next((day / "events").glob("texas.agent*"))
+    line = file.read_text().splitlines()[-1]
+    with file.open("a") as stream:
+        stream.write(line[:40])
+    assert tail.poll() == []
+    with file.open("a") as stream:
+        stream.write(line[40:] + "\n")
+    assert len(tail.poll()) == 1
+
+
+def test_a_whole_line_that_is_no_event_is_refused(day: Path):
+    with next((day / "events").glob("texas.agent*")).open("a") as stream:
+        stream.write("{broken\n")
+    with pytest.raises(DataError, match="no event"):
+        EventTail(day).poll()
+
+
+def test_the_view_agrees_with_the_summary(day: Path):
+    view = LiveView(day)
+    view.poll()
+    summary = summarize([day])
+    assert view.kg == pytest.approx(summary["emissions_kg"], rel=1e-6)
+    assert (view.rows, view.rows_total, view.tokens) == (15_200, 15_200, summary["tokens"])
+    assert (view.version, view.epoch, view.finished) == (summary["commits"], summary["epochs"], True)
+    assert view.sites["south-australia"].deaths == 1
+
+
+def test_the_table_shows_each_site_and_the_progress(day: Path):
+    view = LiveView(day)
+    view.poll()
+    text = shown(view)
+    assert all(name in text for name in ("california", "texas", "south-australia", "100%", "UTC"))
+
+
+def test_what_every_member_records_is_told_once_and_without_control_characters(day: Path):
+    view = LiveView(day)
+    lines = view.lines(view.poll())
+    assert all(line.isprintable() for line in lines)
+    assert len([line for line in lines if "epoch 3:" in line]) == 1
+    assert len([line for line in lines if "run complete" in line]) == 1
+    assert [line for line in lines if "DIED" in line] == [
+        "22:51  south-australia DIED: SIGKILL; its open round goes back to the pool"
+    ]
+    versions = [line for line in lines if " version " in line and " by " in line]
+    assert len(versions) == view.version // 5
+
+
+def test_the_next_window_is_the_first_stretch_below_the_threshold(day: Path):
+    view = LiveView(day)
+    view.poll()
+    site = view.sites["california"]
+    start, stop = site.next_window(0.0) or (None, None)
+    assert (start, stop) == pytest.approx((600.0, 7800.0))
+    assert site.next_window(3600.0) == pytest.approx((3600.0, 7800.0))
+    assert site.next_window(10 * 3600.0) is None
+
+
+def test_a_site_without_a_fresh_reading_is_shown_as_unknown(day: Path):
+    view = LiveView(day)
+    view.poll()
+    view.sites["texas"].read(None)
+    assert "unknown" in shown(view)
+
+
+def test_a_line_has_no_control_characters_whatever_a_reason_holds(tmp_path: Path):
+    with EventLog(tmp_path, site="texas", process="rank0.1", clock=SystemClock()) as log:
+        log.emit(RoundDiscarded(steps=5, rows=20, reason="expelled\x1b[31m\nby epoch 3"))
+        log.emit(Decided(action="drain", reason="above 100 g/kWh", g_per_kwh=140.0))
+        log.emit(Decided(action="keep", reason="below 100 g/kWh", g_per_kwh=40.0))
+        log.emit(SignalLost(reason="stale"))
+        log.emit(FaultInjected(kind="kill", target="texas"))
+    view = LiveView(tmp_path)
+    lines = view.lines(view.poll())
+    assert all(line.isprintable() for line in lines)
+    assert [line.split("h  ", 1)[1] for line in lines] == [
+        "texas discarded 5 steps, 20 rows go back to the pool: expelled [31m by epoch 3",
+        "texas: drain: above 100 g/kWh",
+        "texas has no fresh reading: stale",
+        "fault on purpose: kill texas",
+    ]

@@ -1,0 +1,204 @@
+import json
+import math
+from datetime import UTC, datetime
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from curtail_dist.clock import SystemClock
+from curtail_dist.errors import DataError
+from curtail_dist.report import summarize
+from curtail_dist.report.accounts import reckon
+from curtail_dist.report.history import build_history
+from curtail_dist.report.summary import member_seconds
+from curtail_dist.telemetry.events import EventLog, Phase, SiteStarted, read_events
+
+INTERFACE = {
+    "schema": int,
+    "run": str,
+    "finished": bool,
+    "wall_s": float,
+    "virtual_h": float,
+    "commits": int,
+    "epochs": int,
+    "tokens": int,
+    "state_hash": str,
+    "rows": {"total": int, "trained": int, "lost": int, "duplicated": int, "discarded": int},
+    "loss": {"first": float, "last": float, "val_bpb": float, "baseline_val_bpb": (float, type(None))},
+    "sync": {"bytes_sent": int, "stall_s": float, "stall_share": float},
+    "emissions_kg": float,
+    "oracle_kg": float,
+    "oracle_fraction": float,
+}
+SITE = {
+    "tokens": int,
+    "inner_steps": int,
+    "lost_steps": int,
+    "joins": int,
+    "drains": int,
+    "deaths": int,
+    "energy_kwh": {"train": float, "idle": float, "join": float, "sync": float},
+    "of_which_kwh": {"wasted": float, "leave_delay": float},
+    "emissions_kg": float,
+    "share_in_window": float,
+}
+BASELINE = {"emissions_kg": float, "hours": float, "energy_kwh": float, "share_in_window": float}
+
+
+def check(found, wanted, path=""):
+    if isinstance(wanted, dict):
+        for key, kind in wanted.items():
+            check(found[key], kind, f"{path}.{key}")
+    else:
+        assert isinstance(found, wanted), path
+
+
+def test_the_summary_has_every_field_of_the_interface(day: Path):
+    summary = summarize([day])
+    check(summary, INTERFACE)
+    for site in summary["sites"].values():
+        check(site, SITE)
+    for baseline in summary["baselines"].values():
+        check(baseline, BASELINE)
+    json.dumps(summary, allow_nan=False)
+
+
+def test_a_days_run_is_counted_as_it_was_written(day: Path):
+    summary = summarize([day])
+    assert summary["finished"]
+    assert summary["rows"] == {
+        "total": 15_200,
+        "trained": 15_200,
+        "lost": 0,
+        "duplicated": 0,
+        "discarded": 80,
+    }
+    assert summary["state_hash"] == f"{summary['commits']:08x}"
+    assert summary["tokens"] == sum(site["tokens"] for site in summary["sites"].values())
+    assert summary["epochs"] == 7
+    assert summary["loss"]["first"] > 7 > summary["loss"]["last"]
+
+
+def test_a_killed_sites_training_is_lost_and_its_energy_wasted(day: Path):
+    site = summarize([day])["sites"]["south-australia"]
+    assert (site["deaths"], site["joins"], site["lost_steps"]) == (1, 2, 20)
+    assert site["of_which_kwh"]["wasted"] == pytest.approx(20 * 15.0 * 2.024 / 3600)
+    others = [other for name, other in summarize([day])["sites"].items() if name != "south-australia"]
+    assert all(other["of_which_kwh"]["wasted"] == 0 for other in others)
+
+
+def test_an_undisturbed_run_wastes_nothing(write_day):
+    summary = summarize([write_day("calm", kill=0)])
+    assert summary["rows"]["discarded"] == 0
+    assert all(site["of_which_kwh"]["wasted"] == 0 for site in summary["sites"].values())
+
+
+def test_an_unfinished_run_has_lost_no_rows(write_day):
+    summary = summarize([write_day("short", hours=6.0, kill=0)])
+    assert not summary["finished"]
+    assert summary["rows"]["lost"] == 0
+    assert summary["rows"]["trained"] < summary["rows"]["total"]
+
+
+def test_emissions_are_those_of_the_sites_and_lie_between_bound_and_always_on(day: Path):
+    summary = summarize([day])
+    assert summary["emissions_kg"] == pytest.approx(
+        sum(site["emissions_kg"] for site in summary["sites"].values())
+    )
+    always = [summary["baselines"][name]["emissions_kg"] for name in summary["sites"]]
+    assert summary["oracle_kg"] < summary["emissions_kg"] < min(always)
+    mean = sum(always) / len(always)
+    share = (mean - summary["emissions_kg"]) / (mean - summary["oracle_kg"])
+    assert summary["oracle_fraction"] == pytest.approx(share)
+
+
+def test_baselines_do_the_work_that_is_in_the_chain(day: Path):
+    history = build_history(read_events(day))
+    accounts = reckon(history)
+    steps = sum(entry["steps"] for commit in history.chain for entry in commit.work)
+    exchanging_s = sum(energy.energy_kwh["sync"] for energy in accounts.sites.values()) / 0.468 * 3600
+    # The made-up day's last round takes its full time although it has fewer rows.
+    assert accounts.work_s == pytest.approx(steps * 15.0, abs=600.0)
+    assert accounts.pair_efficiency == pytest.approx(600 / 620, rel=0.01)
+    assert exchanging_s > 0
+
+
+def test_the_baselines_bits_per_byte_come_from_the_directory_below(day: Path):
+    (day / "baseline").mkdir()
+    (day / "baseline" / "summary.json").write_text('{"loss": {"val_bpb": 1.25}}')
+    assert summarize([day])["loss"]["baseline_val_bpb"] == 1.25
+
+
+def test_a_site_whose_events_lie_elsewhere_is_counted_when_its_directory_is_given(day: Path, tmp_path: Path):
+    whole = summarize([day])
+    away = tmp_path / "away" / "events"
+    away.mkdir(parents=True)
+    for file in (day / "events").glob("texas.*"):
+        file.rename(away / file.name)
+    assert summarize([day, tmp_path / "away"]) == whole
+    assert "texas" not in summarize([day])["sites"]
+
+
+def test_events_without_a_founding_are_refused(tmp_path: Path, day: Path):
+    (tmp_path / "part" / "events").mkdir(parents=True)
+    for file in (day / "events").glob("texas.*"):
+        file.rename(tmp_path / "part" / "events" / file.name)
+    with pytest.raises(DataError, match="run_started"):
+        summarize([tmp_path / "part"])
+
+
+def test_member_time_ends_when_the_site_has_drained(day: Path):
+    records = [r for r in read_events(day) if r.site == "california"]
+    joined = [r.wall for r in records if r.event == "joined"]
+    drained = [r.wall for r in records if r.event == "drained"]
+    expected = math.fsum((b - a).total_seconds() for a, b in zip(joined, drained, strict=True))
+    assert member_seconds(records) == pytest.approx(expected)
+
+
+def test_the_later_of_two_phases_at_one_moment_wins(day: Path):
+    history = build_history(read_events(day))
+    spans = history.sites["south-australia"].intervals
+    death = history.sites["south-australia"].deaths[0]
+    assert not any(span.start <= death < span.stop for span in spans)
+    assert all(a.stop <= b.start for a, b in pairwise(spans))
+
+
+def test_what_was_read_replaces_the_outlook_only_while_the_run_goes_on(write_day):
+    directory = write_day("short", hours=6.0, kill=0)
+    lines = []
+    file = directory / "events" / "texas.agent.1.jsonl"
+    for line in file.read_text().splitlines():
+        raw = json.loads(line)
+        if raw["event"] == "reading":
+            raw["g_per_kwh"] = 7.0
+        lines.append(json.dumps(raw))
+    file.write_text("\n".join(lines) + "\n")
+    intensity = build_history(read_events(directory)).sites["texas"].intensity
+    assert intensity.at(3600.0) == 7.0
+    assert intensity.at(17.5 * 3600.0) > 100
+
+
+def test_a_site_that_never_had_a_reading_is_off_and_without_a_baseline(day: Path):
+    file = day / "events" / "newark.agent.1.jsonl"
+    log = EventLog(day, site="newark", process="agent.1", clock=SystemClock(datetime.now(UTC)))
+    with log:
+        log.emit(
+            SiteStarted(
+                train_w=1.0,
+                idle_w=1.0,
+                join_w=1.0,
+                sync_w=1.0,
+                threshold_g_per_kwh=100.0,
+                leave_delay_s=1.0,
+                deadline_s=3600.0,
+                outlook=[],
+                synthetic=False,
+            )
+        )
+        log.emit(Phase(phase="off"))
+    assert file.exists()
+    summary = summarize([day])
+    assert summary["sites"]["newark"]["emissions_kg"] == 0
+    assert "newark" not in summary["baselines"]
+    assert any("newark" in note for note in summary["notes"])

@@ -1,0 +1,38 @@
+import subprocess
+import sys
+from pathlib import Path
+
+from curtail_dist.telemetry.events import Record, read_events
+from curtail_dist.telemetry.sinks import feed, metrics
+
+
+class Kept:
+    """A sink that keeps what it is given."""
+
+    def __init__(self) -> None:
+        self.records: list[Record] = []
+
+    def write(self, record: Record) -> None:
+        self.records.append(record)
+
+    def close(self) -> None:
+        pass
+
+
+def test_importing_the_sinks_does_not_import_wandb():
+    code = "import sys, curtail_dist.telemetry.sinks; sys.exit('wandb' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], timeout=50, check=False).returncode == 0
+
+
+def test_a_sink_is_fed_its_own_sites_records_alone(day: Path):
+    records = read_events(day)
+    sink = Kept()
+    feed(records, sink, site="texas")
+    assert sink.records == [record for record in records if record.site == "texas"]
+
+
+def test_figures_are_named_by_event_and_stand_beside_the_run_time(day: Path):
+    by_event = {record.event: metrics(record) for record in read_events(day)}
+    assert set(by_event["evaluated"]) == {"run_h", "evaluated/val_bpb", "evaluated/version"}
+    assert "step/loss" in by_event["step"]
+    assert by_event["phase"] == {}
