@@ -1,0 +1,136 @@
+"""The native module; import its names from `rustbpe`."""
+
+from collections.abc import Collection, Iterable, Sequence
+from os import PathLike
+from typing import Final, Literal, final
+
+import numpy as np
+import numpy.typing as npt
+
+SPLIT_PATTERN: Final[str]
+"""GPT-4's split pattern with numbers in groups of at most two digits."""
+
+@final
+class Tokenizer:
+    """A byte-pair tokenizer. It never changes; threads may share it, and other threads run while it works.
+
+    Ids 0 to 255 are the bytes, then come the merges in the order in which they were learnt, then the special
+    tokens. Every `str` argument must be valid Unicode: a lone surrogate is a ValueError.
+    """
+
+    @classmethod
+    def train(
+        cls,
+        texts: Iterable[str],
+        vocab_size: int,
+        *,
+        special_tokens: Sequence[str] = (),
+        pattern: str = ...,
+    ) -> Tokenizer:
+        """Learn a tokenizer of exactly `vocab_size` ids: 256 bytes, merges, and the special tokens.
+
+        The same texts, in any order, give the same tokenizer: the most frequent pair of adjacent tokens is
+        merged first, among equally frequent ones the smallest pair. Texts are read once, a few at a time;
+        only their distinct pieces are kept. Special tokens are ordinary text here. Ctrl-C ends it in about a
+        second.
+
+        Args:
+            texts: Read to its end.
+            vocab_size: At least 256 + the number of special tokens.
+            special_tokens: Different, non-empty strings.
+            pattern: Cuts a text into the pieces inside which tokens are merged; the syntax is that of the
+                Rust crate fancy-regex. The default pattern takes time linear in the text.
+
+        Raises:
+            ValueError: The text is not enough for `vocab_size` (the message says what is possible), the
+                pattern does not compile or leaves text unmatched, or another argument is out of range.
+        """
+
+    @classmethod
+    def load(cls, path: str | PathLike[str]) -> Tokenizer:
+        """Read a tokenizer from a file that `save` wrote; nothing in the file is executed.
+
+        Raises:
+            ValueError: The file is something else, damaged, or of another schema.
+            OSError: The file cannot be read.
+        """
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write this tokenizer to `path` as JSON, atomically and durably.
+
+        After an OSError, `path` is what it was before.
+        """
+
+    def split(self, text: str) -> list[str]:
+        """The pieces of `text`, inside which tokens are merged; joined they are `text`.
+
+        Raises:
+            ValueError: The pattern leaves a gap.
+        """
+
+    def encode(self, text: str, *, allowed_special: Collection[str] | Literal["all"] = ()) -> list[int]:
+        """The ids of `text`. Special tokens that are not allowed are encoded as ordinary text.
+
+        Of allowed special tokens that begin at one place the longest is taken. The text between two of them
+        is split as if it stood alone.
+
+        Raises:
+            ValueError: `allowed_special` names what is no special token, or the pattern leaves a gap.
+        """
+
+    def encode_batch(
+        self,
+        texts: Iterable[str],
+        *,
+        allowed_special: Collection[str] | Literal["all"] = (),
+        threads: int = 1,
+    ) -> list[list[int]]:
+        """`encode` for each text, in order, shared out among `threads` threads."""
+
+    def encode_to_numpy(
+        self, text: str, *, allowed_special: Collection[str] | Literal["all"] = ()
+    ) -> npt.NDArray[np.uint32]:
+        """`encode` into a new, writable array of shape (ids,). Needs numpy, which nothing else here does."""
+
+    def decode(self, ids: Iterable[int], *, errors: str = "replace") -> str:
+        """The text of `ids`, special tokens included; inverse of `encode`.
+
+        Ids cut anywhere may end inside a character: `errors` is what `bytes.decode` does with that.
+
+        Raises:
+            ValueError: An id is unknown; the message gives the valid range.
+        """
+
+    def decode_bytes(self, ids: Iterable[int]) -> bytes:
+        """The bytes of `ids`. Raises ValueError where an id is unknown."""
+
+    def token_bytes(self, id: int) -> bytes:
+        """The bytes of one id; those of a special token are its string in UTF-8."""
+
+    @property
+    def vocab_size(self) -> int:
+        """The number of ids; valid ones are in [0, vocab_size)."""
+
+    @property
+    def special_tokens(self) -> dict[str, int]:
+        """A new dict of each special token and its id, in the order of the ids."""
+
+    @property
+    def merges(self) -> list[tuple[int, int]]:
+        """A new list of the merges: number i makes id 256 + i of two earlier ids."""
+
+    @property
+    def pattern(self) -> str:
+        """The pattern that cuts a text into pieces."""
+
+    @property
+    def sha256(self) -> str:
+        """The identity of this tokenizer, in hex: equal for equal pattern, merges and special tokens.
+
+        It is the hash of schema, pattern, merges and special tokens, in this order, as one JSON object in
+        UTF-8 without spaces; it does not depend on where or how the tokenizer is stored.
+        """
+
+    @property
+    def hash(self) -> str:
+        """The same as `sha256`."""

@@ -1,0 +1,94 @@
+//! Reads what Python hands over; what does not fit is a TypeError or a ValueError that names it.
+
+use pyo3::exceptions::{PyOverflowError, PyTypeError, PyUnicodeEncodeError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::types::{PyIterator, PyString};
+
+/// The strings of an iterable that is not itself a string, taken in groups.
+pub struct Items<'py> {
+    iterator: Bound<'py, PyIterator>,
+    name: &'static str,
+    taken: usize,
+}
+
+impl<'py> Items<'py> {
+    /// Asks `iterable` for its iterator; errors call it `name`.
+    pub fn new(iterable: &Bound<'py, PyAny>, name: &'static str) -> PyResult<Self> {
+        if iterable.is_instance_of::<PyString>() {
+            return Err(PyTypeError::new_err(format!(
+                "{name} is one str; it must be an iterable of str: put it in a list"
+            )));
+        }
+        Ok(Self { iterator: iterable.try_iter()?, name, taken: 0 })
+    }
+
+    /// The next strings, until they have `bytes` or more together; none at the end.
+    pub fn take(&mut self, bytes: usize) -> PyResult<Vec<Bound<'py, PyString>>> {
+        let mut group = Vec::new();
+        let mut total = 0;
+        while total < bytes {
+            let Some(item) = self.iterator.next() else {
+                break;
+            };
+            let item = item?.cast_into::<PyString>().map_err(|error| {
+                let kind = error.into_inner().get_type();
+                PyTypeError::new_err(format!(
+                    "item {} of {} is of {kind}; it must be a str",
+                    self.taken, self.name
+                ))
+            })?;
+            total += utf8(&item, &format!("item {} of {}", self.taken, self.name))?.len().max(64);
+            self.taken += 1;
+            group.push(item);
+        }
+        Ok(group)
+    }
+}
+
+/// All strings of an iterable.
+pub fn strings(iterable: &Bound<'_, PyAny>, name: &'static str) -> PyResult<Vec<String>> {
+    let items = Items::new(iterable, name)?.take(usize::MAX)?;
+    Ok(utf8_of_all(&items)?.into_iter().map(str::to_owned).collect())
+}
+
+/// The texts of several `str`.
+pub fn utf8_of_all<'a>(items: &'a [Bound<'_, PyString>]) -> PyResult<Vec<&'a str>> {
+    items.iter().map(|item| utf8(item, "text")).collect()
+}
+
+/// The text of a `str`; one with a lone surrogate has none.
+pub fn utf8<'a>(text: &'a Bound<'_, PyString>, name: &str) -> PyResult<&'a str> {
+    text.to_str().map_err(|error| {
+        let py = text.py();
+        if !error.is_instance_of::<PyUnicodeEncodeError>(py) {
+            return error;
+        }
+        let place =
+            error.value(py).getattr("start").map_or_else(|_| "?".to_owned(), |start| start.to_string());
+        PyValueError::new_err(format!(
+            "{name} has a lone surrogate at character {place}; it must be valid Unicode: \
+             clean it with text.encode('utf-8', 'replace').decode()"
+        ))
+    })
+}
+
+/// An integer that is at least `least`.
+pub fn whole_number(value: &Bound<'_, PyAny>, name: &str, least: usize) -> PyResult<usize> {
+    let number = match value.extract::<i64>() {
+        Err(error) if !error.is_instance_of::<PyOverflowError>(value.py()) => return Err(error),
+        Err(_) => None,
+        Ok(number) => usize::try_from(number).ok().filter(|number| *number >= least),
+    };
+    number.ok_or_else(|| PyValueError::new_err(format!("{name} is {value}; it must be in [{least}, 2^63)")))
+}
+
+/// A token id; those that no integer type of ours holds are as unknown as any.
+pub fn token_id(value: &Bound<'_, PyAny>) -> PyResult<i64> {
+    match value.extract::<i64>() {
+        Err(error) if error.is_instance_of::<PyOverflowError>(value.py()) => {
+            let negative = value.lt(0)?;
+            Ok(if negative { i64::MIN } else { i64::MAX })
+        }
+        other => other,
+    }
+}

@@ -1,0 +1,268 @@
+//! The Python module: turns arguments and errors, and lets other Python threads run during long work.
+
+mod args;
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use pyo3::exceptions::{PyOSError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::types::{PyByteArray, PyBytes, PyDict, PyString, PyType};
+
+use crate::batch::encode_batch;
+use crate::count::PieceCounts;
+use crate::error::{Error, Result};
+use crate::file;
+use crate::merge::Pair;
+use crate::special::Finder;
+use crate::split::SPLIT_PATTERN;
+use crate::tokenizer::{self, Plan};
+
+use args::{Items, strings, token_id, utf8, utf8_of_all, whole_number};
+
+/// How long a signal such as Ctrl-C may go unseen.
+const SIGNAL_INTERVAL: Duration = Duration::from_millis(100);
+
+/// Texts are taken from Python and counted in groups of about this many bytes.
+const GROUP_BYTES: usize = 1 << 20;
+
+impl From<Error> for PyErr {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Value(message) => PyValueError::new_err(message),
+            Error::Io { path, source } => match source.raw_os_error() {
+                // Given a number, OSError becomes the right subclass, such as FileNotFoundError.
+                Some(number) => PyOSError::new_err((number, source.kind().to_string(), path)),
+                None => PyOSError::new_err(format!("{}: {source}", path.display())),
+            },
+            Error::Stopped(reason) => match reason.downcast::<PyErr>() {
+                Ok(raised) => *raised,
+                Err(reason) => PyValueError::new_err(reason.to_string()),
+            },
+        }
+    }
+}
+
+/// A check that lets Python run its signal handlers now and then; what they raise ends the work.
+fn signals() -> impl FnMut() -> Result<()> {
+    let mut last = Instant::now();
+    move || {
+        if last.elapsed() < SIGNAL_INTERVAL {
+            return Ok(());
+        }
+        last = Instant::now();
+        Python::attach(|py| py.check_signals()).map_err(|raised| Error::Stopped(Box::new(raised)))
+    }
+}
+
+/// A byte-pair tokenizer. It never changes; threads may share it.
+#[pyclass(frozen, module = "rustbpe", name = "Tokenizer")]
+struct Tokenizer {
+    inner: tokenizer::Tokenizer,
+}
+
+#[pymethods]
+impl Tokenizer {
+    /// Learn a tokenizer from texts.
+    #[classmethod]
+    #[pyo3(signature = (texts, vocab_size, *, special_tokens = None, pattern = None))]
+    fn train(
+        cls: &Bound<'_, PyType>,
+        texts: &Bound<'_, PyAny>,
+        vocab_size: &Bound<'_, PyAny>,
+        special_tokens: Option<&Bound<'_, PyAny>>,
+        pattern: Option<&Bound<'_, PyString>>,
+    ) -> PyResult<Self> {
+        let py = cls.py();
+        let vocab_size = whole_number(vocab_size, "vocab_size", 0)?;
+        let special_tokens =
+            special_tokens.map_or(Ok(Vec::new()), |given| strings(given, "special_tokens"))?;
+        let pattern = pattern.map_or(Ok(SPLIT_PATTERN), |given| utf8(given, "pattern"))?;
+        let plan = Plan::new(pattern, special_tokens, vocab_size)?;
+        let mut counts = PieceCounts::default();
+        let mut items = Items::new(texts, "texts")?;
+        loop {
+            let group = items.take(GROUP_BYTES)?;
+            if group.is_empty() {
+                break;
+            }
+            let texts = utf8_of_all(&group)?;
+            py.detach(|| {
+                let mut check = signals();
+                texts.iter().try_for_each(|text| counts.add(plan.splitter(), text, &mut check))
+            })?;
+            py.check_signals()?;
+        }
+        let inner = py.detach(|| tokenizer::Tokenizer::learn(plan, counts, &mut signals()))?;
+        Ok(Self { inner })
+    }
+
+    /// Read a tokenizer from a file.
+    #[classmethod]
+    fn load(cls: &Bound<'_, PyType>, path: PathBuf) -> PyResult<Self> {
+        let inner = cls.py().detach(|| file::load(&path))?;
+        Ok(Self { inner })
+    }
+
+    /// Write this tokenizer to a file, atomically.
+    fn save(&self, py: Python<'_>, path: PathBuf) -> PyResult<()> {
+        Ok(py.detach(|| file::save(&self.inner, &path))?)
+    }
+
+    /// The pieces of a text, inside which tokens are merged.
+    fn split(&self, text: &Bound<'_, PyString>) -> PyResult<Vec<String>> {
+        let mut pieces = Vec::new();
+        self.inner.splitter().for_each(utf8(text, "text")?, |piece| {
+            pieces.push(piece.to_owned());
+            Ok(())
+        })?;
+        Ok(pieces)
+    }
+
+    /// The ids of a text.
+    #[pyo3(signature = (text, *, allowed_special = None))]
+    fn encode(
+        &self,
+        text: &Bound<'_, PyString>,
+        allowed_special: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<Vec<u32>> {
+        let special = self.special(allowed_special)?;
+        let py = text.py();
+        let text = utf8(text, "text")?;
+        Ok(py.detach(|| self.inner.encode(text, special.finder(), &mut signals()))?)
+    }
+
+    /// The ids of a text, as a numpy array.
+    #[pyo3(signature = (text, *, allowed_special = None))]
+    fn encode_to_numpy<'py>(
+        &self,
+        text: &Bound<'py, PyString>,
+        allowed_special: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let py = text.py();
+        let numpy = py.import("numpy")?;
+        let ids = self.encode(text, allowed_special)?;
+        let bytes: Vec<u8> = ids.into_iter().flat_map(u32::to_ne_bytes).collect();
+        // A bytearray, so that the array can be written to, as torch wants it.
+        numpy.call_method1("frombuffer", (PyByteArray::new(py, &bytes), numpy.getattr("uint32")?))
+    }
+
+    /// The ids of each text.
+    #[pyo3(signature = (texts, *, allowed_special = None, threads = None))]
+    fn encode_batch(
+        &self,
+        texts: &Bound<'_, PyAny>,
+        allowed_special: Option<&Bound<'_, PyAny>>,
+        threads: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<Vec<Vec<u32>>> {
+        let threads = threads.map_or(Ok(1), |given| whole_number(given, "threads", 1))?;
+        let special = self.special(allowed_special)?;
+        let items = Items::new(texts, "texts")?.take(usize::MAX)?;
+        let borrowed = utf8_of_all(&items)?;
+        let py = texts.py();
+        Ok(py.detach(|| encode_batch(&self.inner, &borrowed, special.finder(), threads, &mut signals()))?)
+    }
+
+    /// The text of ids.
+    #[pyo3(signature = (ids, *, errors = "replace"))]
+    fn decode<'py>(&self, ids: &Bound<'py, PyAny>, errors: &str) -> PyResult<Bound<'py, PyAny>> {
+        self.decode_bytes(ids)?.call_method1("decode", ("utf-8", errors))
+    }
+
+    /// The bytes of ids.
+    fn decode_bytes<'py>(&self, ids: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyBytes>> {
+        let mut bytes = Vec::new();
+        for id in ids.try_iter()? {
+            bytes.extend_from_slice(self.inner.vocab().token(token_id(&id?)?)?);
+        }
+        Ok(PyBytes::new(ids.py(), &bytes))
+    }
+
+    /// The bytes of one id.
+    fn token_bytes<'py>(&self, id: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyBytes>> {
+        Ok(PyBytes::new(id.py(), self.inner.vocab().token(token_id(id)?)?))
+    }
+
+    /// The number of ids.
+    #[getter]
+    fn vocab_size(&self) -> usize {
+        self.inner.vocab().len()
+    }
+
+    /// Special tokens and their ids.
+    #[getter]
+    fn special_tokens<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let dict = PyDict::new(py);
+        for (name, id) in self.inner.specials().entries() {
+            dict.set_item(name, id)?;
+        }
+        Ok(dict)
+    }
+
+    /// The merges, in order.
+    #[getter]
+    fn merges(&self) -> Vec<Pair> {
+        self.inner.merges().to_vec()
+    }
+
+    /// The pattern that cuts texts into pieces.
+    #[getter]
+    fn pattern(&self) -> &str {
+        self.inner.pattern()
+    }
+
+    /// The identity of this tokenizer.
+    #[getter]
+    fn sha256(&self) -> &str {
+        self.inner.sha256()
+    }
+
+    /// The same as `sha256`.
+    #[getter]
+    fn hash(&self) -> &str {
+        self.inner.sha256()
+    }
+
+    fn __repr__(&self) -> String {
+        format!("<rustbpe.Tokenizer of {} tokens, sha256 {}>", self.vocab_size(), &self.inner.sha256()[..8])
+    }
+}
+
+/// The special tokens that a call allows.
+enum Special<'a> {
+    All(Option<&'a Finder>),
+    Some(Option<Finder>),
+}
+
+impl Special<'_> {
+    fn finder(&self) -> Option<&Finder> {
+        match self {
+            Self::All(finder) => *finder,
+            Self::Some(finder) => finder.as_ref(),
+        }
+    }
+}
+
+impl Tokenizer {
+    fn special(&self, allowed: Option<&Bound<'_, PyAny>>) -> PyResult<Special<'_>> {
+        let Some(allowed) = allowed else {
+            return Ok(Special::Some(None));
+        };
+        let specials = self.inner.specials();
+        match allowed.cast::<PyString>() {
+            Ok(word) if word.to_cow().is_ok_and(|word| word == "all") => {
+                Ok(Special::All(specials.find_all()))
+            }
+            _ => Ok(Special::Some(specials.find_some(&strings(allowed, "allowed_special")?)?)),
+        }
+    }
+}
+
+#[pymodule]
+mod _rustbpe {
+    #[pymodule_export]
+    use super::Tokenizer;
+
+    #[pymodule_export]
+    const SPLIT_PATTERN: &str = super::SPLIT_PATTERN;
+}
