@@ -1,6 +1,7 @@
 """The run file: one frozen value that says everything a run needs, checked when it is built."""
 
-from curtail_dist.config.schema import (
+from curtail_dist.config.run import RunConfig
+from curtail_dist.config.sections import (
     ClockConfig,
     CoordinationConfig,
     DataConfig,
@@ -9,7 +10,6 @@ from curtail_dist.config.schema import (
     PowerConfig,
     ProvisionerConfig,
     RoundConfig,
-    RunConfig,
     RunSection,
     SecurityConfig,
     SignalConfig,

@@ -44,12 +44,14 @@ class Council:
         self.board.note(key, current.value, current.revision)
         return Epoch.decode(current.value)
 
-    def settle(self, following: Epoch) -> Epoch:
-        """Move on to `following`, which all members derived alike; its lowest rank writes it, else anyone.
+    def settle(self, current: Epoch, following: Epoch) -> Epoch:
+        """Move on to `following`, which all members of `current` derived alike.
 
-        Returns the epoch that stands; the caller checks that it is listed in it.
+        The lowest rank that stays writes it, another one after the grace. Returns the epoch that stands; the
+        caller checks that it is listed in it.
         """
-        if following.members[0] != self.me:
+        staying = [member for member in following.members if member in current.members]
+        if staying[0] != self.me:
             seen = self.await_epoch(following.number, timeout=self.grace_s)
             if seen is not None:
                 return seen
@@ -87,7 +89,7 @@ class Council:
         following = board.wait(decided, timeout=max(0.0, deadline - time.monotonic()))
         if following is None:
             following = survivors(epoch, self.me, present=board.present, affirmed=self._affirmed(epoch))
-        standing = self.settle(following) if following.number == epoch.number + 1 else following
+        standing = self.settle(epoch, following) if following.number == epoch.number + 1 else following
         if standing.rank_of(self.me) is None:
             raise Expelled(
                 f"site {self.me.site}: epoch {standing.number} does not list this process; rejoining"

@@ -2,27 +2,36 @@
 
 import logging
 import time
+from collections.abc import Callable
 
 from curtail_dist.errors import PeerLost, StoreUnavailable
 from curtail_dist.membership.records import Commit, Epoch
 from curtail_dist.runtime.seat import Seat
-from curtail_dist.units import Seconds
 
 _LOG = logging.getLogger(__name__)
 _RETRY_S = 0.5
 
 
-def commit(seat: Seat, record: Commit) -> None:
+def commit(seat: Seat, record: Commit, *, before: Callable[[], None]) -> None:
     """Return when `record` is head. All members call this with equal records.
 
+    The lowest rank writes it; the others wait for it as long as a lower rank lives, then write it themselves.
     The transaction holds only while the epoch and the parent are still the newest, so a site that was
-    expelled commits nothing. An answer that timed out is unknown: head is read before writing again.
+    expelled
+    commits nothing. An answer that timed out is unknown: head is read before writing again.
+
+    Args:
+        seat: This member's.
+        record: What becomes head.
+        before: Called by who writes, before it does.
 
     Raises:
         PeerLost: the epoch moved on, or another record took the place; look at head.
+        StoreUnavailable: the store stayed away longer than round.outage_s.
     """
-    if seat.rank > 0 and _awaited(seat, record, timeout=seat.config.round.grace_s):
+    if _awaited(seat, record):
         return
+    before()
     deadline = time.monotonic() + seat.config.round.outage_s
     while True:
         try:
@@ -56,12 +65,17 @@ def _attempt(seat: Seat, record: Commit) -> bool:
     return result.succeeded
 
 
-def _awaited(seat: Seat, record: Commit, *, timeout: Seconds) -> bool:
+def _awaited(seat: Seat, record: Commit) -> bool:
+    """Wait for a lower rank to write the record; False when it is this member's turn."""
+
     def standing() -> bool | None:
         head = seat.board.head
-        return True if head is not None and head.hash == record.hash else None
+        if head is not None and head.hash == record.hash:
+            return True
+        return None if any(seat.alive(rank) for rank in range(seat.rank)) else False
 
-    return bool(seat.board.wait(standing, timeout=timeout))
+    timeout = seat.config.round.exchange_timeout_s
+    return bool(seat.rank and seat.board.wait(standing, timeout=timeout))
 
 
 def read_head(seat: Seat) -> Commit:

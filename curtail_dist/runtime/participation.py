@@ -105,6 +105,7 @@ class Participation:
             parts=self._parts, registration=registration, total_rows=total_rows, leaving=self.asked_to_leave
         )
         self._head: Commit | None = None
+        self._left = False
         self.how = ""
         """How this site last came in: `founded`, `resumed` or `pulled`; empty before."""
 
@@ -136,6 +137,7 @@ class Participation:
         while True:
             entered = enter(self._door)
             if entered is None:
+                self._left = True
                 return False
             self._head, self.how = entered.head, entered.how
             self._place()
@@ -151,9 +153,13 @@ class Participation:
             return True
 
     def begin_round(self) -> OpenRound | None:
-        """Open the next round; None when the run is complete or this site has left."""
+        """Open the next round; None when the run is complete or this site has left.
+
+        A site that is asked to leave between two rounds opens one without steps: it leaves at its end, when
+        the others have let it go.
+        """
         head = self._head
-        if head is None or head.complete or self.asked_to_leave():
+        if head is None or head.complete or self._left:
             return None
         epoch = self._seat.epoch
         ledger = head.ledger
@@ -215,6 +221,7 @@ class Participation:
         if draining and self._seat.size > 1:
             self._seat.ask_for_close(self._head.version + 1, "drain")
         self._head = end_round(self._parts, round, self._head, draining=draining)
+        self._left = draining
         self._place()
 
     def _empty_round(self) -> OpenRound:

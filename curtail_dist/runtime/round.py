@@ -67,12 +67,12 @@ def complete_round(parts: Parts, ending: Ending) -> Commit:
     Returns the old head if nobody worked. Raises PeerLost when a member is missing; `end_round` regroups and
     calls this again.
     """
-    seat, outer, snapshots, head = parts.seat, parts.outer, parts.snapshots, ending.head
+    seat, outer, head = parts.seat, parts.outer, ending.head
 
     # 3. Cards: from here all members decide alike, from the same facts. Joiners enter before the exchange.
     cards = _gather_cards(parts, ending)
     while (wider := admit(seat.epoch, cards)) is not None:
-        seat.take(seat.council.settle(wider))
+        seat.take(seat.council.settle(seat.epoch, wider))
         cards = _gather_cards(parts, ending)
     if not any(contributes(card) for card in cards):
         outer.reset()
@@ -92,11 +92,8 @@ def complete_round(parts: Parts, ending: Ending) -> Commit:
     # 6. Vote: members, joiners too, must have computed the same bytes.
     _vote(seat, record)
 
-    # 7. Commit: fenced by epoch and parent. S(n) is durable before, S(n+1) too where the run asks for it.
-    snapshots.make_durable(outer.state, head)
-    if seat.config.state.durable_before_commit:
-        snapshots.make_durable(ending.following.version, record)
-    commit(seat, record)
+    # 7. Commit: fenced by epoch and parent. Who writes it makes S(n) durable first, S(n+1) too where asked.
+    commit(seat, record, before=lambda: _make_durable(parts, ending, record))
 
     # 8. Swap: the copy becomes the state, local parameters take it.
     outer.swap(ending.following)
@@ -105,7 +102,7 @@ def complete_round(parts: Parts, ending: Ending) -> Commit:
 
     # 9. Snapshot in the background. Then drainers leave the epoch.
     if seat.rank == 0:
-        snapshots.write_soon(outer.state, record)
+        parts.snapshots.write_soon(outer.state, record)
     return _leave(parts, record, cards, ending)
 
 
@@ -179,6 +176,12 @@ def _vote(seat: Seat, record: Commit) -> None:
         raise StateDiverged(f"version {record.version} differs between sites ({shown}); use equal versions")
 
 
+def _make_durable(parts: Parts, ending: Ending, record: Commit) -> None:
+    parts.snapshots.make_durable(parts.outer.state, ending.head)
+    if parts.seat.config.state.durable_before_commit and ending.following is not None:
+        parts.snapshots.make_durable(ending.following.version, record)
+
+
 def _leave(parts: Parts, head: Commit, cards: list[Card], ending: Ending) -> Commit:
     seat = parts.seat
     narrower = release(seat.epoch, cards)
@@ -186,7 +189,7 @@ def _leave(parts: Parts, head: Commit, cards: list[Card], ending: Ending) -> Com
         if narrower is None:
             parts.snapshots.make_durable(parts.outer.state, head)
     elif narrower is not None:
-        seat.take(seat.council.settle(narrower))
+        seat.take(seat.council.settle(seat.epoch, narrower))
     return head
 
 
@@ -194,7 +197,8 @@ def _regroup(parts: Parts) -> Commit:
     """Take a seat among the survivors and return the head that stands."""
     while True:
         try:
-            parts.seat.recover()
+            with parts.clock.waiting():
+                parts.seat.recover()
             return read_head(parts.seat)
         except PeerLost as again:
             _LOG.warning("site %s: %s", parts.seat.me.site, again)

@@ -88,13 +88,17 @@ class Seat:
                 host=self.me.host,
                 meet=(first.host, first.group_port),
                 timeout=self.config.round.exchange_timeout_s,
-                alive=self._alive,
+                alive=self.alive,
             )
         self.events.place(epoch=epoch.number)
         self.events.emit(EpochFormed(members=epoch.sites, reason=epoch.reason))
         _LOG.info("site %s: rank %d of %s in epoch %d", self.me.site, rank, epoch.sites, epoch.number)
 
-    def _alive(self, rank: int) -> bool:
+    def alive(self, rank: int) -> bool:
+        """Whether the member of this rank can still be counted on in this epoch.
+
+        False for all as soon as somebody began to regroup: the epoch is then over.
+        """
         member = self.epoch.members[rank]
         if self._superseded() or self.board.entry(self.board.keys.suspect(self.epoch.number, self.me.site)):
             return False
@@ -129,7 +133,13 @@ class Seat:
             _LOG.warning("site %s: the others were not asked to end round %d: %s", self.me.site, round, error)
 
     def recover(self) -> None:
-        """After PeerLost: agree on the survivors and take the seat among them. Raises Expelled, PeerLost."""
+        """After PeerLost: agree on the survivors and take the seat among them. Raises Expelled, PeerLost.
+
+        A survivor that has begun its next round already is asked to end it, so that it comes soon.
+        """
+        head = self.board.head
+        if head is not None and self.size > 1:
+            self.ask_for_close(head.version + 1, "regroup")
         self.take(self.council.recover(self.epoch))
 
     def vacate(self) -> None:

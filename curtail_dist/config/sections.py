@@ -1,19 +1,17 @@
-"""Every key of the run file, with its unit, its default and its check."""
+"""Every section of the run file: each key with its unit, its default and its check."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
-import yaml
-
-from curtail_dist.config.reader import build, load_yaml, override, plain
 from curtail_dist.errors import ConfigError
 from curtail_dist.units import GramsCO2PerKWh, Seconds, Watts
 
 
-def _require(holds: bool, key: str, value: object, must: str) -> None:
+def require(holds: bool, key: str, value: object, must: str) -> None:
+    """Raise ConfigError(`key is value; it must be must`) unless `holds`."""
     if not holds:
         raise ConfigError(f"{key} is {value!r}; it must be {must}")
 
@@ -35,8 +33,8 @@ class RunSection:
     """Length of the planned period in hours of run time: for baselines, the oracle and `simulate`."""
 
     def __post_init__(self) -> None:
-        _require(bool(self.name) and "/" not in self.name, "run.name", self.name, "a name without slashes")
-        _require(self.deadline_h > 0, "run.deadline_h", self.deadline_h, "above 0")
+        require(bool(self.name) and "/" not in self.name, "run.name", self.name, "a name without slashes")
+        require(self.deadline_h > 0, "run.deadline_h", self.deadline_h, "above 0")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,15 +53,15 @@ class ClockConfig:
     """Virtual seconds from the decision to start until the first inner step can begin."""
 
     def __post_init__(self) -> None:
-        _require(self.kind in ("real", "virtual"), "clock.kind", self.kind, "real or virtual")
-        _require(
+        require(self.kind in ("real", "virtual"), "clock.kind", self.kind, "real or virtual")
+        require(
             (self.kind == "virtual") == bool(self.endpoint),
             "clock.endpoint",
             self.endpoint,
             "given for a virtual clock only",
         )
         for name in ("step_s", "sync_s", "join_s"):
-            _require(getattr(self, name) >= 0, f"clock.{name}", getattr(self, name), "at least 0")
+            require(getattr(self, name) >= 0, f"clock.{name}", getattr(self, name), "at least 0")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,16 +76,16 @@ class CoordinationConfig:
     """Deadline of one call to the store."""
 
     def __post_init__(self) -> None:
-        _require(
+        require(
             bool(self.endpoints), "coordination.endpoints", self.endpoints, "a list of at least one HOST:PORT"
         )
         for endpoint in self.endpoints:
             host, _, port = endpoint.rpartition(":")
-            _require(bool(host) and port.isdigit(), "coordination.endpoints", endpoint, "HOST:PORT")
-        _require(
+            require(bool(host) and port.isdigit(), "coordination.endpoints", endpoint, "HOST:PORT")
+        require(
             self.lease_ttl_s >= 2, "coordination.lease_ttl_s", self.lease_ttl_s, "at least 2 (etcd's least)"
         )
-        _require(self.timeout_s > 0, "coordination.timeout_s", self.timeout_s, "above 0")
+        require(self.timeout_s > 0, "coordination.timeout_s", self.timeout_s, "above 0")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,19 +104,19 @@ class SignalConfig:
     """The value of a constant signal, g CO2/kWh."""
 
     def __post_init__(self) -> None:
-        _require(
+        require(
             self.kind in ("trace", "vessim", "constant"),
             "signal.kind",
             self.kind,
             "trace, vessim or constant",
         )
-        _require(
+        require(
             (self.kind == "constant") == (self.value is not None),
             "signal.value",
             self.value,
             "given for a constant signal only",
         )
-        _require(
+        require(
             (self.kind != "constant") == (self.path is not None),
             "signal.path",
             self.path,
@@ -142,7 +140,7 @@ class PowerConfig:
     def __post_init__(self) -> None:
         for name in ("train_w", "idle_w", "join_w", "sync_w"):
             value = getattr(self, name)
-            _require(value is None or value >= 0, f"power.{name}", value, "at least 0")
+            require(value is None or value >= 0, f"power.{name}", value, "at least 0")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,9 +157,9 @@ class ProvisionerConfig:
     """Variables added to the ranks' environment."""
 
     def __post_init__(self) -> None:
-        _require(self.kind == "process", "provisioner.kind", self.kind, "process")
-        _require(self.ranks == 1, "provisioner.ranks", self.ranks, "1 in this version")
-        _require(self.max_restarts >= 0, "provisioner.max_restarts", self.max_restarts, "at least 0")
+        require(self.kind == "process", "provisioner.kind", self.kind, "process")
+        require(self.ranks == 1, "provisioner.ranks", self.ranks, "1 in this version")
+        require(self.max_restarts >= 0, "provisioner.max_restarts", self.max_restarts, "at least 0")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -194,10 +192,10 @@ class PolicyConfig:
     """A reading that has not been renewed for this long is unknown."""
 
     def __post_init__(self) -> None:
-        _require(self.kind in ("threshold", "always"), "policy.kind", self.kind, "threshold or always")
-        _require(self.leave_delay_s >= 0, "policy.leave_delay_s", self.leave_delay_s, "at least 0")
+        require(self.kind in ("threshold", "always"), "policy.kind", self.kind, "threshold or always")
+        require(self.leave_delay_s >= 0, "policy.leave_delay_s", self.leave_delay_s, "at least 0")
         for name in ("threshold_g_per_kwh", "poll_s", "max_age_s"):
-            _require(getattr(self, name) > 0, f"policy.{name}", getattr(self, name), "above 0")
+            require(getattr(self, name) > 0, f"policy.{name}", getattr(self, name), "above 0")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -214,9 +212,9 @@ class RoundConfig:
     """Real time that training goes on without the coordination store before the site stops cleanly."""
 
     def __post_init__(self) -> None:
-        _require(self.steps >= 1, "round.steps", self.steps, "at least 1")
+        require(self.steps >= 1, "round.steps", self.steps, "at least 1")
         for name in ("grace_s", "exchange_timeout_s", "outage_s"):
-            _require(getattr(self, name) > 0, f"round.{name}", getattr(self, name), "above 0")
+            require(getattr(self, name) > 0, f"round.{name}", getattr(self, name), "above 0")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -231,14 +229,14 @@ class OuterConfig:
     """Nesterov momentum; ignored by `average`."""
 
     def __post_init__(self) -> None:
-        _require(
+        require(
             self.optimizer in ("nesterov", "average"),
             "outer.optimizer",
             self.optimizer,
             "nesterov or average",
         )
-        _require(self.lr > 0, "outer.lr", self.lr, "above 0")
-        _require(0 <= self.momentum < 1, "outer.momentum", self.momentum, "in [0, 1)")
+        require(self.lr > 0, "outer.lr", self.lr, "above 0")
+        require(0 <= self.momentum < 1, "outer.momentum", self.momentum, "in [0, 1)")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -251,7 +249,7 @@ class DataConfig:
     """How often every row is done."""
 
     def __post_init__(self) -> None:
-        _require(self.passes >= 1, "data.passes", self.passes, "at least 1")
+        require(self.passes >= 1, "data.passes", self.passes, "at least 1")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -268,7 +266,7 @@ class StateConfig:
     """Real time that pulling the state from a peer may take before another is asked."""
 
     def __post_init__(self) -> None:
-        _require(self.keep >= 2, "state.keep", self.keep, "at least 2 (head and its parent)")
+        require(self.keep >= 2, "state.keep", self.keep, "at least 2 (head and its parent)")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -281,7 +279,7 @@ class TelemetryConfig:
     """Every how many inner steps a `step` event is written."""
 
     def __post_init__(self) -> None:
-        _require(self.step_every >= 1, "telemetry.step_every", self.step_every, "at least 1")
+        require(self.step_every >= 1, "telemetry.step_every", self.step_every, "at least 1")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -297,109 +295,3 @@ class TrainConfig:
     """Module or path of a script that torchrun starts with `--config RUN.yaml --site NAME`."""
     options: Mapping[str, Any] = field(default_factory=dict)
     """The other keys of `train`, for the program to check."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class RunConfig:
-    """One run, whole. `model` and `train.*` are read by the rank program, not by the library."""
-
-    run: RunSection
-    sites: Mapping[str, SiteConfig]
-    data: DataConfig
-    clock: ClockConfig = field(default_factory=ClockConfig)
-    coordination: CoordinationConfig = field(default_factory=CoordinationConfig)
-    policy: PolicyConfig = field(default_factory=PolicyConfig)
-    round: RoundConfig = field(default_factory=RoundConfig)
-    outer: OuterConfig = field(default_factory=OuterConfig)
-    state: StateConfig = field(default_factory=StateConfig)
-    telemetry: TelemetryConfig = field(default_factory=TelemetryConfig)
-    security: SecurityConfig = field(default_factory=SecurityConfig)
-    baselines: Mapping[str, SignalConfig] = field(default_factory=dict)
-    """Further always-on sites, by trace, where nothing trains, to compare with."""
-    model: Mapping[str, Any] = field(default_factory=dict)
-    """For the rank program."""
-    train: TrainConfig = field(default_factory=TrainConfig)
-
-    def __post_init__(self) -> None:
-        _require(bool(self.sites), "sites", dict(self.sites), "a mapping with at least one site")
-        for name in self.sites:
-            _require(
-                name.replace("-", "").replace("_", "").isalnum(),
-                "sites",
-                name,
-                "named with letters, digits, - and _",
-            )
-
-    @classmethod
-    def from_yaml(cls, path: str | Path, overrides: Sequence[str] = ()) -> Self:
-        """Read a run file; `overrides` are `a.b=c`. Raises ConfigError."""
-        path = Path(path)
-        tree = load_yaml(path)
-        for assignment in overrides:
-            override(tree, assignment)
-        return cls.from_mapping(tree, base=path.parent)
-
-    @classmethod
-    def from_mapping(cls, tree: Mapping[str, Any], *, base: Path = Path()) -> Self:
-        """Build from plain values; relative paths start at `base`. Raises ConfigError."""
-        resolved = _resolve(dict(tree), base.absolute())
-        return build(cls, resolved, "")
-
-    def site(self, name: str) -> SiteConfig:
-        """Return the named site's section. Raises ConfigError for an unknown name."""
-        if name not in self.sites:
-            raise ConfigError(
-                f"site {name!r} is not in the run file; it must be one of {', '.join(self.sites)}"
-            )
-        return self.sites[name]
-
-    @property
-    def snapshot_url(self) -> str:
-        """Where snapshots go, the default filled in."""
-        return self.state.url or str(self.run.directory / "snapshots")
-
-    def to_mapping(self) -> dict[str, Any]:
-        """Return plain values from which `from_mapping` builds an equal configuration."""
-        tree = plain(self)
-        tree["train"] = {"program": self.train.program, **tree["train"]["options"]}
-        return tree
-
-    def to_yaml(self, path: Path) -> None:
-        """Write the effective configuration."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(yaml.safe_dump(self.to_mapping(), sort_keys=False), encoding="utf-8")
-
-
-def _resolve(tree: dict[str, Any], base: Path) -> dict[str, Any]:
-    """Make paths absolute and gather the program's own `train` keys."""
-
-    def absolute(section: Any, key: str) -> Any:
-        if isinstance(section, Mapping) and isinstance(section.get(key), str) and section[key]:
-            return {**section, key: str(base / section[key])}
-        return section
-
-    tree["run"] = absolute(tree.get("run"), "directory")
-    if isinstance(tree["run"], Mapping) and "directory" not in tree["run"]:
-        tree["run"] = {**tree["run"], "directory": str(base / "runs" / str(tree["run"].get("name", "run")))}
-    tree["data"] = absolute(tree.get("data"), "manifest")
-    tree["state"] = absolute(tree.get("state", {}), "url")
-    for group, inner in (("sites", "signal"), ("baselines", None)):
-        members = tree.get(group)
-        if isinstance(members, Mapping):
-            tree[group] = {
-                name: {**site, inner: absolute(site.get(inner), "path")}
-                if inner and isinstance(site, Mapping)
-                else absolute(site, "path")
-                for name, site in members.items()
-            }
-    train = tree.get("train", {})
-    if isinstance(train, Mapping):
-        program = {"program": train["program"]} if "program" in train else {}
-        tree["train"] = {
-            **program,
-            "options": {key: value for key, value in train.items() if key != "program"},
-        }
-    for key in ("run", "data"):
-        if tree[key] is None:
-            del tree[key]
-    return tree

@@ -1,0 +1,133 @@
+"""The run file as one value, read from YAML and written back."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+import yaml
+
+from curtail_dist.config.reader import build, load_yaml, override, plain
+from curtail_dist.config.sections import (
+    ClockConfig,
+    CoordinationConfig,
+    DataConfig,
+    OuterConfig,
+    PolicyConfig,
+    RoundConfig,
+    RunSection,
+    SecurityConfig,
+    SignalConfig,
+    SiteConfig,
+    StateConfig,
+    TelemetryConfig,
+    TrainConfig,
+    require,
+)
+from curtail_dist.errors import ConfigError
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """One run, whole. `model` and `train.*` are read by the rank program, not by the library."""
+
+    run: RunSection
+    sites: Mapping[str, SiteConfig]
+    data: DataConfig
+    clock: ClockConfig = field(default_factory=ClockConfig)
+    coordination: CoordinationConfig = field(default_factory=CoordinationConfig)
+    policy: PolicyConfig = field(default_factory=PolicyConfig)
+    round: RoundConfig = field(default_factory=RoundConfig)
+    outer: OuterConfig = field(default_factory=OuterConfig)
+    state: StateConfig = field(default_factory=StateConfig)
+    telemetry: TelemetryConfig = field(default_factory=TelemetryConfig)
+    security: SecurityConfig = field(default_factory=SecurityConfig)
+    baselines: Mapping[str, SignalConfig] = field(default_factory=dict)
+    """Further always-on sites, by trace, where nothing trains, to compare with."""
+    model: Mapping[str, Any] = field(default_factory=dict)
+    """For the rank program."""
+    train: TrainConfig = field(default_factory=TrainConfig)
+
+    def __post_init__(self) -> None:
+        require(bool(self.sites), "sites", dict(self.sites), "a mapping with at least one site")
+        for name in self.sites:
+            require(
+                name.replace("-", "").replace("_", "").isalnum(),
+                "sites",
+                name,
+                "named with letters, digits, - and _",
+            )
+
+    @classmethod
+    def from_yaml(cls, path: str | Path, overrides: Sequence[str] = ()) -> Self:
+        """Read a run file; `overrides` are `a.b=c`. Raises ConfigError."""
+        path = Path(path)
+        tree = load_yaml(path)
+        for assignment in overrides:
+            override(tree, assignment)
+        return cls.from_mapping(tree, base=path.parent)
+
+    @classmethod
+    def from_mapping(cls, tree: Mapping[str, Any], *, base: Path = Path()) -> Self:
+        """Build from plain values; relative paths start at `base`. Raises ConfigError."""
+        resolved = _resolve(dict(tree), base.absolute())
+        return build(cls, resolved, "")
+
+    def site(self, name: str) -> SiteConfig:
+        """Return the named site's section. Raises ConfigError for an unknown name."""
+        if name not in self.sites:
+            raise ConfigError(
+                f"site {name!r} is not in the run file; it must be one of {', '.join(self.sites)}"
+            )
+        return self.sites[name]
+
+    @property
+    def snapshot_url(self) -> str:
+        """Where snapshots go, the default filled in."""
+        return self.state.url or str(self.run.directory / "snapshots")
+
+    def to_mapping(self) -> dict[str, Any]:
+        """Return plain values from which `from_mapping` builds an equal configuration."""
+        tree = plain(self)
+        tree["train"] = {"program": self.train.program, **tree["train"]["options"]}
+        return tree
+
+    def to_yaml(self, path: Path) -> None:
+        """Write the effective configuration."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(yaml.safe_dump(self.to_mapping(), sort_keys=False), encoding="utf-8")
+
+
+def _resolve(tree: dict[str, Any], base: Path) -> dict[str, Any]:
+    """Make paths absolute and gather the program's own `train` keys."""
+
+    def absolute(section: Any, key: str) -> Any:
+        if isinstance(section, Mapping) and isinstance(section.get(key), str) and section[key]:
+            return {**section, key: str(base / section[key])}
+        return section
+
+    tree["run"] = absolute(tree.get("run"), "directory")
+    if isinstance(tree["run"], Mapping) and "directory" not in tree["run"]:
+        tree["run"] = {**tree["run"], "directory": str(base / "runs" / str(tree["run"].get("name", "run")))}
+    tree["data"] = absolute(tree.get("data"), "manifest")
+    tree["state"] = absolute(tree.get("state", {}), "url")
+    for group, inner in (("sites", "signal"), ("baselines", None)):
+        members = tree.get(group)
+        if isinstance(members, Mapping):
+            tree[group] = {
+                name: {**site, inner: absolute(site.get(inner), "path")}
+                if inner and isinstance(site, Mapping)
+                else absolute(site, "path")
+                for name, site in members.items()
+            }
+    train = tree.get("train", {})
+    if isinstance(train, Mapping):
+        program = {"program": train["program"]} if "program" in train else {}
+        tree["train"] = {
+            **program,
+            "options": {key: value for key, value in train.items() if key != "program"},
+        }
+    for key in ("run", "data"):
+        if tree[key] is None:
+            del tree[key]
+    return tree
