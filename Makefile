@@ -39,6 +39,9 @@ format: .venv/.ready ## write the format that `check` wants
 	$(RUN)ruff check --fix-only --quiet
 	cargo fmt --manifest-path rustbpe/Cargo.toml
 
+bench: .venv/.ready ## CPU benchmarks into benchmarks/results/
+	$(RUN)python benchmarks/bench_demo.py
+
 gpu: .venv/.ready ## tests that need CUDA; says so where there is none
 	@if $(RUN)python -c 'import sys, torch; sys.exit(not torch.cuda.is_available())'; \
 	then $(RUN)pytest -m gpu $(TESTS); else echo "make gpu: there is no CUDA device here, nothing was run"; fi
@@ -50,7 +53,7 @@ clean: ## remove the environment and what was built; runs are kept
 	@test "$(PYTHON_OK)" = True || { echo "$(PYTHON) is missing or older than 3.11;" \
 		"install Python >= 3.11 or name it: make PYTHON=/path/to/python3.11"; exit 2; }
 	@command -v cargo >/dev/null || { echo "cargo is missing; the tokenizer is built from Rust:" \
-		"install it (rustup.rs, or your system's package cargo >= 1.74) and try again"; exit 2; }
+		"install it (rustup.rs, or your system's package cargo >= 1.88) and try again"; exit 2; }
 	@command -v cc >/dev/null || command -v gcc >/dev/null || { echo "a C compiler is missing; Rust links with it:" \
 		"install gcc or clang (Debian: apt install gcc) and try again"; exit 2; }
 	@command -v $(UV) >/dev/null || { $(PYTHON) -m venv .tools && .tools/bin/pip install --quiet 'uv>=0.5,<1'; }

@@ -260,8 +260,11 @@ class StateConfig:
     """Directory that every site can read. Default: `snapshots` in the run directory."""
     keep: int = 3
     """Complete snapshots kept."""
-    durable_before_commit: bool = False
-    """Make S(n+1) durable before commit n+1, so that head can always be resumed; else before commit n+2."""
+    durable_before_commit: bool = True
+    """Make S(n+1) durable before commit n+1, so that head can always be resumed; else before commit n+2.
+
+    Without it a crash of every site right after a commit leaves a head that nobody holds.
+    """
     transfer_timeout_s: Seconds = 60.0
     """Real time that pulling the state from a peer may take before another is asked."""
 

@@ -126,18 +126,26 @@ class Board:
                 watch = self._relist() or watch
                 continue
             self._apply(changes)
-            for change in changes:
-                if self._react is not None:
-                    self._react(change)
+            self._tell(changes)
         watch.close()
 
     def _relist(self) -> Watch | None:
+        """List again until the store answers; what was written meanwhile is reacted to as if just seen."""
+        before = self._entries
         while not self._closing.wait(_RETRY_S):
             try:
-                return self._list()
+                watch = self._list()
             except StoreUnavailable:
                 continue
+            written = [entry for key, entry in self._entries.items() if before.get(key) != entry]
+            self._tell([Change(key=entry.key, entry=entry, revision=entry.revision) for entry in written])
+            return watch
         return None
+
+    def _tell(self, changes: Sequence[Change]) -> None:
+        for change in changes:
+            if self._react is not None:
+                self._react(change)
 
     def _apply(self, changes: Sequence[Change]) -> None:
         if not changes:

@@ -34,16 +34,18 @@ class Registration:
 
     def start(self) -> None:
         """Register now and keep it up. Raises StoreUnavailable."""
-        self._register()
+        with self._lock:
+            self._register()
         self._thread.start()
 
     def show_ready(self, hash: str) -> None:
         """Show that this site holds this version and waits to enter; empty: it does not wait."""
-        self._ready = hash
-        try:
-            self._write()
-        except LeaseExpired:
-            self._register()
+        with self._lock:
+            self._ready = hash
+            try:
+                self._write(self._lease)
+            except LeaseExpired:
+                self._register()
 
     def react(self, change: Change) -> None:
         """Affirm that this site lives when a survivor suspects it. Called by the board's thread."""
@@ -75,13 +77,14 @@ class Registration:
                 _LOG.warning("the lease is left to lapse by itself: %s", error)
 
     def _register(self) -> None:
-        with self._lock:
-            self._lease = self._store.grant(self._asked_ttl)
-        self._write()
+        """Write the key on a new lease, which counts only when the key stands."""
+        lease = self._store.grant(self._asked_ttl)
+        self._write(lease)
+        self._lease = lease
 
-    def _write(self) -> None:
+    def _write(self, lease: Lease | None) -> None:
         value = Presence(member=self._member, ready=self._ready).encode()
-        self._store.put(self._keys.member(self._member.site), value, lease=self._lease)
+        self._store.put(self._keys.member(self._member.site), value, lease=lease)
 
     def _renew(self) -> None:
         pause = self._asked_ttl / 3
@@ -99,6 +102,7 @@ class Registration:
 
     def _retry_registration(self) -> None:
         try:
-            self._register()
+            with self._lock:
+                self._register()
         except (StoreUnavailable, LeaseExpired) as error:
             _LOG.warning("site %s: could not register again yet: %s", self._member.site, error)

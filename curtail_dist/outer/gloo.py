@@ -2,10 +2,10 @@
 
 Each rank broadcasts its payload to the others. Operations are polled, not waited for: a killed peer ends them
 with an error at once, a hung one is noticed by `alive`. A group that failed is handed to the reaper, since
-its
-destructor can block until its operations time out and an abandoned operation may still write its buffer.
+its destructor can block until its operations time out and an abandoned operation may still write its buffer.
 """
 
+import atexit
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -19,6 +19,8 @@ from curtail_dist.errors import PeerLost
 from curtail_dist.units import Seconds
 
 _POLL_S = 0.0005
+_REAP_S = 1.0
+_RETIRE_S = 5.0
 
 
 class GroupStore:
@@ -65,10 +67,10 @@ class GlooExchange:
                     pending[rank] = self._group.broadcast([buffer], options)
             self._finish(pending)
         except RuntimeError as error:
-            _REAPER.hold(self._group, buffers, pending)
+            _REAPER.hold(self._group, buffers, pending, seconds=self._timeout)
             raise PeerLost(f"a connection of the group failed: {_first_line(error)}") from error
         except PeerLost:
-            _REAPER.hold(self._group, buffers, pending)
+            _REAPER.hold(self._group, buffers, pending, seconds=self._timeout)
             raise
         self.bytes_sent += payload.numel() * (self.size - 1)
         return buffers
@@ -87,7 +89,7 @@ class GlooExchange:
 
     def close(self) -> None:
         """Hand the group to the reaper; idempotent, never blocks."""
-        _REAPER.hold(self._group)
+        _REAPER.hold(self._group, seconds=0.0)
 
 
 def form(
@@ -147,26 +149,43 @@ def _first_line(error: Exception) -> str:
 
 
 class _Reaper:
-    """Lets go of dead groups in a thread of its own, where a blocking destructor harms nobody."""
+    """Lets go of dead groups in a thread of its own, where a blocking destructor harms nobody.
+
+    A destructor that is still at work while the interpreter ends would abort the process: at exit the one at
+    work is waited for, and the groups held then are left to the operating system.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._held: list[object] = []
+        self._dropping = threading.Lock()
+        self._held: list[tuple[float, tuple[object, ...]]] = []
         self._thread: threading.Thread | None = None
 
-    def hold(self, *things: object) -> None:
+    def hold(self, *things: object, seconds: Seconds) -> None:
+        """Keep `things` until their operations have timed out, in `seconds`; never blocks."""
         with self._lock:
-            self._held.extend(things)
+            self._held.append((time.monotonic() + seconds, things))
             if self._thread is None:
+                atexit.register(self._retire)
                 self._thread = threading.Thread(target=self._run, name="group-reaper", daemon=True)
                 self._thread.start()
 
     def _run(self) -> None:
-        time.sleep(1.0)  # the caller's own references go first
+        while True:
+            time.sleep(_REAP_S)  # the caller's own references go first
+            with self._dropping:
+                due = self._take(time.monotonic() - _REAP_S)
+                due.clear()
+
+    def _take(self, before: float) -> list[tuple[float, tuple[object, ...]]]:
         with self._lock:
-            held, self._held = self._held, []
-            self._thread = None
-        held.clear()
+            due = [item for item in self._held if item[0] <= before]
+            self._held = [item for item in self._held if item[0] > before]
+        return due
+
+    def _retire(self) -> None:
+        """Let no destructor begin any more: the lock is kept."""
+        self._dropping.acquire(timeout=_RETIRE_S)
 
 
 _REAPER = _Reaper()

@@ -27,6 +27,8 @@ _DEFAULT_PORT = 2379
 _CALL_TIMEOUT_S = 5
 KEPT_S: Seconds = 7200.0
 """Keys of a rendezvous vanish this long after the last node that wrote to it has gone."""
+RETRY_S = 0.2
+"""Pause after a write that the store did not answer."""
 
 
 def open_backend(params: RendezvousParameters) -> tuple["StoreBackend", AgentStore]:
@@ -96,7 +98,8 @@ class StoreBackend(RendezvousBackend):
     While the store cannot be reached, `get_state` answers with the last state it read or wrote. torchrun
     asks once a second whether somebody waits to join, and an error would make it end the site's ranks, but
     training is to outlive an outage of the store. A stale state can do no harm: its token is a fence, so that
-    nothing can be written on the strength of it. `set_state` raises.
+    nothing can be written on the strength of it. `set_state` then says that it did not succeed, after a
+    moment: torch tries again until its own deadline. Both raise where nothing was ever read.
     """
 
     def __init__(self, store: CoordinationStore, lease: Callable[[], Lease], *, key: str, name: str) -> None:
@@ -137,6 +140,12 @@ class StoreBackend(RendezvousBackend):
         # is there, and torch decides anew.
         try:
             result = self._store.compare_and_swap(self._key, state, revision=token or 0, lease=self._lease())
+        except StoreUnavailable as error:
+            if self._last is None:
+                raise _lost(error) from error
+            log.warning("rendezvous keeps the last state it knows: %s", error)
+            time.sleep(RETRY_S)
+            return (*self._last, False)
         except CoordinationError as error:
             raise _lost(error) from error
         self._has_asked = True

@@ -31,10 +31,10 @@ def commit(seat: Seat, record: Commit, *, before: Callable[[], None]) -> None:
     """
     if _awaited(seat, record):
         return
-    before()
     deadline = time.monotonic() + seat.config.round.outage_s
     while True:
         try:
+            before()
             if _attempt(seat, record):
                 return
         except StoreUnavailable as error:

@@ -132,8 +132,7 @@ def _join(door: Door, epoch: Epoch, head: Commit) -> Entered | None:
     try:
         seat.take(admitted)
     except PeerLost as lost:
-        _LOG.warning("site %s: %s", seat.me.site, lost)
-        seat.recover()
+        _LOG.warning("site %s: %s; regrouping", seat.me.site, lost)
     return Entered(how="pulled", head=head)
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import torch
 
 from curtail_dist.clock import Clock
-from curtail_dist.errors import PeerLost, StateDiverged
+from curtail_dist.errors import PeerLost, StateDiverged, StoreUnavailable
 from curtail_dist.membership.protocol import admit, contributes, next_commit, ready_joiners, release
 from curtail_dist.membership.records import Card, Commit
 from curtail_dist.outer.anchor import Anchor
@@ -194,14 +194,20 @@ def _leave(parts: Parts, head: Commit, cards: list[Card], ending: Ending) -> Com
 
 
 def _regroup(parts: Parts) -> Commit:
-    """Take a seat among the survivors and return the head that stands."""
+    """Take a seat among the survivors and return the head that stands. Raises StoreUnavailable, Expelled."""
+    seat = parts.seat
+    deadline = time.monotonic() + seat.config.round.outage_s
     while True:
         try:
             with parts.clock.waiting():
-                parts.seat.recover()
-            return read_head(parts.seat)
+                seat.recover()
+            return read_head(seat)
         except PeerLost as again:
-            _LOG.warning("site %s: %s", parts.seat.me.site, again)
+            _LOG.warning("site %s: %s", seat.me.site, again)
+        except StoreUnavailable as error:
+            if time.monotonic() > deadline:
+                raise
+            _LOG.warning("site %s: regrouping waits for the store: %s", seat.me.site, error)
 
 
 def _adopt(parts: Parts, ending: Ending, standing: Commit) -> None:

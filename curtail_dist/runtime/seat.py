@@ -7,7 +7,7 @@ import torch
 
 from curtail_dist.config import RunConfig
 from curtail_dist.coordination.store import CoordinationStore
-from curtail_dist.errors import Expelled, StoreUnavailable
+from curtail_dist.errors import Expelled, PeerLost, StoreUnavailable
 from curtail_dist.membership.board import Board
 from curtail_dist.membership.protocol import contributes
 from curtail_dist.membership.records import Card, Epoch, Member, encode
@@ -17,6 +17,14 @@ from curtail_dist.outer.gloo import form
 from curtail_dist.telemetry.events import EpochFormed, EventLog
 
 _LOG = logging.getLogger(__name__)
+
+
+class _Unformed(Alone):
+    """Stands in for a group until it is built: nobody may mistake a failed group for a group of one."""
+
+    def gather(self, payload: torch.Tensor, sizes: Sequence[int]) -> list[torch.Tensor]:
+        del payload, sizes
+        raise PeerLost("the epoch's group was not built; regroup")
 
 
 class Seat:
@@ -49,12 +57,12 @@ class Seat:
     @property
     def rank(self) -> int:
         """Place among the members."""
-        return self._exchange.rank
+        return (self._epoch.rank_of(self.me) or 0) if self._epoch is not None else 0
 
     @property
     def size(self) -> int:
         """Number of members."""
-        return self._exchange.size
+        return len(self._epoch.members) if self._epoch is not None else 1
 
     @property
     def others(self) -> list[str]:
@@ -80,6 +88,7 @@ class Seat:
         self._leave_group()
         self._epoch = epoch
         if len(epoch.members) > 1:
+            self._exchange = _Unformed()
             first = epoch.members[0]
             self._exchange = form(
                 name=f"{self.config.run.name}/{epoch.number}",

@@ -62,13 +62,20 @@ def test_a_token_of_a_state_that_is_gone_writes_nothing():
     assert backend.get_state() is None
 
 
-def test_a_lost_store_answers_reads_from_memory_and_refuses_writes():
+def test_a_lost_store_answers_reads_from_memory_and_takes_no_writes():
     backend = make_backend(store := MemoryStore())
     _, token, _ = backend.set_state(b"one")
     store.close()
     assert backend.get_state() == (b"one", token)
-    with pytest.raises(RendezvousConnectionError):
-        backend.set_state(b"two", token)
+    assert backend.set_state(b"two", token) == (b"one", token, False)
+
+
+def test_a_write_to_a_store_that_never_answered_is_an_error():
+    store = MemoryStore()
+    backend = make_backend(store)
+    store.close()
+    with pytest.raises(RendezvousConnectionError, match="closed"):
+        backend.set_state(b"one")
 
 
 def test_a_store_that_never_answered_has_no_state_to_go_on_with():
