@@ -1,0 +1,77 @@
+"""A checkpoint of the vanilla loop: model, optimizer and place in the data, in one safetensors file."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from nanochat.files import replacing
+
+SCHEMA = 1
+
+
+def checkpoint_path(root: Path, step: int) -> Path:
+    """Where the checkpoint after `step` steps lies."""
+    return root / "checkpoints" / f"step-{step:07d}.safetensors"
+
+
+def newest(root: Path) -> Path | None:
+    """The checkpoint with the most steps, or None."""
+    return max(root.glob("checkpoints/step-*.safetensors"), default=None)
+
+
+def save(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, facts: Mapping[str, Any]) -> None:
+    """Write a checkpoint, atomically. `facts` are JSON values; the same state gives the same bytes."""
+    tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
+    for name, parameter in model.named_parameters():
+        for key, value in optimizer.state[parameter].items():
+            tensors[f"optimizer.{key}.{name}"] = value
+    held = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    metadata = {"facts": json.dumps({"schema": SCHEMA, **facts}, sort_keys=True)}
+    with replacing(path) as temporary:
+        save_file(held, temporary, metadata=metadata)
+
+
+def facts_of(path: Path) -> dict[str, Any]:
+    """The facts of a checkpoint. Raises ValueError if it is missing, torn or of another schema."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            facts = json.loads((file.metadata() or {}).get("facts", "{}"))
+    except (OSError, SafetensorError) as error:
+        raise ValueError(
+            f"checkpoint {path} is unreadable ({error}); it must be whole: use an earlier one"
+        ) from error
+    if facts.get("schema") != SCHEMA:
+        raise ValueError(
+            f"checkpoint {path} has schema {facts.get('schema')}; it must be {SCHEMA}: use another"
+        )
+    return facts
+
+
+def restore(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer | None = None) -> None:
+    """Copy a checkpoint's tensors into a model, and into an optimizer over its parameters if one is given.
+
+    Raises:
+        ValueError: The checkpoint is of another model.
+    """
+    parameters = dict(model.named_parameters())
+    weights: dict[str, Tensor] = {}
+    with safe_open(path, framework="pt") as file:
+        for full_name in file.keys():  # noqa: SIM118 - not a mapping
+            kind, _, name = full_name.partition(".")
+            if kind == "model":
+                weights[name] = file.get_tensor(full_name)
+            elif optimizer is not None:
+                key, _, name = name.partition(".")
+                parameter = parameters[name]
+                tensor = file.get_tensor(full_name)
+                optimizer.state[parameter][key] = tensor if tensor.ndim == 0 else tensor.to(parameter.device)
+    try:
+        model.load_state_dict(weights)
+    except RuntimeError as error:
+        raise ValueError(f"checkpoint {path} is of another model ({error}): give the same shape") from error

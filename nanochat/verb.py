@@ -1,0 +1,37 @@
+"""What every `python -m nanochat.VERB` shares: one line for wrong input, exit code 2."""
+
+import argparse
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import NoReturn
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser with `--root` whose errors are one line."""
+
+    def __init__(self, description: str) -> None:
+        super().__init__(description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+        self.add_argument("--root", type=Path, required=True, help="directory of data and outputs")
+
+    def error(self, message: str) -> NoReturn:
+        """Say what is wrong in one line; exit with 2."""
+        self.exit(2, f"{self.prog}: {message}\n")
+
+
+def say(line: str) -> None:
+    """Write one line to standard output at once."""
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
+def run(main: Callable[[list[str] | None], None], argv: list[str] | None = None) -> int:
+    """Run a verb; returns its exit code: 2 with one line on standard error where the input was wrong."""
+    try:
+        main(argv)
+    except ValueError as error:
+        sys.stderr.write(f"error: {' '.join(str(error).split())}\n")
+        return 2
+    except KeyboardInterrupt:
+        return 130
+    return 0

@@ -1,0 +1,220 @@
+import copy
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from nanochat.model import GPT, GPTConfig
+from nanochat.muon import orthogonalize, reduce_variance
+from nanochat.optim import MuonAdamW, OptimConfig, build_optimizer
+
+SMALL = GPTConfig(n_layer=2, n_embd=32, n_head=2, n_kv_head=2, vocab_size=64, sequence_length=8)
+
+
+def generator(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def muon(parameters, **changes):
+    group = {
+        "kind": "muon", "params": parameters, "lr": 0.02, "initial_lr": 0.02, "momentum": 0.9, "beta2": 0.95,
+        "weight_decay": 0.1, "initial_weight_decay": 0.1,
+    }  # fmt: skip
+    return MuonAdamW([{**group, **changes}])
+
+
+@pytest.mark.parametrize("shape", [(16, 16), (48, 16), (16, 48), (7, 33), (1, 5)])
+def test_singular_values_of_an_update_come_near_one(shape):
+    g = torch.randn(3, *shape, generator=generator())
+    values = torch.linalg.svdvals(orthogonalize(g))
+    assert values.min().item() > 0.7 and values.max().item() < 1.3
+
+
+@pytest.mark.parametrize("shape", [(24, 24), (40, 12), (12, 40)])
+def test_an_update_keeps_the_singular_vectors(shape):
+    g = torch.randn(1, *shape, generator=generator(1))
+    u, _, vt = torch.linalg.svd(g[0], full_matrices=False)
+    polar, got = (u @ vt).flatten(), orthogonalize(g)[0].flatten()
+    assert torch.nn.functional.cosine_similarity(polar, got, dim=0).item() > 0.98
+
+
+def test_orthogonalizing_nothing_gives_nothing():
+    assert torch.equal(orthogonalize(torch.zeros(2, 4, 6)), torch.zeros(2, 4, 6))
+
+
+@pytest.mark.parametrize(("shape", "moment"), [((6, 4), (6, 1)), ((4, 6), (1, 6)), ((5, 5), (5, 1))])
+def test_variance_reduction_evens_out_rows_and_keeps_the_norm(shape, moment):
+    u = torch.randn(2, *shape, generator=generator(2)) * torch.logspace(-2, 1, shape[0])[:, None]
+    new, second = reduce_variance(u, torch.zeros(2, *moment), 0.95)
+    assert second.shape == (2, *moment)
+    assert torch.allclose(new.norm(dim=(1, 2)), u.norm(dim=(1, 2)), rtol=1e-4)
+    side = -1 if moment[1] == 1 else -2
+    sizes = new.square().mean(dim=side).sqrt()
+    assert torch.allclose(sizes, sizes[:, :1].expand_as(sizes), rtol=1e-3)
+
+
+def plain_muon_step(weight, grad, buffer, moment, *, lr, momentum, beta2, decay):
+    """The published formulas, one matrix, fp64, elements by loops where that is clearer."""
+    rows, columns = weight.shape
+    buffer = momentum * buffer + (1 - momentum) * grad
+    g = (1 - momentum) * grad + momentum * buffer
+    x = g / (1.02 * g.norm() + 1e-6)
+    table = [
+        (8.156554524902461, -22.48329292557795, 15.878769915207462),
+        (4.042929935166739, -2.808917465908714, 0.5000178451051316),
+        (3.8916678022926607, -2.772484153217685, 0.5060648178503393),
+        (3.285753657755655, -2.3681294933425376, 0.46449024233003106),
+        (2.3465413258596377, -1.7097828382687081, 0.42323551169305323),
+    ]
+    for a, b, c in table:
+        x = a * x + b * (x @ x.T @ x) + c * (x @ x.T @ x @ x.T @ x)
+    dim = 1 if rows >= columns else 0
+    mean = (x * x).mean(dim=dim, keepdim=True)
+    moment = beta2 * moment + (1 - beta2) * mean
+    scaled = x / moment.sqrt()
+    scaled = scaled * (x.norm() / scaled.norm())
+    rate = lr * max(1, rows / columns) ** 0.5
+    new = weight.clone()
+    for i in range(rows):
+        for j in range(columns):
+            if scaled[i, j] * weight[i, j] >= 0:
+                new[i, j] -= rate * decay * weight[i, j]
+            new[i, j] -= rate * scaled[i, j]
+    return new, buffer, moment
+
+
+@pytest.mark.parametrize("shape", [(5, 5), (9, 4), (4, 9)])
+def test_muon_matches_a_plain_reference_over_several_steps(shape):
+    weights = [torch.randn(shape, generator=generator(i)).requires_grad_() for i in range(2)]
+    optimizer = muon(weights)
+    references = []
+    for w in weights:
+        moment = torch.zeros((shape[0], 1) if shape[0] >= shape[1] else (1, shape[1])).double()
+        references.append((w.detach().double(), torch.zeros(shape).double(), moment))
+    for step in range(4):
+        for i, w in enumerate(weights):
+            w.grad = torch.randn(shape, generator=generator(10 * step + i))
+            weight, buffer, moment = references[i]
+            references[i] = plain_muon_step(
+                weight, w.grad.double(), buffer, moment, lr=0.02, momentum=0.9, beta2=0.95, decay=0.1
+            )
+        optimizer.step()
+    for w, (expected, _, _) in zip(weights, references, strict=True):
+        assert torch.allclose(w.detach().double(), expected, atol=1e-5)
+
+
+def test_decay_pulls_only_where_the_update_does():
+    weight = torch.full((2, 2), 3.0).requires_grad_()
+    weight.grad = torch.tensor([[1.0, 0.0], [0.0, -1.0]])
+    without = torch.full((2, 2), 3.0).requires_grad_()
+    without.grad = weight.grad.clone()
+    muon([weight], weight_decay=0.5).step()
+    muon([without], weight_decay=0.0).step()
+    pulled = (without - weight).detach()
+    assert pulled[0, 0] > 0.01 and pulled[1, 1] == 0
+
+
+def test_adamw_is_torchs():
+    ours = torch.randn(6, generator=generator()).requires_grad_()
+    theirs = ours.detach().clone().requires_grad_()
+    group = {
+        "kind": "adamw",
+        "params": [ours],
+        "lr": 0.1,
+        "initial_lr": 0.1,
+        "betas": (0.8, 0.95),
+        "eps": 1e-10,
+    }
+    optimizer = MuonAdamW([group])
+    reference = torch.optim.AdamW([theirs], lr=0.1, betas=(0.8, 0.95), eps=1e-10, weight_decay=0)
+    for step in range(5):
+        ours.grad = torch.randn(6, generator=generator(step))
+        theirs.grad = ours.grad.clone()
+        optimizer.step()
+        reference.step()
+    assert torch.allclose(ours, theirs, atol=1e-6)
+
+
+def test_every_parameter_is_in_one_group_with_the_recipes_rate():
+    model = GPT(SMALL)
+    groups = {g["name"]: g for g in build_optimizer(model, OptimConfig(batch_tokens=2**17)).param_groups}
+    held = [p for g in groups.values() for p in g["params"]]
+    assert {id(p) for p in held} == {id(p) for p in model.parameters()} and len(held) == len(
+        list(model.parameters())
+    )
+    width, batch = (32 / 768) ** -0.5, 0.5
+    assert groups["embedding"]["lr"] == pytest.approx(0.3 * width * batch)
+    assert groups["head"]["lr"] == pytest.approx(0.004 * width * batch)
+    assert groups["x0_lambdas"]["lr"] == pytest.approx(0.5 * batch)
+    assert groups["residual_lambdas"]["lr"] == pytest.approx(0.005 * batch)
+    assert groups["matrices"]["lr"] == pytest.approx(0.02 * batch)
+    assert groups["matrices"]["weight_decay"] == pytest.approx(0.2 * 36)
+    assert all(p.ndim == 2 for p in groups["matrices"]["params"])
+
+
+def train_a_step(model, optimizer, seed):
+    inputs = torch.randint(0, 64, (2, 8), generator=generator(seed))
+    model(inputs, inputs.roll(-1, 1)).backward()
+    optimizer.step()
+    optimizer.zero_grad()
+
+
+def test_a_loaded_state_goes_on_with_the_same_bytes():
+    model = GPT(SMALL)
+    optimizer = build_optimizer(model, OptimConfig())
+    for step in range(3):
+        train_a_step(model, optimizer, step)
+    twin = GPT(SMALL, seed=9)
+    twin.load_state_dict(model.state_dict())
+    other = build_optimizer(twin, OptimConfig())
+    other.load_state_dict(copy.deepcopy(optimizer.state_dict()))
+    for step in range(3, 6):
+        train_a_step(model, optimizer, step)
+        train_a_step(twin, other, step)
+    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), twin.parameters(), strict=True))
+
+
+def test_a_step_does_not_import_torchs_compiler():
+    code = (
+        "import sys, torch\n"
+        "from nanochat.optim import MuonAdamW\n"
+        "p = torch.ones(3, 3, requires_grad=True)\n"
+        "group = {'kind': 'adamw', 'params': [p], 'lr': .1, 'betas': (.8, .95), 'eps': 1e-8}\n"
+        "optimizer = MuonAdamW([group])\n"
+        "p.sum().backward()\n"
+        "optimizer.step()\n"
+        "optimizer.zero_grad()\n"
+        "assert p.grad is None and p[0, 0] != 1\n"
+        "sys.exit('torch._dynamo' in sys.modules)\n"
+    )
+    assert subprocess.run([sys.executable, "-c", code], timeout=50, check=False).returncode == 0
+
+
+def test_a_parameter_without_gradient_stays():
+    weights = [torch.ones(3, 3).requires_grad_() for _ in range(2)]
+    weights[0].grad = torch.eye(3)
+    muon(weights).step()
+    assert torch.equal(weights[1].detach(), torch.ones(3, 3))
+    assert not torch.equal(weights[0].detach(), torch.ones(3, 3))
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"lr": 1}, "optim.lr is no key"),
+        ({"matrix_lr": "fast"}, "optim.matrix_lr is 'fast'; it must be a number"),
+        ({"adam_betas": [0.8]}, "must be a list of 2 numbers"),
+        ({"adam_betas": [0.8, 1.0]}, r"must be in \[0, 1\)"),
+        ({"matrix_lr": -1}, "optim.matrix_lr is -1.0; it must be at least 0"),
+        ({"batch_tokens": 0}, "optim.batch_tokens is 0; it must be at least 1"),
+    ],
+)
+def test_bad_optimizer_settings_are_refused(values, message):
+    with pytest.raises(ValueError, match=message):
+        OptimConfig.from_mapping(values)
+
+
+def test_settings_come_from_a_mapping():
+    config = OptimConfig.from_mapping({"matrix_lr": 1, "adam_betas": [0.9, 0.99]})
+    assert config.matrix_lr == 1.0 and config.adam_betas == (0.9, 0.99)

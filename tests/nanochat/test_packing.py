@@ -1,0 +1,130 @@
+from collections import Counter
+from dataclasses import dataclass
+from itertools import pairwise
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nanochat.packing import Packer, pack
+
+BOS = 999
+
+
+@dataclass(frozen=True)
+class Text:
+    text: str
+
+
+class Characters:
+    """A whole tokenizer: one token a character."""
+
+    bos_id = BOS
+
+    def encode(self, text):
+        return [ord(c) for c in text]
+
+
+def documents_as_pairs(texts):
+    pairs = Counter()
+    for text in texts:
+        ids = [BOS, *map(ord, text)]
+        pairs.update(pairwise(ids))
+    return pairs
+
+
+def trained_pairs(batches):
+    pairs = Counter()
+    for batch in batches:
+        flat = zip(batch.inputs.flatten().tolist(), batch.targets.flatten().tolist(), strict=True)
+        pairs.update((a, b) for a, b in flat if b != -1)
+    return pairs
+
+
+texts_strategy = st.lists(st.text(alphabet="abcde", max_size=30), max_size=12)
+
+
+@given(texts=texts_strategy, batch_size=st.integers(1, 4), length=st.integers(1, 7))
+def test_every_pair_inside_a_document_is_trained_exactly_once(texts, batch_size, length):
+    batches = list(pack(map(Text, texts), Characters(), batch_size, length, "cpu"))
+    pairs = trained_pairs(batches)
+    inside = Counter({pair: n for pair, n in pairs.items() if pair[1] != BOS})
+    assert inside == documents_as_pairs(texts)
+    assert sum(n for pair, n in pairs.items() if pair[1] == BOS) == max(0, len(texts) - 1)
+    assert sum(batch.num_tokens for batch in batches) == sum(pairs.values())
+
+
+@given(texts=texts_strategy, batch_size=st.integers(1, 4), length=st.integers(1, 7))
+def test_batches_are_full_except_the_last_which_is_padded(texts, batch_size, length):
+    batches = list(pack(map(Text, texts), Characters(), batch_size, length, "cpu"))
+    for batch in batches:
+        assert batch.inputs.shape == batch.targets.shape == (batch_size, length)
+        assert batch.num_tokens == int((batch.targets != -1).sum()) > 0
+        assert torch.all(batch.inputs[batch.targets == -1] == BOS)
+    assert all(batch.num_tokens == batch_size * length for batch in batches[:-1])
+
+
+def test_a_target_is_the_token_after_its_input_across_windows():
+    [batch] = pack(iter([Text("abcde")]), Characters(), 2, 3, "cpu")
+    assert batch.inputs.tolist() == [[BOS, 97, 98], [99, 100, BOS]]
+    assert batch.targets.tolist() == [[97, 98, 99], [100, 101, -1]]
+    assert batch.num_tokens == 5
+
+
+def test_rows_are_pulled_only_when_the_next_batch_needs_them():
+    pulled = []
+
+    def rows():
+        for i in range(100):
+            pulled.append(i)
+            yield Text("abcd")  # five tokens with bos
+
+    batches = pack(rows(), Characters(), 2, 4, "cpu")  # eight tokens, and one more to predict
+    assert pulled == []
+    next(batches)
+    assert len(pulled) == 2
+    next(batches)
+    assert len(pulled) == 4
+    next(batches)
+    assert len(pulled) == 5
+
+
+def test_the_caller_may_end_the_rows_between_two_batches_and_gets_the_rest():
+    closed = False
+
+    def rows():
+        while not closed:
+            yield Text("abcdefg")
+
+    batches = pack(rows(), Characters(), 1, 5, "cpu")
+    first = next(batches)
+    closed = True
+    rest = list(batches)
+    assert sum(b.num_tokens for b in [first, *rest]) == 7
+
+
+def test_no_rows_give_no_batch():
+    assert list(pack(iter([]), Characters(), 2, 2, "cpu")) == []
+
+
+@pytest.mark.parametrize("cut", [0, 1, 3])
+def test_a_packer_given_the_pending_tokens_goes_on_as_the_first_would(cut):
+    texts = ["abcdef", "gh", "ijklmnop", "q"]
+    whole = Packer(Characters(), batch_size=1, sequence_length=3)
+    first = Packer(Characters(), batch_size=1, sequence_length=3)
+
+    def drain(packer, chosen):
+        taken = []
+        for text in chosen:
+            packer.add(text)
+            while packer.full():
+                taken.append(packer.take())
+        return taken
+
+    expected = drain(whole, texts)
+    head = drain(first, texts[:cut])
+    second = Packer(Characters(), batch_size=1, sequence_length=3, pending=first.pending)
+    got = head + drain(second, texts[cut:])
+    assert [b.inputs.tolist() for b in got] == [b.inputs.tolist() for b in expected]
+    assert second.pending == whole.pending
