@@ -33,19 +33,19 @@ from curtail_dist.errors import (
 )
 
 if TYPE_CHECKING:
-    from curtail_dist.outer.anchor import Average, Nesterov
     from curtail_dist.outer.exchange import Exchange, InProcess
+    from curtail_dist.outer.nesterov import Average, Nesterov
     from curtail_dist.outer.optimizer import DiLoCo
     from curtail_dist.runtime.site import Site
 
 __version__ = "0.1.0"
 
 _LAZY = {
-    "Average": "curtail_dist.outer.anchor",
+    "Average": "curtail_dist.outer.nesterov",
     "DiLoCo": "curtail_dist.outer.optimizer",
     "Exchange": "curtail_dist.outer.exchange",
     "InProcess": "curtail_dist.outer.exchange",
-    "Nesterov": "curtail_dist.outer.anchor",
+    "Nesterov": "curtail_dist.outer.nesterov",
     "Site": "curtail_dist.runtime.site",
 }
 

@@ -20,22 +20,6 @@ OuterFactory: TypeAlias = Callable[[Iterable[torch.Tensor]], torch.optim.Optimiz
 """Makes the outer optimizer for given parameters."""
 
 
-class Nesterov(torch.optim.SGD):
-    """SGD with Nesterov momentum, the outer optimizer of DiLoCo: `torch.optim.SGD(nesterov=True)`."""
-
-    def __init__(self, params: Iterable[torch.Tensor], lr: float = 0.7, momentum: float = 0.9) -> None:
-        """Optimize `params`; a momentum of 0 is plain SGD."""
-        super().__init__(params, lr=lr, momentum=momentum, nesterov=momentum > 0)
-
-
-class Average(torch.optim.SGD):
-    """Plain averaging of the sites' parameters: SGD with learning rate 1 on the mean pseudo-gradient."""
-
-    def __init__(self, params: Iterable[torch.Tensor]) -> None:
-        """Optimize `params`."""
-        super().__init__(params, lr=1.0)
-
-
 class Anchor:
     """Version `number` of the global parameters, fp32 on the CPU. `stepped` leaves it as it is."""
 

@@ -6,9 +6,10 @@ from typing import Protocol
 import torch
 
 from curtail_dist.errors import ConfigError
-from curtail_dist.outer.anchor import Anchor, Nesterov, OuterFactory
+from curtail_dist.outer.anchor import Anchor, OuterFactory
 from curtail_dist.outer.codec import average, encode, encoded_bytes
 from curtail_dist.outer.exchange import Alone, Exchange, gather_messages
+from curtail_dist.outer.nesterov import Nesterov
 from curtail_dist.state.version import Version
 
 

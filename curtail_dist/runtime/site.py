@@ -17,7 +17,8 @@ from curtail_dist.data.manifest import read_manifest
 from curtail_dist.errors import ConfigError
 from curtail_dist.membership.records import Commit
 from curtail_dist.membership.run_start import run_start
-from curtail_dist.outer.anchor import Average, Nesterov, OuterFactory
+from curtail_dist.outer.anchor import OuterFactory
+from curtail_dist.outer.nesterov import Average, Nesterov
 from curtail_dist.outer.optimizer import DiLoCo
 from curtail_dist.runtime.open_round import BatchSource, OpenRound
 from curtail_dist.runtime.participation import Links, Participation

@@ -17,7 +17,7 @@ from nanochat.tokenizer import Tokenizer
 BATCH = 16
 SEQUENCE = 128
 VOCABULARY = 1024
-BYTES_PER_MINUTE = 3_000_000
+BYTES_PER_MINUTE = 3_500_000
 """Corpus bytes that keep the demo training for about a minute on two cores."""
 ROUND_H = 0.25
 """Virtual length of a round."""
@@ -37,7 +37,7 @@ class Wishes:
     out: Path
     day: str = "published"
     sites: int = 3
-    minutes: float = 1.5
+    minutes: float = 1.0
     seed: int = 1
     energy: str = "trace"
 
@@ -68,7 +68,7 @@ def prepare(wishes: Wishes) -> Material:
     root = wishes.out / "data"
     max_bytes = int(BYTES_PER_MINUTE * wishes.minutes)
     manifest = prepare_stdlib(root, max_bytes=max_bytes, seed=wishes.seed)
-    path = train_tokenizer_to(root, vocab_size=VOCABULARY, max_chars=4_000_000, doc_cap=10_000)
+    path = train_tokenizer_to(root, vocab_size=VOCABULARY, max_chars=2_000_000, doc_cap=4_096)
     tokenizer = Tokenizer.load(path)
     texts = shards.read_texts(shards.load(manifest), "train")
     return Material(
@@ -117,21 +117,22 @@ def learning(material: Material) -> dict[str, Any]:
     return {
         "data": {"manifest": str(material.manifest)},
         "model": {
-            "n_layer": 4,
-            "n_embd": 128,
-            "n_head": 4,
-            "n_kv_head": 4,
+            "n_layer": 2,
+            "n_embd": 96,
+            "n_head": 3,
             "vocab_size": VOCABULARY,
             "sequence_length": SEQUENCE,
         },
-        "outer": {"optimizer": "nesterov", "lr": 0.9, "momentum": 0.6},
+        "outer": {"optimizer": "nesterov", "lr": 0.8, "momentum": 0.5},
         "train": {
             "program": "curtail_launch.train",
             "tokenizer": str(material.tokenizer),
             "total_tokens": material.tokens,
             "device_batch_size": BATCH,
             "eval_every": 10,
-            "eval_sequences": 64,
+            "eval_sequences": 128,
+            "optimizer": {"weight_decay": 0.0},
+            "schedule": {"warmdown_share": 0.5, "momentum_warmup_share": 0.1},
         },
     }
 

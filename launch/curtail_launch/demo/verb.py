@@ -26,7 +26,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/demo"), help="run directory (runs/demo)")
     parser.add_argument("--day", default="published", help=f"the day to play: {', '.join(DAYS)}")
     parser.add_argument("--sites", type=int, default=3, help="how many of the day's sites take part (3)")
-    parser.add_argument("--minutes", type=float, default=1.5, help="about how long to train (1.5)")
+    parser.add_argument("--minutes", type=float, default=1.0, help="about how long to train (1)")
     parser.add_argument("--seed", type=int, default=1, help="seeds corpus, model, row order and traces (1)")
     parser.add_argument("--kill", metavar="SITE@N", help="SIGKILL of SITE's ranks inside its N-th round")
     parser.add_argument("--baseline", action="store_true", help="also train the same at one always-on site")
