@@ -2,11 +2,9 @@
 
     python benchmarks/bench_demo.py [--runs 3] [--out benchmarks/results/demo.json]
 
-Saved: median, least and most of each figure, the machine and the versions. The wall-clock figures include
-start-up,
-corpus and report; the energy is modelled and the intensities are synthetic, so kilograms say how the day was
-used,
-not what a data centre would emit.
+Saved: median, least and most of each figure, the machine and the versions. `demo_s` includes start-up, corpus
+and report, but not the baseline's run. The energy is modelled and the intensities are synthetic, so kilograms
+say how the day was used, not what a data centre would emit.
 """
 
 import argparse

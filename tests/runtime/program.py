@@ -1,6 +1,9 @@
 """A rank program as a user would write it: a small regression on the rows' lengths, with a Site.
 
-Prints one JSON line at the end: what it trained on, and the hash of the anchor it ended with.
+Prints one JSON line at the end: what it trained on, and the hash of the anchor it ended with. Options of the
+run file's `train`, for tests: `step_s` (real time of a step), `width` and `model_seed` (another model),
+`gate` (a file to be waited for before the first step) and `holds`, a directory: while it holds the file
+SITE.hold, that site waits two steps into a round, and says so by SITE.held.
 """
 
 import argparse
@@ -13,6 +16,9 @@ import torch
 
 import curtail_dist as cd
 from curtail_dist.state.version import Version
+
+DEADLINE_S = 60.0
+HOLD_STEPS = 2
 
 
 class Batch:
@@ -33,40 +39,75 @@ def pack(rows):
         yield Batch(held)
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--config", required=True)
-    parser.add_argument("--site", required=True)
-    args = parser.parse_args()
-    torch.set_num_threads(1)
-    config = cd.RunConfig.from_yaml(args.config)
+class Holds:
+    """Stops this site inside rounds, for a test that does something to it there."""
+
+    def __init__(self, site, folder):
+        self._site = site
+        self._hold, self._held = folder / f"{site.name}.hold", folder / f"{site.name}.held"
+        self._done = (-1, 0)
+
+    def look(self):
+        """Called before each step."""
+        version = self._site.head.version
+        steps = self._done[1] + 1 if self._done[0] == version else 0
+        self._done = (version, steps)
+        if steps >= HOLD_STEPS and self._hold.exists():
+            self._held.touch()
+            wait_for(lambda: not self._hold.exists())
+            self._held.unlink(missing_ok=True)
+
+
+def wait_for(holds):
+    deadline = time.monotonic() + DEADLINE_S
+    while not holds():
+        if time.monotonic() > deadline:
+            raise SystemExit("the test has forgotten this process")
+        time.sleep(0.01)
+
+
+def train(config, name):
     options = config.train.options
     torch.manual_seed(options.get("model_seed", 7))
     model = torch.nn.Linear(2, options.get("width", 3))
     inner = torch.optim.SGD(model.parameters(), lr=0.01)
+    inner.step()  # torch loads what its first step needs: seconds that a round should not count
     seen = []
-    gate = Path(options["gate"]) if "gate" in options else None
+    with cd.Site(config, name=name) as site:
+        outer = cd.DiLoCo(site, model, inner)
+        holds = Holds(site, Path(options["holds"])) if "holds" in options else None
+        for batch in site.batches(pack):
+            if "gate" in options:
+                wait_for(Path(options["gate"]).exists)
+            if holds is not None:
+                holds.look()
+            loss = (model(batch.inputs) - batch.inputs[:, :1]).square().mean()
+            loss.backward()
+            inner.step()
+            inner.zero_grad()
+            site.note_loss(loss.item())
+            seen.extend(batch.rows)
+            time.sleep(options.get("step_s", 0.0))
+            outer.step(tokens=batch.num_tokens)
+        outer.close()
+    tensors = {f"parameter/{key}": value for key, value in outer.anchor().items()}
+    state = Version(number=outer.version, tensors=tensors)
+    return {"site": name, "seen": seen, "version": state.number, "hash": state.hash}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--config", required=True)
+    parser.add_argument("--site", required=True)
+    parser.add_argument("--set", action="append", default=[])
+    args = parser.parse_args()
+    torch.set_num_threads(1)
     try:
-        with cd.Site(config, name=args.site) as site:
-            outer = cd.DiLoCo(site, model, inner)
-            for batch in site.batches(pack):
-                loss = (model(batch.inputs) - batch.inputs[:, :1]).square().mean()
-                loss.backward()
-                inner.step()
-                inner.zero_grad()
-                site.note_loss(float(loss))
-                seen.extend(batch.rows)
-                while gate is not None and not gate.exists():
-                    time.sleep(0.01)
-                time.sleep(options.get("step_s", 0.0))
-                outer.step(tokens=batch.num_tokens)
-            outer.close()
-            tensors = {f"parameter/{name}": value for name, value in outer.anchor().items()}
-            state = Version(number=outer.version, tensors=tensors)
-    except cd.UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    print(json.dumps({"site": args.site, "seen": seen, "version": state.number, "hash": state.hash}))
+        result = train(cd.RunConfig.from_yaml(args.config, args.set), args.site)
+    except cd.CurtailError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 2 if isinstance(error, cd.UserError) else 1
+    sys.stdout.write(json.dumps(result) + "\n")
     return 0
 
 
