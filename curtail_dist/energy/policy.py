@@ -65,7 +65,7 @@ class Threshold:
             reason = f"{reading.value:g} g/kWh is below {self.threshold:g}"
             return Decision(action="keep" if running else "start", reason=reason), PolicyMemory()
         since = memory.above_since if memory.above_since is not None else min(reading.measured_at, now)
-        above = f"{reading.value:g} g/kWh, at or above {self.threshold:g} for {now - since:g} s"
+        above = f"{reading.value:g} g/kWh, at or above {self.threshold:g} for {now - since:.0f} s"
         leaves = running and now - since >= self.leave_delay_s
         action = "drain" if leaves else "keep"
         return Decision(action=action, reason=above), PolicyMemory(above_since=since)

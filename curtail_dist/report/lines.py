@@ -20,11 +20,11 @@ def clock_text(t: Seconds, start: datetime | None) -> str:
 class Teller:
     """Turns records into lines. What every member records is told once."""
 
-    def __init__(self, *, commit_every: int) -> None:
-        """Mention every `commit_every`-th version."""
+    def __init__(self, *, commit_every: int, start: datetime | None = None) -> None:
+        """Mention every `commit_every`-th version; `start` is run time 0 where it is known beforehand."""
         self._commit_every = commit_every
         self._told: set[tuple[str, object]] = set()
-        self._start: datetime | None = None
+        self._start = start
         self._rows = 0
         self._tell: dict[str, Callable[[Record], str | None]] = {
             "run_started": self._run_started,

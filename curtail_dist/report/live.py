@@ -20,13 +20,16 @@ PHASE_STYLE = {"train": "bold green", "sync": "cyan", "join": "yellow", "idle": 
 class LiveView:
     """The state of a run as its event files tell it. Call `poll`, then `table` or `lines`."""
 
-    def __init__(self, directory: Path, *, commit_every: int = 5) -> None:
-        """Follow the run in `directory`; `lines` mentions every `commit_every`-th version."""
+    def __init__(self, directory: Path, *, commit_every: int = 5, start: datetime | None = None) -> None:
+        """Follow the run in `directory`; `lines` mentions every `commit_every`-th version.
+
+        `start` is run time 0 where it is known before the run is founded.
+        """
         self._tail = EventTail(directory)
-        self._teller = Teller(commit_every=commit_every)
+        self._teller = Teller(commit_every=commit_every, start=start)
         self.sites: dict[str, SiteView] = {}
         self.run = ""
-        self.start: datetime | None = None
+        self.start = start
         self.t = 0.0  # seconds of run time of the newest event
         self.rows = 0
         self.rows_total = 0

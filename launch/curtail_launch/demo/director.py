@@ -13,6 +13,7 @@ from curtail_dist.errors import ConfigError, CurtailError
 from curtail_dist.report.live import LiveView
 from curtail_dist.telemetry.events import EventLog, FaultInjected, Record
 from curtail_dist.units import Seconds
+from curtail_launch.demo.day import START
 from curtail_launch.demo.stage import Stage, kill
 
 _LOOK_S = 0.02
@@ -82,7 +83,7 @@ def follow(
     Raises:
         CurtailError: an agent failed, or nothing has happened for STUCK_S.
     """
-    view = LiveView(directory)
+    view = LiveView(directory, start=START)
     heard = drawn = time.monotonic()
     with Live(console=console, auto_refresh=False, transient=False) as live:
         if not console.is_terminal:
