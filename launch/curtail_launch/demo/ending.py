@@ -55,7 +55,8 @@ def _exchange(sync: Mapping[str, Any]) -> str:
 
 
 def _baselines(summary: Mapping[str, Any]) -> str:
-    found = [f"{name} {one['emissions_kg']:.1f} kg" for name, one in summary["baselines"].items()]
+    single = {name: one for name, one in summary["baselines"].items() if "+" not in name}
+    found = [f"{name} {one['emissions_kg']:.1f} kg" for name, one in single.items()]
     return f"always on: {', '.join(found)}" if found else "no baseline fits the traces"
 
 

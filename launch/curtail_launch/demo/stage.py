@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 
 from curtail_dist.clock.client import VirtualClock
 from curtail_dist.clock.service import ClockService
@@ -67,12 +68,21 @@ class Stage:
 @contextmanager
 def set_stage() -> Iterator[Stage]:
     """Start etcd and the clock; stop them and every agent at the end, whatever happened."""
-    with EmbeddedEtcd() as etcd, ClockService() as clock:
-        stage = Stage(etcd, clock)
-        try:
-            yield stage
-        finally:
-            stage.strike()
+    before = signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        with EmbeddedEtcd() as etcd, ClockService() as clock:
+            stage = Stage(etcd, clock)
+            try:
+                yield stage
+            finally:
+                stage.strike()
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    """Treat a request to terminate like Ctrl-C, so that nothing is left running."""
+    raise KeyboardInterrupt
 
 
 def kill(pid: int) -> None:
