@@ -21,7 +21,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from curtail_dist.telemetry.events import read_events
+from curtail_dist.telemetry.record import read_events
 
 PACKAGES = ("torch", "numpy", "vessim", "safetensors", "pyarrow")
 

@@ -19,7 +19,7 @@ from curtail_dist.membership.controller import Agent, Parts
 from curtail_dist.membership.provision import ProcessProvisioner, program_arguments
 from curtail_dist.membership.run_start import run_start
 from curtail_dist.report.feeder import Feeder
-from curtail_dist.telemetry.events import EventLog
+from curtail_dist.telemetry.record import EventLog
 from curtail_dist.telemetry.sinks import Sink, WandbSink
 from curtail_dist.units import Seconds
 

@@ -27,7 +27,7 @@ def load_yaml(path: Path) -> dict[str, Any]:
         raise ConfigError(
             f"run file {path} cannot be read ({error.strerror}); give the path of an existing file"
         ) from error
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"run file {path} is not YAML: {' '.join(str(error).split())}") from error
     if not isinstance(loaded, dict):
         raise ConfigError(
@@ -48,7 +48,10 @@ def override(tree: dict[str, Any], assignment: str) -> None:
         if not isinstance(child, dict):
             raise ConfigError(f"--set {path}: {key} is {child!r}, which holds no keys; name a section")
         node = typing.cast("dict[str, Any]", child)
-    node[last] = yaml.safe_load(text)
+    try:
+        node[last] = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"--set {path} got {text!r}, which is not YAML; quote it") from error
 
 
 def build(kind: type[T], value: Any, path: str) -> T:

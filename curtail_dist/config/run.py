@@ -108,15 +108,15 @@ def _resolve(tree: dict[str, Any], base: Path) -> dict[str, Any]:
 
     tree["run"] = absolute(tree.get("run"), "directory")
     if isinstance(tree["run"], Mapping) and "directory" not in tree["run"]:
-        tree["run"] = {**tree["run"], "directory": str(base / "runs" / str(tree["run"].get("name", "run")))}
+        tree["run"] = {**tree["run"], "directory": str(base / "runs" / str(tree["run"].get("name")))}
     tree["data"] = absolute(tree.get("data"), "manifest")
     tree["state"] = absolute(tree.get("state", {}), "url")
     for group, inner in (("sites", "signal"), ("baselines", None)):
         members = tree.get(group)
         if isinstance(members, Mapping):
             tree[group] = {
-                name: {**site, inner: absolute(site.get(inner), "path")}
-                if inner and isinstance(site, Mapping)
+                name: {**site, inner: absolute(site[inner], "path")}
+                if inner and isinstance(site, Mapping) and inner in site
                 else absolute(site, "path")
                 for name, site in members.items()
             }

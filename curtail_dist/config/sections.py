@@ -22,9 +22,9 @@ class RunSection:
 
     name: str
     """Name of the run; part of every key in the coordination store."""
-    directory: Path = Path("runs/run")
+    directory: Path
     """Where configuration, events, snapshots and reports are written. Relative paths start at the run file.
-    Where configuration, events, snapshots and reports are written. Relative paths start at the run file."""
+    Default: `runs/NAME` beside the run file."""
     seed: int = 1
     """Seeds model initialization and the order of rows."""
     start: datetime | None = None

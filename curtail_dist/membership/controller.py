@@ -23,7 +23,8 @@ from curtail_dist.membership.notices import Notices
 from curtail_dist.membership.provision import Provisioner
 from curtail_dist.membership.ranks import Limits, Plan, SiteRanks
 from curtail_dist.membership.stages import Move, move
-from curtail_dist.telemetry.events import Decided, EventLog, Phase, ReadingSeen, SignalLost, SiteStarted
+from curtail_dist.telemetry.events import Decided, Phase, ReadingSeen, SignalLost, SiteStarted
+from curtail_dist.telemetry.record import EventLog
 from curtail_dist.units import SECONDS_PER_HOUR, GramsCO2PerKWh, Seconds, hours
 
 log = logging.getLogger(__name__)

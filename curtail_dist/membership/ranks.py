@@ -11,7 +11,8 @@ from curtail_dist.membership.notices import Notices
 from curtail_dist.membership.provision import Provisioner, RanksState
 from curtail_dist.membership.stages import Fate, Standing, failed, fate, gives_up, left, started
 from curtail_dist.membership.watch import RanksWatch
-from curtail_dist.telemetry.events import EventLog, Phase, RanksDied, RanksExited, RanksStarted
+from curtail_dist.telemetry.events import Phase, RanksDied, RanksExited, RanksStarted
+from curtail_dist.telemetry.record import EventLog
 from curtail_dist.units import Seconds
 
 log = logging.getLogger(__name__)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from curtail_dist.errors import DataError, StateDiverged
-from curtail_dist.telemetry.events import Record
+from curtail_dist.telemetry.record import Record
 from curtail_dist.units import Seconds
 
 

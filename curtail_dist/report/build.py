@@ -9,7 +9,7 @@ from curtail_dist.errors import DataError
 from curtail_dist.report.accounts import Accounts, further_grids, reckon
 from curtail_dist.report.history import History, build_history
 from curtail_dist.report.summary import baseline_val_bpb, build_summary, write_summary
-from curtail_dist.telemetry.events import read_events
+from curtail_dist.telemetry.record import read_events
 
 if TYPE_CHECKING:
     from curtail_dist.report.picture import Evaluation

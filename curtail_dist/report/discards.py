@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from curtail_dist.report.audit import Commit
-from curtail_dist.telemetry.events import Record
+from curtail_dist.telemetry.record import Record
 from curtail_dist.units import Seconds
 
 

@@ -11,7 +11,7 @@ from curtail_dist.energy.stepfunction import StepFunction
 from curtail_dist.errors import DataError
 from curtail_dist.report.audit import Commit, commits
 from curtail_dist.report.discards import Discard, discards_of
-from curtail_dist.telemetry.events import Record
+from curtail_dist.telemetry.record import Record
 from curtail_dist.units import GramsCO2PerKWh, Seconds
 
 

@@ -12,7 +12,7 @@ from rich.text import Text
 from curtail_dist.report.lines import Teller, clock_text
 from curtail_dist.report.siteview import SiteView
 from curtail_dist.report.tail import EventTail
-from curtail_dist.telemetry.events import Record
+from curtail_dist.telemetry.record import Record
 
 PHASE_STYLE = {"train": "bold green", "sync": "cyan", "join": "yellow", "idle": "blue", "off": "dim"}
 

@@ -12,7 +12,7 @@ from curtail_dist.energy.emissions import SiteEnergy
 from curtail_dist.report.accounts import Accounts
 from curtail_dist.report.audit import count_rows
 from curtail_dist.report.history import History, SiteHistory
-from curtail_dist.telemetry.events import Record
+from curtail_dist.telemetry.record import Record
 from curtail_dist.units import Seconds, hours
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from curtail_dist.errors import DataError
-from curtail_dist.telemetry.events import Record, parse
+from curtail_dist.telemetry.record import Record, parse
 
 
 class EventTail:

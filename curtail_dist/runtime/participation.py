@@ -30,7 +30,8 @@ from curtail_dist.runtime.snapshots import SnapshotKeeper
 from curtail_dist.state.snapshot import like
 from curtail_dist.state.transfer import StateServer
 from curtail_dist.state.version import Version
-from curtail_dist.telemetry.events import Drained, EventLog, Joined, Phase, RoundStarted, RunFinished
+from curtail_dist.telemetry.events import Drained, Joined, Phase, RoundStarted, RunFinished
+from curtail_dist.telemetry.record import EventLog
 
 _LOG = logging.getLogger(__name__)
 

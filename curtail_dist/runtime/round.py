@@ -23,7 +23,8 @@ from curtail_dist.runtime.open_round import OpenRound
 from curtail_dist.runtime.seat import Seat
 from curtail_dist.runtime.snapshots import SnapshotKeeper
 from curtail_dist.state.version import Version
-from curtail_dist.telemetry.events import Committed, EventLog, PeerMissed, Phase, RoundDiscarded
+from curtail_dist.telemetry.events import Committed, PeerMissed, Phase, RoundDiscarded
+from curtail_dist.telemetry.record import EventLog
 
 _LOG = logging.getLogger(__name__)
 

@@ -14,7 +14,8 @@ from curtail_dist.membership.records import Card, Epoch, Member, encode
 from curtail_dist.membership.regroup import Council
 from curtail_dist.outer.exchange import Alone, Exchange, gather_messages
 from curtail_dist.outer.gloo import form
-from curtail_dist.telemetry.events import EpochFormed, EventLog
+from curtail_dist.telemetry.events import EpochFormed
+from curtail_dist.telemetry.record import EventLog
 
 _LOG = logging.getLogger(__name__)
 

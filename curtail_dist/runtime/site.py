@@ -22,7 +22,8 @@ from curtail_dist.outer.nesterov import Average, Nesterov
 from curtail_dist.outer.optimizer import DiLoCo
 from curtail_dist.runtime.open_round import BatchSource, OpenRound
 from curtail_dist.runtime.participation import Links, Participation
-from curtail_dist.telemetry.events import Event, EventLog, RunStarted, Step
+from curtail_dist.telemetry.events import Event, RunStarted, Step
+from curtail_dist.telemetry.record import EventLog
 
 B = TypeVar("B")
 T = TypeVar("T")

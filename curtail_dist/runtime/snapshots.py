@@ -13,8 +13,8 @@ from curtail_dist.membership.board import Board
 from curtail_dist.membership.records import Commit, decode, encode
 from curtail_dist.state import snapshot
 from curtail_dist.state.version import Version
-from curtail_dist.telemetry.events import EventLog
 from curtail_dist.telemetry.events import Snapshot as SnapshotWritten
+from curtail_dist.telemetry.record import EventLog
 
 _LOG = logging.getLogger(__name__)
 

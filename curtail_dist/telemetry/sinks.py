@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
-from curtail_dist.telemetry.events import Record
+from curtail_dist.telemetry.record import Record
 from curtail_dist.units import hours
 
 _FIELDS = {

@@ -14,6 +14,7 @@ from curtail_dist.membership.keys import Keys
 from curtail_dist.membership.records import Commit, Epoch, Member, Presence
 from curtail_dist.report.live import LiveView
 from curtail_dist.telemetry import events as ev
+from curtail_dist.telemetry.record import EventLog
 
 
 class SetClock(SystemClock):
@@ -52,7 +53,7 @@ def found(store: CoordinationStore, *, alive: tuple[str, ...] = ("texas",), done
 
 def write_events(directory: Path) -> None:
     clock = SetClock()
-    with ev.EventLog(directory / "run", site="texas", process="agent.1", clock=clock) as log:
+    with EventLog(directory / "run", site="texas", process="agent.1", clock=clock) as log:
         log.emit(ev.RunStarted(run="day", seed=1, start="2026-03-21T17:00:00+00:00", rows=100, virtual=True))
         log.emit(
             ev.SiteStarted(

@@ -25,7 +25,7 @@ from curtail_dist.errors import CoordinationError, StoreUnavailable
 from curtail_dist.membership.controller import COMPLETE, INTERRUPTED, Agent, Parts
 from curtail_dist.membership.keys import Keys
 from curtail_dist.membership.ranks import Limits
-from curtail_dist.telemetry.events import EventLog, Record, read_events
+from curtail_dist.telemetry.record import EventLog, Record, read_events
 from curtail_dist.testing.provisioner import KILLED, STOPPED, ScriptedProvisioner
 
 WAIT_S = 20.0

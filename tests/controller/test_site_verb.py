@@ -15,7 +15,7 @@ from curtail_dist.clock.service import ClockService
 from curtail_dist.config import RunConfig
 from curtail_dist.coordination import EmbeddedEtcd
 from curtail_dist.errors import CurtailError, UserError
-from curtail_dist.telemetry.events import read_events
+from curtail_dist.telemetry.record import read_events
 
 PROGRAM = """
 import argparse, json, os, signal

@@ -10,6 +10,7 @@ import pytest
 
 from curtail_dist.clock import SystemClock
 from curtail_dist.telemetry import events as ev
+from curtail_dist.telemetry.record import EventLog
 
 HOUR = 3600.0
 THRESHOLD = 100.0
@@ -51,16 +52,16 @@ class Site:
     name: str
     directory: Path
     clock: SetClock
-    agent: ev.EventLog = field(init=False)
-    ranks: ev.EventLog = field(init=False)
+    agent: EventLog = field(init=False)
+    ranks: EventLog = field(init=False)
     starts: int = 0
 
     def __post_init__(self) -> None:
-        self.agent = ev.EventLog(self.directory, site=self.name, process="agent.1", clock=self.clock)
+        self.agent = EventLog(self.directory, site=self.name, process="agent.1", clock=self.clock)
 
     def start(self) -> None:
         self.starts += 1
-        self.ranks = ev.EventLog(
+        self.ranks = EventLog(
             self.directory, site=self.name, process=f"rank0.{self.starts}", clock=self.clock
         )
 

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from curtail_dist.errors import DataError, StateDiverged
 from curtail_dist.report.audit import Commit, commits, count_rows
-from curtail_dist.telemetry.events import Record
+from curtail_dist.telemetry.record import Record
 
 
 def commit(version: int, *ranges: tuple[int, int], site: str = "texas") -> Commit:

@@ -2,7 +2,7 @@ from datetime import UTC, datetime, timedelta
 
 from curtail_dist.report.audit import Commit
 from curtail_dist.report.discards import Discard, discards_of
-from curtail_dist.telemetry.events import Record
+from curtail_dist.telemetry.record import Record
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 

@@ -1,7 +1,8 @@
 import threading
 
 from curtail_dist.report.feeder import Feeder
-from curtail_dist.telemetry.events import EventLog, Phase
+from curtail_dist.telemetry.events import Phase
+from curtail_dist.telemetry.record import EventLog
 
 
 class Still:

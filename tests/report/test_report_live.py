@@ -9,7 +9,8 @@ from curtail_dist.errors import DataError
 from curtail_dist.report import summarize
 from curtail_dist.report.live import LiveView
 from curtail_dist.report.tail import EventTail
-from curtail_dist.telemetry.events import Decided, EventLog, FaultInjected, RoundDiscarded, SignalLost
+from curtail_dist.telemetry.events import Decided, FaultInjected, RoundDiscarded, SignalLost
+from curtail_dist.telemetry.record import EventLog
 
 
 def shown(view: LiveView) -> str:

@@ -12,7 +12,8 @@ from curtail_dist.report import summarize
 from curtail_dist.report.accounts import reckon
 from curtail_dist.report.history import build_history
 from curtail_dist.report.summary import member_seconds
-from curtail_dist.telemetry.events import EventLog, Phase, SiteStarted, read_events
+from curtail_dist.telemetry.events import Phase, SiteStarted
+from curtail_dist.telemetry.record import EventLog, read_events
 
 INTERFACE = {
     "schema": int,

@@ -2,7 +2,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from curtail_dist.telemetry.events import Record, read_events
+from curtail_dist.telemetry.record import Record, read_events
 from curtail_dist.telemetry.sinks import feed, metrics
 
 

@@ -11,7 +11,8 @@ from rich.live import Live
 
 from curtail_dist.errors import ConfigError, CurtailError
 from curtail_dist.report.live import LiveView
-from curtail_dist.telemetry.events import EventLog, FaultInjected, Record
+from curtail_dist.telemetry.events import FaultInjected
+from curtail_dist.telemetry.record import EventLog, Record
 from curtail_dist.units import Seconds
 from curtail_launch.demo.day import START
 from curtail_launch.demo.stage import Stage, kill
@@ -33,7 +34,7 @@ class Kill:
     def parse(cls, text: str, sites: Sequence[str]) -> Self:
         """Read SITE@N. Raises ConfigError."""
         site, _, number = text.partition("@")
-        if site not in sites or not number.isdigit() or int(number) < 1:
+        if site not in sites or not number.isdecimal() or int(number) < 1:
             raise ConfigError(
                 f"--kill is {text!r}; it must be SITE@N with N from 1 and a site of {', '.join(sites)}"
             )

@@ -1,0 +1,152 @@
+"""The record of a run: typed, versioned events, one JSON object a line, one file a process.
+
+    {"schema":1,"event":"commit","site":"texas","epoch":4,"round":17,"t":38110.0,"wall":"2026-...Z", ...}
+
+`t` is run time in seconds, `wall` is UTC, `seq` grows by one for each line of a file. A line torn by a crash
+is passed over by the reader if it is the last of its file. Reports, `status` and wandb read the record alone.
+"""
+
+import json
+import threading
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Self
+
+from curtail_dist.clock import Timepiece
+from curtail_dist.errors import DataError
+from curtail_dist.telemetry.events import Event
+from curtail_dist.units import Seconds
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """One line of the record, read back."""
+
+    event: str
+    site: str
+    epoch: int
+    round: int
+    t: Seconds
+    wall: datetime
+    seq: int
+    process: str
+    """The file's process part, so that lines of one process can be told from another's."""
+    fields: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+    def __getitem__(self, name: str) -> Any:
+        """Return a field of the event."""
+        return self.fields[name]
+
+
+class EventLog:
+    """Appends one process's events to `directory/events/<site>.<process>.jsonl`; thread-safe.
+
+    Owned by that process. `epoch` and `round` are stamped on each line; their owner sets them with `place`.
+    """
+
+    def __init__(self, directory: Path, *, site: str, process: str, clock: Timepiece) -> None:
+        """Open for appending; `process` is unique in the run (a role and a pid, say)."""
+        folder = directory / "events"
+        folder.mkdir(parents=True, exist_ok=True)
+        self.site = site
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._seq = 0
+        self._epoch = 0
+        self._round = 0
+        self._file = (folder / f"{site}.{process}.jsonl").open("a", encoding="utf-8", buffering=1)
+
+    def place(self, *, epoch: int | None = None, round: int | None = None) -> None:
+        """Stamp further events with this epoch, this round, or both."""
+        with self._lock:
+            self._epoch = self._epoch if epoch is None else epoch
+            self._round = self._round if round is None else round
+
+    def emit(self, event: Event) -> None:
+        """Append one event; it has reached the operating system when this returns."""
+        now = self._clock.now()
+        with self._lock:
+            line: dict[str, Any] = {
+                "schema": SCHEMA,
+                "event": event.NAME,
+                "site": self.site,
+                "epoch": self._epoch,
+                "round": self._round,
+                "t": now,
+                "wall": datetime.now(UTC).isoformat(),
+                "seq": self._seq,
+                **asdict(event),
+            }
+            self._seq += 1
+            if not self._file.closed:
+                self._file.write(json.dumps(line) + "\n")
+
+    def close(self) -> None:
+        """Close the file; idempotent."""
+        with self._lock:
+            self._file.close()
+
+    def __enter__(self) -> Self:
+        """Return itself."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close."""
+        self.close()
+
+
+_STAMPS = {"schema", "event", "site", "epoch", "round", "t", "wall", "seq"}
+
+
+def read_events(*directories: Path) -> list[Record]:
+    """Read the records of one run from one or more run directories, in order of run time, then of wall time.
+
+    Raises DataError for a line that is not an event, unless it is the torn last line of a file.
+    """
+    records: list[Record] = []
+    for directory in directories:
+        files = sorted((directory / "events").glob("*.jsonl"))
+        if not files:
+            raise DataError(f"{directory} holds no events/*.jsonl; give the directory of a run")
+        for file in files:
+            records.extend(read_file(file))
+    return sorted(records, key=lambda record: (record.t, record.wall, record.process, record.seq))
+
+
+def read_file(file: Path) -> Iterator[Record]:
+    """Read one process's events in the order they were written."""
+    process = file.stem.partition(".")[2]
+    lines = file.read_text(encoding="utf-8").split("\n")
+    for number, line in enumerate(lines):
+        if not line:
+            continue
+        try:
+            raw = json.loads(line)
+        except json.JSONDecodeError as error:
+            if number == len(lines) - 1:
+                return
+            raise DataError(
+                f"{file}:{number + 1} is not an event; the file was changed by something else"
+            ) from error
+        yield parse(raw, process=process, place=f"{file}:{number + 1}")
+
+
+def parse(raw: Mapping[str, Any], *, process: str, place: str) -> Record:
+    """Turn one decoded line into a Record. Raises DataError for another schema."""
+    if raw.get("schema") != SCHEMA:
+        raise DataError(f"{place} has schema {raw.get('schema')!r}; this version reads {SCHEMA}")
+    return Record(
+        event=raw["event"],
+        site=raw["site"],
+        epoch=raw["epoch"],
+        round=raw["round"],
+        t=raw["t"],
+        wall=datetime.fromisoformat(raw["wall"]),
+        seq=raw["seq"],
+        process=process,
+        fields={key: value for key, value in raw.items() if key not in _STAMPS},
+    )

@@ -1,0 +1,374 @@
+"""The run file: what it takes, what it refuses, and that it survives being written."""
+
+import ast
+import dataclasses
+import itertools
+import re
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from curtail_dist.config import RunConfig
+from curtail_dist.config import run as run_module
+from curtail_dist.errors import ConfigError, UserError
+
+SITE = {"signal": {"kind": "constant", "value": 10.0}, "power": {"train_w": 300.0, "idle_w": 50.0}}
+
+
+def tree(**sections):
+    return {
+        "run": {"name": "day"},
+        "sites": {"texas": SITE},
+        "data": {"manifest": "data/manifest.json"},
+        **sections,
+    }
+
+
+def refused(*args, **sections):
+    """What the user is told, checked to be one line that names what to mend."""
+    with pytest.raises(ConfigError) as caught:
+        RunConfig.from_mapping(tree(**sections), *args)
+    assert isinstance(caught.value, UserError)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_a_minimal_run_file_is_enough():
+    config = RunConfig.from_mapping(tree())
+    assert (config.run.name, list(config.sites)) == ("day", ["texas"])
+    assert config.train.program == "curtail_launch.train"
+
+
+@pytest.mark.parametrize(
+    ("sections", "said"),
+    [
+        ({"polcy": {}}, "unknown key polcy; did you mean policy?"),
+        ({"round": {"step": 3}}, "unknown key round.step; did you mean steps?"),
+        (
+            {"sites": {"texas": {**SITE, "adress": "x"}}},
+            "unknown key sites.texas.adress; did you mean address?",
+        ),
+        (
+            {"sites": {"texas": {**SITE, "signal": {"kind": "constant", "vlaue": 1.0}}}},
+            "unknown key sites.texas.signal.vlaue; did you mean value?",
+        ),
+        ({"data": {"manifest": "m", "zzz": 1}}, "unknown key data.zzz; known keys: manifest, passes"),
+        ({"security": {"token": "x"}}, "unknown key security.token; known keys: "),
+    ],
+)
+def test_an_unknown_key_is_named_with_what_was_meant(sections, said):
+    assert refused(**sections) == said
+
+
+@pytest.mark.parametrize(
+    ("sections", "said"),
+    [
+        ({"round": {"steps": 1.5}}, "round.steps is 1.5; it must be a whole number"),
+        ({"round": {"steps": True}}, "round.steps is True; it must be a whole number"),
+        ({"round": {"steps": "10"}}, "round.steps is '10'; it must be a whole number"),
+        ({"outer": {"lr": "high"}}, "outer.lr is 'high'; it must be a number"),
+        ({"outer": {"lr": False}}, "outer.lr is False; it must be a number"),
+        ({"telemetry": {"wandb": "yes"}}, "telemetry.wandb is 'yes'; it must be true or false"),
+        ({"run": {"name": 7}}, "run.name is 7; it must be text"),
+        ({"data": {"manifest": 7}}, "data.manifest is 7; it must be a path"),
+        ({"coordination": {"endpoints": "a:1"}}, "coordination.endpoints is 'a:1'; it must be a list"),
+        ({"coordination": {"endpoints": [1]}}, "coordination.endpoints[0] is 1; it must be text"),
+        ({"policy": None}, "policy is None; it must be a mapping"),
+        ({"run": 3}, "run is 3; it must be a mapping"),
+        ({"sites": ["texas"]}, "sites is ['texas']; it must be a mapping"),
+        ({"sites": {"texas": None}}, "sites.texas is None; it must be a mapping"),
+        ({"train": 3}, "train is 3; it must be a mapping"),
+        (
+            {"run": {"name": "day", "start": "noon"}},
+            "run.start is 'noon'; it must be a time such as 2026-03-21T17:00:00+00:00",
+        ),
+    ],
+)
+def test_a_value_of_the_wrong_type_is_named_with_its_full_path(sections, said):
+    assert refused(**sections) == said
+
+
+@pytest.mark.parametrize(
+    ("missing", "key"),
+    [
+        ({"run": None}, "run"),
+        ({"data": None}, "data"),
+        ({"run": {}}, "run.name"),
+        ({"data": {}}, "data.manifest"),
+        ({"sites": {"texas": {"power": SITE["power"]}}}, "sites.texas.signal"),
+        ({"sites": {"texas": {"signal": SITE["signal"]}}}, "sites.texas.power"),
+        (
+            {"sites": {"texas": {**SITE, "power": {"idle_w": 1.0}}}},
+            "sites.texas.power.train_w",
+        ),
+    ],
+)
+def test_what_must_be_given_is_asked_for(missing, key):
+    assert refused(**missing) == f"{key} is missing; it must be given"
+
+
+def test_a_run_file_without_sites_is_refused():
+    assert refused(sites={}).startswith("sites is {}; it must be a mapping with at least one site")
+    without = tree()
+    del without["sites"]
+    with pytest.raises(ConfigError, match="sites is missing; it must be given"):
+        RunConfig.from_mapping(without)
+
+
+@pytest.mark.parametrize(
+    "section",
+    [
+        {"run": {"name": "a/b"}},
+        {"run": {"name": ""}},
+        {"run": {"name": "day", "deadline_h": 0.0}},
+        {"clock": {"kind": "sundial"}},
+        {"clock": {"kind": "virtual"}},
+        {"clock": {"kind": "real", "endpoint": "h:1"}},
+        {"clock": {"step_s": -1.0}},
+        {"coordination": {"endpoints": []}},
+        {"coordination": {"endpoints": ["localhost"]}},
+        {"coordination": {"lease_ttl_s": 1.0}},
+        {"coordination": {"timeout_s": 0.0}},
+        {"policy": {"kind": "sometimes"}},
+        {"policy": {"poll_s": 0.0}},
+        {"policy": {"leave_delay_s": -1.0}},
+        {"round": {"steps": 0}},
+        {"round": {"grace_s": 0.0}},
+        {"outer": {"optimizer": "adam"}},
+        {"outer": {"lr": 0.0}},
+        {"outer": {"lr": float("nan")}},
+        {"outer": {"momentum": 1.0}},
+        {"data": {"manifest": "m", "passes": 0}},
+        {"state": {"keep": 1}},
+        {"telemetry": {"step_every": 0}},
+        {"sites": {"bad name": SITE}},
+        {"sites": {"texas": {**SITE, "power": {"train_w": -1.0, "idle_w": 0.0}}}},
+        {"sites": {"texas": {**SITE, "signal": {"kind": "constant"}}}},
+        {"sites": {"texas": {**SITE, "signal": {"kind": "trace"}}}},
+        {"sites": {"texas": {**SITE, "signal": {"kind": "constant", "value": 1.0, "path": "x.csv"}}}},
+        {"sites": {"texas": {**SITE, "provisioner": {"kind": "slurm"}}}},
+        {"sites": {"texas": {**SITE, "provisioner": {"ranks": 2}}}},
+    ],
+    ids=str,
+)
+def test_a_value_out_of_range_says_what_is_and_what_must_be(section):
+    assert re.fullmatch(r"[\w.]+ is .*; it must be .+", refused(**section))
+
+
+def test_an_unknown_site_is_answered_with_those_there_are():
+    with pytest.raises(ConfigError, match=r"^site 'utah' is not in the run file; it must be one of texas$"):
+        RunConfig.from_mapping(tree()).site("utah")
+
+
+# Files and overrides
+
+
+@pytest.fixture
+def run_file(tmp_path):
+    def write(content):
+        path = tmp_path / "run.yaml"
+        path.write_bytes(content if isinstance(content, bytes) else yaml.safe_dump(content).encode())
+        return path
+
+    return write
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"run: [1", "is not YAML"),
+        (b"\xff\xfe\x00", "is not YAML"),
+        (b"- 1\n- 2\n", "holds a list; it must be a mapping of sections"),
+        (b"", "holds a NoneType; it must be a mapping of sections"),
+    ],
+)
+def test_what_is_no_run_file_is_one_clear_line_with_its_name(run_file, content, said):
+    path = run_file(content)
+    with pytest.raises(ConfigError) as caught:
+        RunConfig.from_yaml(path)
+    assert str(path) in str(caught.value)
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_run_file_is_named(tmp_path):
+    with pytest.raises(ConfigError, match=r"none\.yaml cannot be read \(No such file or directory\); give"):
+        RunConfig.from_yaml(tmp_path / "none.yaml")
+
+
+def test_overrides_replace_and_add_values_and_are_read_as_yaml(run_file):
+    path = run_file(tree(round={"steps": 5}))
+    config = RunConfig.from_yaml(
+        path,
+        [
+            "round.steps=7",
+            "policy.kind=always",
+            "coordination.endpoints=['10.0.0.1:2379', '10.0.0.2:2379']",
+            "sites.texas.power.train_w=400",
+            "train.own.deep=true",
+            "run.start=2026-03-21T17:00:00+00:00",
+        ],
+    )
+    assert config.round.steps == 7
+    assert config.policy.kind == "always"
+    assert config.coordination.endpoints == ("10.0.0.1:2379", "10.0.0.2:2379")
+    assert config.site("texas").power.train_w == 400.0
+    assert config.train.options == {"own": {"deep": True}}
+    assert config.run.start == datetime(2026, 3, 21, 17, tzinfo=UTC)
+
+
+def test_of_two_overrides_of_one_key_the_last_counts(run_file):
+    assert RunConfig.from_yaml(run_file(tree()), ["round.steps=7", "round.steps=8"]).round.steps == 8
+
+
+@pytest.mark.parametrize(
+    ("assignment", "said"),
+    [
+        ("round.steps", "it must read KEY.KEY=VALUE"),
+        ("=3", "it must read KEY.KEY=VALUE"),
+        ("round.steps.more=3", "steps is 5, which holds no keys"),
+        ("round.steps=[1", "is not YAML"),
+        ("round.stps=3", "did you mean steps?"),
+    ],
+)
+def test_a_wrong_override_is_one_clear_line(run_file, assignment, said):
+    with pytest.raises(ConfigError) as caught:
+        RunConfig.from_yaml(run_file(tree(round={"steps": 5})), [assignment])
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_relative_paths_start_at_the_run_file(run_file, tmp_path, monkeypatch):
+    site = {**SITE, "signal": {"kind": "trace", "path": "traces/texas.csv"}}
+    path = run_file(
+        tree(
+            run={"name": "day", "directory": "out"},
+            sites={"texas": site},
+            state={"url": "snapshots"},
+            baselines={"always": {"kind": "trace", "path": "always.csv"}},
+        )
+    )
+    monkeypatch.chdir("/")
+    config = RunConfig.from_yaml(path)
+    assert config.run.directory == tmp_path / "out"
+    assert config.data.manifest == tmp_path / "data/manifest.json"
+    assert config.site("texas").signal.path == tmp_path / "traces/texas.csv"
+    assert config.baselines["always"].path == tmp_path / "always.csv"
+    assert config.snapshot_url == str(tmp_path / "snapshots")
+
+
+def test_absolute_paths_stay(run_file):
+    config = RunConfig.from_yaml(run_file(tree(data={"manifest": "/data/manifest.json"})))
+    assert config.data.manifest == Path("/data/manifest.json")
+
+
+def test_the_run_directory_and_the_snapshots_have_one_place_by_default(run_file, tmp_path):
+    config = RunConfig.from_yaml(run_file(tree()))
+    assert config.run.directory == tmp_path / "runs" / "day"
+    assert config.snapshot_url == str(tmp_path / "runs" / "day" / "snapshots")
+
+
+def test_a_path_like_key_of_the_program_is_left_to_the_program(run_file):
+    config = RunConfig.from_yaml(run_file(tree(train={"program": "mine.py", "tokenizer": "t.json"})))
+    assert config.train.program == "mine.py"
+    assert config.train.options == {"tokenizer": "t.json"}
+
+
+# Round trips
+
+positive = st.floats(0.001, 1e6)
+names = st.from_regex(r"[a-z][a-z0-9_-]{0,8}", fullmatch=True)
+sites = st.fixed_dictionaries(
+    {
+        "signal": st.one_of(
+            st.fixed_dictionaries({"kind": st.just("constant"), "value": st.floats(-50, 900)}),
+            st.fixed_dictionaries({"kind": st.sampled_from(["trace", "vessim"]), "path": names}),
+        ),
+        "power": st.fixed_dictionaries(
+            {"train_w": positive, "idle_w": positive}, optional={"join_w": positive}
+        ),
+    },
+    optional={
+        "address": st.just("10.0.0.1"),
+        "provisioner": st.fixed_dictionaries({}, optional={"environment": st.dictionaries(names, st.text())}),
+    },
+)
+trees = st.fixed_dictionaries(
+    {
+        "run": st.fixed_dictionaries(
+            {"name": names},
+            optional={
+                "seed": st.integers(0, 9),
+                "start": st.datetimes(datetime(2020, 1, 1), datetime(2030, 1, 1), timezones=st.just(UTC)).map(  # noqa: DTZ001 - hypothesis takes naive bounds
+                    lambda time: time.isoformat()
+                ),
+            },
+        ),
+        "sites": st.dictionaries(names, sites, min_size=1, max_size=3),
+        "data": st.fixed_dictionaries({"manifest": names}, optional={"passes": st.integers(1, 5)}),
+    },
+    optional={
+        "clock": st.just({"kind": "virtual", "endpoint": "127.0.0.1:9", "step_s": 3.0}),
+        "policy": st.fixed_dictionaries({}, optional={"threshold_g_per_kwh": positive, "poll_s": positive}),
+        "round": st.fixed_dictionaries({}, optional={"steps": st.integers(1, 999), "grace_s": positive}),
+        "outer": st.fixed_dictionaries({}, optional={"lr": positive, "momentum": st.floats(0, 0.99)}),
+        "state": st.fixed_dictionaries({}, optional={"url": names, "durable_before_commit": st.booleans()}),
+        "baselines": st.dictionaries(names, st.just({"kind": "trace", "path": "x.csv"}), max_size=2),
+        "model": st.dictionaries(names, st.one_of(st.integers(), st.text(), st.booleans()), max_size=3),
+        "train": st.dictionaries(
+            names.filter(lambda name: name != "program"), st.lists(st.integers(), max_size=2), max_size=3
+        ),
+    },
+)
+
+
+@given(trees)
+def test_a_configuration_that_was_written_is_read_back_equal(given_tree):
+    config = RunConfig.from_mapping(given_tree)
+    assert RunConfig.from_mapping(config.to_mapping()) == config
+    assert RunConfig.from_mapping(config.to_mapping(), base=Path("/elsewhere")) == config
+    assert RunConfig.from_mapping(yaml.safe_load(yaml.safe_dump(config.to_mapping()))) == config
+
+
+def test_the_effective_configuration_on_disk_is_read_back_equal(run_file, tmp_path):
+    config = RunConfig.from_yaml(run_file(tree(train={"a": 1}, run={"name": "day", "start": "2026-03-21"})))
+    config.to_yaml(tmp_path / "deep" / "config.yaml")
+    assert RunConfig.from_yaml(tmp_path / "deep" / "config.yaml") == config
+
+
+def test_a_section_that_is_left_out_is_one_that_is_empty():
+    """A default stands in one place: the section's own."""
+    optional = [
+        field.name
+        for field in dataclasses.fields(RunConfig)
+        if field.default_factory is not dataclasses.MISSING
+    ]
+    assert RunConfig.from_mapping(tree(**{name: {} for name in optional})) == RunConfig.from_mapping(tree())
+
+
+def test_every_key_of_every_section_is_explained():
+    source = Path(run_module.__file__).with_name("sections.py").read_text(encoding="utf-8")
+    bodies = [node.body for node in ast.parse(source).body if isinstance(node, ast.ClassDef)]
+    keys = [
+        (node.target.id, following)
+        for body in bodies
+        for node, following in itertools.pairwise([*body, None])
+        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name)
+    ]
+    bare = [
+        name
+        for name, following in keys
+        if not (isinstance(following, ast.Expr) and isinstance(following.value, ast.Constant))
+    ]
+    assert len(keys) > 40
+    assert bare == []
+
+
+def test_a_configuration_cannot_be_changed():
+    config = RunConfig.from_mapping(tree())
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        config.round.steps = 3  # pyright: ignore[reportAttributeAccessIssue]
