@@ -1,0 +1,244 @@
+"""A run of real processes: data, run file, and sites that are started, killed and watched by their events."""
+
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import yaml
+
+from curtail_dist.coordination.store import CoordinationStore
+from curtail_dist.data.loader import RowOrder
+from curtail_dist.errors import DataError
+from curtail_dist.membership.keys import Keys
+from curtail_dist.membership.records import Presence
+from curtail_dist.telemetry.record import Record, read_events
+
+PROGRAM = Path(__file__).with_name("program.py")
+ROWS = 1200
+SEED = 1
+GRACE_S = 1.0
+DEADLINE_S = 60.0
+SITE = {"signal": {"kind": "constant", "value": 10.0}, "power": {"train_w": 100.0, "idle_w": 10.0}}
+
+T = TypeVar("T")
+
+
+def write_data(folder: Path) -> Path:
+    """Write a data set of short rows; return its manifest."""
+    folder.mkdir(parents=True, exist_ok=True)
+    shard = folder / "rows.parquet"
+    pq.write_table(pa.table({"text": ["x" * (row % 50) for row in range(ROWS)]}), shard)
+    entry = {
+        "file": shard.name,
+        "split": "train",
+        "rows": ROWS,
+        "bytes": shard.stat().st_size,
+        "sha256": hashlib.sha256(shard.read_bytes()).hexdigest(),
+    }
+    manifest = {"schema": 1, "name": "lengths", "column": "text", "hash": entry["sha256"], "shards": [entry]}
+    path = folder / "manifest.json"
+    path.write_text(json.dumps(manifest))
+    return path
+
+
+def wait_for(look: Callable[[], T | None], what: str, timeout: float = DEADLINE_S) -> T:
+    """Return the first result of `look` that is true; fails after `timeout`, saying `what` did not come."""
+    deadline = time.monotonic() + timeout
+    while not (found := look()):
+        assert time.monotonic() < deadline, f"{what} did not come within {timeout} s"
+        time.sleep(0.01)
+    return found
+
+
+@dataclass
+class Ranks:
+    """One process of a site."""
+
+    site: str
+    process: subprocess.Popen[str]
+
+    @property
+    def stem(self) -> str:
+        """The process part of its events' file."""
+        return f"rank-{self.process.pid}"
+
+    def end(self, timeout: float = DEADLINE_S) -> tuple[int, str, str]:
+        """Wait for its end; return exit code, output and errors."""
+        out, err = self.process.communicate(timeout=timeout)
+        return self.process.returncode, out, err
+
+    def result(self) -> dict[str, Any]:
+        """What it said of itself at its orderly end."""
+        code, out, err = self.end()
+        assert code == 0, err
+        return json.loads(out.splitlines()[-1])
+
+
+class Lab:
+    """One run. Owns the processes it starts: none is left after `close`."""
+
+    def __init__(self, folder: Path, endpoint: str, *, name: str = "t", **sections: dict[str, Any]) -> None:
+        self.folder = folder
+        self.directory = folder / "run"
+        self.keys = Keys(name)
+        self.started: list[Ranks] = []
+        self._tree: dict[str, Any] = {
+            "run": {"name": name, "directory": str(self.directory), "seed": SEED},
+            "sites": {"a": SITE, "b": SITE, "c": SITE},
+            "coordination": {"endpoints": [endpoint]},
+            "round": {"steps": 10, "grace_s": GRACE_S},
+            "data": {"manifest": str(write_data(folder / "data"))},
+            "state": {"durable_before_commit": True},
+            "train": {"holds": str(folder)},
+        }
+        for section, keys in sections.items():
+            self._tree[section] = {**self._tree.get(section, {}), **keys}
+
+    def start(self, site: str, *overrides: str) -> Ranks:
+        """Start a site's process; `overrides` are of the run file, A.B=C."""
+        run_file = self.folder / f"run-{len(self.started)}.yaml"
+        run_file.write_text(yaml.safe_dump(self._tree))
+        command = [sys.executable, str(PROGRAM), "--config", str(run_file), "--site", site]
+        for override in overrides:
+            command += ["--set", override]
+        process = subprocess.Popen(
+            command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+        )
+        self.started.append(Ranks(site, process))
+        return self.started[-1]
+
+    def gate(self, name: str) -> Path:
+        """A file that the sites may be told to wait for."""
+        return self.folder / name
+
+    def hold(self, site: str) -> None:
+        """Have the site wait two steps into a round from now on."""
+        self.gate(f"{site}.hold").touch()
+
+    def until_held(self, site: str) -> None:
+        """Wait until the site waits there."""
+        self.until(self.gate(f"{site}.held").exists, f"{site} held inside a round")
+
+    def release(self, site: str) -> None:
+        """Let the site go on."""
+        self.gate(f"{site}.hold").unlink()
+        self.gate(f"{site}.held").unlink(missing_ok=True)  # one that was killed leaves it
+
+    def close(self) -> None:
+        """Kill what is left."""
+        for ranks in self.started:
+            if ranks.process.poll() is None:
+                ranks.process.send_signal(signal.SIGKILL)
+            ranks.process.communicate()
+
+    # What happened
+
+    def events(self, name: str = "", *, of: Ranks | None = None) -> list[Record]:
+        """Events of a name (of all names), of a process (of all)."""
+        try:
+            records = read_events(self.directory)
+        except DataError:  # nobody has written any yet
+            return []
+        return [
+            record
+            for record in records
+            if (not name or record.event == name) and (of is None or record.process == of.stem)
+        ]
+
+    def until(self, look: Callable[[], T | None], what: str) -> T:
+        """Wait for something; a process that failed meanwhile is what the test shows instead."""
+
+        def watched() -> T | None:
+            for ranks in self.started:
+                code = ranks.process.poll()
+                assert code in (None, 0, -signal.SIGKILL), ranks.process.communicate()[1]
+            return look()
+
+        return wait_for(watched, what)
+
+    def until_ready(self, store: CoordinationStore, site: str) -> None:
+        """Wait until a site holds head's state and asks to enter."""
+
+        def look() -> bool:
+            entry = store.get(self.keys.member(site))
+            return entry is not None and bool(Presence.decode(entry.value).ready)
+
+        self.until(look, f"{site} ready to enter")
+
+    def until_waiting(self, ranks: Ranks) -> None:
+        """Wait until a process has done its part of a round and waits for the others."""
+
+        def look() -> bool:
+            phases = [record["phase"] for record in self.events("phase", of=ranks)]
+            return phases[-1:] == ["idle"]
+
+        self.until(look, f"{ranks.site} waiting at a round's end")
+
+    def until_commit(self, version: int, *, of: Ranks) -> Record:
+        """Wait until a process stands on this version or a later one."""
+
+        def look() -> Record | None:
+            commits = self.events("commit", of=of)
+            return next((record for record in commits if record["version"] >= version), None)
+
+        return self.until(look, f"commit {version} of {of.site}")
+
+    def until_step(self, *, of: Ranks, after: int) -> Record:
+        """Wait until a process has done two inner steps of one round on top of version `after` or later."""
+
+        def look() -> Record | None:
+            done = Counter[int]()
+            for record in self.events("step", of=of):
+                done[record.round] += record["steps"]
+                if record.round > after and done[record.round] >= 2:
+                    return record
+            return None
+
+        return self.until(look, f"a round of {of.site} on top of version {after}")
+
+    def chain(self) -> dict[int, Record]:
+        """The commits by version, once the members' reports of each were found to agree."""
+        chain: dict[int, Record] = {}
+        for record in self.events("commit"):
+            first = chain.setdefault(record["version"], record)
+            for key in ("hash", "tokens", "rows", "work", "joiners"):
+                assert record[key] == first[key], f"{record.site} and {first.site} differ in {key}"
+        assert sorted(chain) == list(range(1, len(chain) + 1)), "a version is missing"
+        return chain
+
+    def committed_rows(self) -> list[int]:
+        """Row numbers in the order of the chain, a row as often as it was committed."""
+        order = RowOrder(rows=ROWS, passes=1, seed=SEED)
+        chain = self.chain()
+        work = [one for version in sorted(chain) for one in chain[version]["work"]]
+        spans = [span for one in work for span in one["rows"]]
+        return [order.row(position) for first, last in spans for position in range(first, last)]
+
+    def steps_done(self, ranks: Ranks) -> int:
+        """Inner steps that a process did."""
+        return sum(record["steps"] for record in self.events("step", of=ranks))
+
+    def steps_committed(self, site: str) -> int:
+        """Inner steps of a site that entered the chain."""
+        works = [one for record in self.chain().values() for one in record["work"]]
+        return sum(one["steps"] for one in works if one["site"] == site)
+
+
+def sorted_rows(rows: Iterable[int]) -> bool:
+    """Whether these are all rows of the data set, each once."""
+    return sorted(rows) == list(range(ROWS))
