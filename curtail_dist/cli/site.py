@@ -5,23 +5,26 @@ import os
 import subprocess
 import sys
 from contextlib import ExitStack, closing
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
 from curtail_dist.cli.verb import Verb
-from curtail_dist.clock import open_clock
+from curtail_dist.clock import SystemClock, open_clock
 from curtail_dist.config import RunConfig
 from curtail_dist.coordination import CoordinationStore, open_store
 from curtail_dist.energy.policy import build_policy
 from curtail_dist.energy.signals import open_signal
-from curtail_dist.errors import CurtailError, UserError
+from curtail_dist.energy.stepfunction import StepFunction
+from curtail_dist.energy.windows import check_threshold_opens
+from curtail_dist.errors import CurtailError, SignalUnavailable, TraceError, UserError
 from curtail_dist.membership.controller import Agent, Parts
 from curtail_dist.membership.provision import ProcessProvisioner, program_arguments
 from curtail_dist.membership.run_start import run_start
 from curtail_dist.report.feeder import Feeder
 from curtail_dist.telemetry.record import EventLog
 from curtail_dist.telemetry.sinks import Sink, WandbSink
-from curtail_dist.units import Seconds
+from curtail_dist.units import SECONDS_PER_HOUR, Seconds
 
 CHECK_S: Seconds = 300.0
 """Real time that the rank program's check may take."""
@@ -41,6 +44,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
 def _run(args: argparse.Namespace) -> int:
     config = RunConfig.from_yaml(args.config, list(args.set))
     config.site(args.site)
+    check_opens(config)
     run_file = write_effective(config, args.site)
     if not args.unchecked:
         check_program(config, run_file)
@@ -87,6 +91,28 @@ def write_effective(config: RunConfig, site: str) -> Path:
     config.to_yaml(partial)
     partial.replace(final)
     return final
+
+
+def check_opens(config: RunConfig) -> None:
+    """Refuse a threshold that lets no site of the run in, as far as the traces are on this machine.
+
+    Raises ConfigError.
+    """
+    if config.run.start is None:
+        return  # run time 0 is now: a trace's past says nothing of it
+    until, series = config.run.deadline_h * SECONDS_PER_HOUR, dict[str, StepFunction]()
+    for name, site in config.sites.items():
+        # Vessim would play the same file; reading it here is quicker.
+        kind = "constant" if site.signal.kind == "constant" else "trace"
+        clock = SystemClock(config.run.start)
+        try:
+            signal = open_signal(
+                replace(site.signal, kind=kind), clock=clock, start=config.run.start, site=name
+            )
+            series[name] = StepFunction.from_points(signal.outlook(until))
+        except (TraceError, SignalUnavailable):
+            return  # a trace that lies at its own site; a broken one of ours is told when the agent opens it
+    check_threshold_opens(config.policy, series, until)
 
 
 def check_program(config: RunConfig, run_file: Path) -> None:

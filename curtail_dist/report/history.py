@@ -111,7 +111,7 @@ def _site(plan: Record, records: Sequence[Record], chain: Sequence[Commit], newe
         losses=tuple(
             (record.t, float(record["loss"]))
             for record in own
-            if record.event == "step" and math.isfinite(record["loss"])
+            if record.event == "step" and record["loss"] is not None and math.isfinite(record["loss"])
         ),
     )
 

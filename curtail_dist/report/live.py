@@ -150,7 +150,7 @@ class LiveView:
     def _step(self, record: Record) -> None:
         site = self._site(record)
         site.step(record.wall, record["tokens"])
-        site.loss = record["loss"]
+        site.loss = record["loss"] if record["loss"] is not None else site.loss
 
     def _commit(self, record: Record) -> None:
         if record["version"] > self.version:

@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 from curtail_dist.clock import Clock
@@ -43,6 +44,8 @@ class Links:
     config: RunConfig
     site: str
     store: CoordinationStore
+    start: datetime
+    """Run time 0."""
     clock: Clock
     events: EventLog
     leaving: threading.Event

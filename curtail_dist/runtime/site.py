@@ -79,10 +79,15 @@ class Site:
             )
             if threading.current_thread() is threading.main_thread():
                 stack.callback(signal.signal, signal.SIGTERM, signal.signal(signal.SIGTERM, self._on_term))
-            self._start = start
             self._stack = stack.pop_all()
         self._links = Links(
-            config=config, site=self.name, store=store, clock=clock, events=events, leaving=self._leaving
+            config=config,
+            site=self.name,
+            store=store,
+            start=start,
+            clock=clock,
+            events=events,
+            leaving=self._leaving,
         )
         return self
 
@@ -199,8 +204,9 @@ class Site:
     def _log_step(self, links: Links, round: OpenRound, tokens: int) -> None:
         steps, logged = self._unlogged[0] + 1, self._unlogged[1] + tokens
         self._unlogged = (steps, logged)
-        if round.losses and (steps >= self._config.telemetry.step_every or round.due):
-            links.events.emit(Step(steps=steps, tokens=logged, rows=round.rows, loss=round.losses[-1]))
+        if steps >= self._config.telemetry.step_every or round.due:
+            loss = round.losses[-1] if round.losses else None
+            links.events.emit(Step(steps=steps, tokens=logged, rows=round.rows, loss=loss))
             self._unlogged = (0, 0)
 
     def _announce_run(self, links: Links) -> None:
@@ -209,7 +215,7 @@ class Site:
             RunStarted(
                 run=config.run.name,
                 seed=config.run.seed,
-                start=self._start.isoformat(),
+                start=links.start.isoformat(),
                 rows=self._order.total,
                 virtual=config.clock.kind == "virtual",
             )

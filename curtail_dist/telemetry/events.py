@@ -154,8 +154,8 @@ class Step(Event):
     rows: int
     """Rows taken since the round began. A process whose record ends after this without a `commit`, a
     `round_discarded` or a `drained` was killed: these rows went back to the pool, these steps are lost."""
-    loss: float
-    """Training loss of the last of them, nats per token."""
+    loss: float | None
+    """Training loss of the last of them, nats per token; None where the program does not say."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,50 @@
+"""What `curtail site` refuses before it contacts anything."""
+
+import pytest
+import yaml
+
+from curtail_dist.cli.main import main
+
+TRACE = "time,g_per_kwh\n2026-03-21T17:00:00Z,120\n2026-03-21T18:00:00Z,61.5\n2026-03-21T19:00:00Z,130\n"
+
+
+@pytest.fixture
+def run_file(tmp_path):
+    (tmp_path / "grid.csv").write_text(TRACE)
+    site = {"signal": {"kind": "trace", "path": "grid.csv"}, "power": {"train_w": 300, "idle_w": 50}}
+    tree = {
+        "run": {"name": "r", "start": "2026-03-21T17:00:00Z", "deadline_h": 2, "directory": "run"},
+        "sites": {"a": site},
+        "data": {"manifest": "manifest.json"},
+        "coordination": {"endpoints": ["127.0.0.1:9"], "timeout_s": 1},
+    }
+    path = tmp_path / "run.yaml"
+    path.write_text(yaml.safe_dump(tree))
+    return path
+
+
+def site(run_file, *further):
+    return main(["site", "--unchecked", "--config", str(run_file), "--site", "a", *further])
+
+
+def test_a_threshold_that_never_opens_is_the_users_error(run_file, capsys):
+    assert site(run_file, "--set", "policy.threshold_g_per_kwh=50") == 2
+    said = capsys.readouterr().err
+    assert "policy.threshold_g_per_kwh is 50" in said
+    assert "61.5" in said
+    assert said.count("\n") == 1
+
+
+def test_a_threshold_that_opens_gets_past_that_check(run_file, capsys):
+    assert site(run_file, "--set", "policy.threshold_g_per_kwh=100") == 1
+    assert "etcd does not answer at 127.0.0.1:9" in capsys.readouterr().err
+
+
+def test_an_unknown_site_is_named(run_file, capsys):
+    assert main(["site", "--unchecked", "--config", str(run_file), "--site", "b"]) == 2
+    assert "site 'b' is not in the run file" in capsys.readouterr().err
+
+
+def test_an_unknown_key_is_named_with_the_one_that_was_meant(run_file, capsys):
+    assert site(run_file, "--set", "policy.treshold_g_per_kwh=50") == 2
+    assert "did you mean threshold_g_per_kwh?" in capsys.readouterr().err
