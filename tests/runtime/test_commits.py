@@ -25,19 +25,21 @@ HEAD = Commit(version=3, hash="h3", parent="h2", epoch=1, total_rows=10)
 NEXT = Commit(version=4, hash="h4", parent="h3", epoch=1, total_rows=10, done=((0, 5),))
 
 
+def nothing():
+    """No snapshot to make durable."""
+
+
 class Lossy(MemoryStore):
-    """Loses the answers to its next `lost` transactions, which take effect; is away for `away` calls."""
+    """Loses the answers to its next `lost` transactions, which take effect; `meanwhile` comes before each."""
 
     lost = 0
-    away = 0
 
-    def _open(self):
-        if self.away:
-            self.away -= 1
-            raise StoreUnavailable("the store does not answer; start it")
-        return super()._open()
+    def __init__(self, cluster):
+        super().__init__(cluster)
+        self.meanwhile = nothing
 
     def transact(self, **given):
+        self.meanwhile()
         result = super().transact(**given)
         if self.lost:
             self.lost -= 1
@@ -114,10 +116,6 @@ def town(tmp_path):
         yield town
 
 
-def nothing():
-    """No snapshot to make durable."""
-
-
 def test_the_record_becomes_head_and_the_request_to_close_its_round_goes(town):
     (seat,) = town.seats("a")
     town.store.put(KEYS.close(1, 4), b"{}")
@@ -151,12 +149,12 @@ def test_a_stale_epoch_cannot_commit(town):
     assert town.head == HEAD
 
 
-def test_an_epoch_that_changes_while_the_commit_is_written_fences_it_off(town):
-    """The epoch is read before the snapshot and compared with the write: nothing slips in between."""
+def test_an_epoch_that_changes_between_look_and_write_fences_the_commit_off(town):
     (seat,) = town.seats("a")
     newer = Epoch(number=2, members=(town.member("b"),), reason="lost")
+    seat.store.meanwhile = lambda: town.store.put(KEYS.epoch, newer.encode())
     with pytest.raises(PeerLost, match="commit 4 is fenced off"):
-        commit(seat, NEXT, before=lambda: town.store.put(KEYS.epoch, newer.encode()))
+        commit(seat, NEXT, before=nothing)
     assert town.head == HEAD
 
 
