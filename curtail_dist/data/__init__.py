@@ -1,0 +1,1 @@
+"""What is trained on: the rows, who does which, and which are done."""

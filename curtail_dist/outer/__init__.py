@@ -1,0 +1,1 @@
+"""The outer step: pseudo-gradients, their exchange, and the optimizer that takes them."""

@@ -1,0 +1,1 @@
+"""What lasts: versions of the run's state, their snapshots, their transfer."""

@@ -1,0 +1,1 @@
+"""What starts training at sites: rank programs, where the library and the model meet."""

@@ -1,0 +1,1 @@
+"""A published curtailment day, played in minutes on one machine."""
