@@ -51,8 +51,8 @@ def simulate(config: RunConfig, *, work_s: Seconds | None = None) -> Simulation:
 
     Args:
         config: The run. `clock.join_s` is what a start takes; `round.steps`, `clock.step_s` and
-        `clock.sync_s`
-            give the rhythm of shared rounds. Without run.start the run starts when all traces have.
+            `clock.sync_s` give the rhythm of shared rounds. Without run.start the run starts when all traces
+            have.
         work_s: Site-seconds of training after which the run is complete; by default what one site that is
             always on does in the planned period.
 

@@ -117,8 +117,10 @@ class SiteRanks:
         self._end_watch()
         # A virtual clock stops where the ranks leave, so that their last phase ends at that moment.
         self._clock.reserve(self._plan.participant, 0.0)
+        # Asked while the agent holds the clock: no step passes between the decision and the request.
+        asked = not drain_reason or self._notices.ask_to_leave(drain_reason)
         with self._clock.waiting():
-            in_order = self._await_exit(drain_reason)
+            in_order = self._await_exit(drain_reason, asked=asked)
         code = self._provisioner.poll().code or 0
         if drain_reason:
             self._notices.forget_leaving()
@@ -144,11 +146,10 @@ class SiteRanks:
                 return found, ranks
             time.sleep(_LOOK_S)
 
-    def _await_exit(self, drain_reason: str) -> bool:
+    def _await_exit(self, drain_reason: str, *, asked: bool) -> bool:
         """Wait in real time until no rank runs; return whether they went by themselves."""
         limits = self._plan.limits
         began = time.monotonic()
-        asked = not drain_reason
         while self._provisioner.poll().running:
             asked = asked or self._notices.ask_to_leave(drain_reason)
             interruptions = self._interruptions()

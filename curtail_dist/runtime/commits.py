@@ -17,8 +17,7 @@ def commit(seat: Seat, record: Commit, *, before: Callable[[], None]) -> None:
 
     The lowest rank writes it; the others wait for it as long as a lower rank lives, then write it themselves.
     The transaction holds only while the epoch and the parent are still the newest, so a site that was
-    expelled
-    commits nothing. An answer that timed out is unknown: head is read before writing again.
+    expelled commits nothing. An answer that timed out is unknown: head is read before writing again.
 
     Args:
         seat: This member's.

@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,6 +72,14 @@ class Ranks:
         """The process part of its events' file."""
         return f"rank-{self.process.pid}"
 
+    @property
+    def stopped(self) -> bool:
+        """Whether it does not run: it has ended, or it was sent SIGSTOP."""
+        if self.process.poll() is not None:
+            return True
+        state = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()[0]
+        return state == "T"
+
     def end(self, timeout: float = DEADLINE_S) -> tuple[int, str, str]:
         """Wait for its end; return exit code, output and errors."""
         out, err = self.process.communicate(timeout=timeout)
@@ -134,10 +141,12 @@ class Lab:
         """Wait until the site waits there."""
         self.until(self.gate(f"{site}.held").exists, f"{site} held inside a round")
 
-    def release(self, site: str) -> None:
-        """Let the site go on."""
-        self.gate(f"{site}.hold").unlink()
-        self.gate(f"{site}.held").unlink(missing_ok=True)  # one that was killed leaves it
+    def release(self, ranks: Ranks) -> None:
+        """Let a process that is held go on; one that was killed there leaves nothing behind."""
+        held = self.gate(f"{ranks.site}.held")
+        self.gate(f"{ranks.site}.hold").unlink()
+        self.until(lambda: ranks.stopped or not held.exists(), f"{ranks.site} going on")
+        held.unlink(missing_ok=True)
 
     def close(self) -> None:
         """Kill what is left."""
@@ -197,19 +206,6 @@ class Lab:
             return next((record for record in commits if record["version"] >= version), None)
 
         return self.until(look, f"commit {version} of {of.site}")
-
-    def until_step(self, *, of: Ranks, after: int) -> Record:
-        """Wait until a process has done two inner steps of one round on top of version `after` or later."""
-
-        def look() -> Record | None:
-            done = Counter[int]()
-            for record in self.events("step", of=of):
-                done[record.round] += record["steps"]
-                if record.round > after and done[record.round] >= 2:
-                    return record
-            return None
-
-        return self.until(look, f"a round of {of.site} on top of version {after}")
 
     def chain(self) -> dict[int, Record]:
         """The commits by version, once the members' reports of each were found to agree."""

@@ -52,7 +52,7 @@ class Holds:
         version = self._site.head.version
         steps = self._done[1] + 1 if self._done[0] == version else 0
         self._done = (version, steps)
-        if steps >= HOLD_STEPS and self._hold.exists():
+        if steps == HOLD_STEPS and self._hold.exists():
             self._held.touch()
             wait_for(lambda: not self._hold.exists())
             self._held.unlink(missing_ok=True)

@@ -31,14 +31,21 @@ def day(make_lab, store) -> Day:
     lab.until(lambda: lab.events("joined", of=a), "a in the run")
     b = lab.start("b")
     lab.until_ready(store, "b")
+    lab.hold("a")
+    lab.hold("b")
     start.touch()
 
-    lab.until_step(of=b, after=1)
-    lab.until_step(of=a, after=1)
+    lab.until_held("a")
+    lab.until_held("b")
     a.process.send_signal(signal.SIGTERM)
+    lab.release(a)
+    lab.until_waiting(a)
+    lab.release(b)
+    lab.hold("b")
     results = {"a": a.result()}
-    lab.until_step(of=b, after=2)
+    lab.until_held("b")
     b.process.send_signal(signal.SIGTERM)
+    lab.release(b)
     results["b"] = b.result()
 
     def head():

@@ -57,10 +57,10 @@ def story(make_lab, store) -> Story:
     assert killed.end()[0] == -signal.SIGKILL
     lab.until_held("a")
 
-    lab.release("b")
+    lab.release(killed)
     story.again = lab.start("b")
     lab.until_ready(store, "b")
-    lab.release("a")
+    lab.release(a)
     lab.until(lambda: lab.events("joined", of=story.again), "b in the run again")
 
     lab.hold("a")
@@ -68,11 +68,11 @@ def story(make_lab, store) -> Story:
     lab.until_waiting(story.again)
     lab.hold("b")
     story.do("stop", a, signal.SIGSTOP)
-    lab.release("a")
+    lab.release(a)
     lab.until_held("b")
     story.do("wake", a, signal.SIGCONT)
     lab.until(lambda: lab.events("round_discarded", of=a), "the end of a's stale round")
-    lab.release("b")
+    lab.release(story.again)
     story.results = {ranks.site: ranks.result() for ranks in (a, story.again)}
     return story
 
