@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -31,10 +32,20 @@ def free_endpoint() -> str:
         return f"127.0.0.1:{probe.getsockname()[1]}"
 
 
+def _state(task: Path) -> str:
+    return (task / "stat").read_text().rpartition(")")[2].split()[0]
+
+
 @contextmanager
 def stopped(pid: int) -> Iterator[None]:
-    """Let a process hang: its sockets stay open and nothing answers."""
+    """Let a process hang: its sockets stay open and nothing answers.
+
+    A signal reaches a process of many threads one by one: some may answer still, until all have stopped.
+    """
     os.kill(pid, signal.SIGSTOP)
+    deadline = time.monotonic() + DEADLINE_S
+    while not all(_state(task) == "T" for task in Path(f"/proc/{pid}/task").iterdir()):
+        assert time.monotonic() < deadline, "the server does not stop"
     try:
         yield
     finally:
