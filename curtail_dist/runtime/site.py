@@ -1,6 +1,5 @@
 """What a training script holds: `with Site(...) as site`, rows in, steps out."""
 
-import logging
 import os
 import signal
 import threading
@@ -27,7 +26,6 @@ from curtail_dist.telemetry.record import EventLog
 
 B = TypeVar("B")
 T = TypeVar("T")
-_LOG = logging.getLogger(__name__)
 
 
 class Site:
