@@ -8,9 +8,11 @@ CurtailError
 ├── SignalUnavailable      no fresh reading; never to be taken for a low one
 ├── CoordinationError
 │   ├── StoreUnavailable   the store did not answer in time; the effect of a write is unknown
-│   └── LeaseExpired       the lease is gone; whoever held it re-registers
+│   ├── LeaseExpired       the lease is gone; whoever held it re-registers
+│   └── StoreReplaced      another etcd answers, or one that was set back: nothing it says can be trusted
 ├── MembershipError
 │   ├── Expelled           the run's epoch no longer lists this site: rejoin
+│   ├── Superseded         a newer process of this site took its place: end
 │   └── IdentityMismatch   this site would train something else than the run does
 ├── ExchangeError
 │   └── PeerLost           a member of the group died, hung, or closed its connection
@@ -57,12 +59,20 @@ class LeaseExpired(CoordinationError):
     """The lease no longer exists in the store."""
 
 
+class StoreReplaced(CoordinationError):
+    """The store that answers is not the one the run began with, or holds an older state of it."""
+
+
 class MembershipError(CurtailError):
     """Base of what keeps a site out of a run."""
 
 
 class Expelled(MembershipError):
     """The run's current epoch does not list this site's incarnation; its open round is discarded."""
+
+
+class Superseded(MembershipError):
+    """A newer process of the same site is registered; this one must end."""
 
 
 class IdentityMismatch(MembershipError, UserError):

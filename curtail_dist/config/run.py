@@ -1,7 +1,7 @@
 """The run file as one value, read from YAML and written back."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Self
 
@@ -89,7 +89,8 @@ class RunConfig:
     def to_mapping(self) -> dict[str, Any]:
         """Return plain values from which `from_mapping` builds an equal configuration."""
         tree = plain(self)
-        tree["train"] = {"program": self.train.program, **tree["train"]["options"]}
+        options = tree["train"].pop("options")
+        tree["train"] = {**tree["train"], **options}
         return tree
 
     def to_yaml(self, path: Path) -> None:
@@ -110,7 +111,9 @@ def _resolve(tree: dict[str, Any], base: Path) -> dict[str, Any]:
     if isinstance(tree["run"], Mapping) and "directory" not in tree["run"]:
         tree["run"] = {**tree["run"], "directory": str(base / "runs" / str(tree["run"].get("name")))}
     tree["data"] = absolute(tree.get("data"), "manifest")
-    tree["state"] = absolute(tree.get("state", {}), "url")
+    state = tree.get("state", {})
+    is_url = isinstance(state, Mapping) and "://" in str(state.get("url", ""))
+    tree["state"] = state if is_url else absolute(state, "url")
     for group, inner in (("sites", "signal"), ("baselines", None)):
         members = tree.get(group)
         if isinstance(members, Mapping):
@@ -122,11 +125,9 @@ def _resolve(tree: dict[str, Any], base: Path) -> dict[str, Any]:
             }
     train = tree.get("train", {})
     if isinstance(train, Mapping):
-        program = {"program": train["program"]} if "program" in train else {}
-        tree["train"] = {
-            **program,
-            "options": {key: value for key, value in train.items() if key != "program"},
-        }
+        own = {field.name for field in fields(TrainConfig)} - {"options"}
+        tree["train"] = {key: value for key, value in train.items() if key in own}
+        tree["train"]["options"] = {key: value for key, value in train.items() if key not in own}
     for key in ("run", "data"):
         if tree[key] is None:
             del tree[key]

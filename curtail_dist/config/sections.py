@@ -155,8 +155,13 @@ class ProvisionerConfig:
     """How often torchrun restarts the site's ranks before it gives up."""
     environment: Mapping[str, str] = field(default_factory=dict)
     """Variables added to the ranks' environment."""
+    park_s: Seconds = 0.0
+    """Real time that drained ranks stay in memory, at idle power, to be back at once; 0: they end."""
+    compile_cache: Path | None = None
+    """Directory on the site's disk for compiled kernels and graphs. Default: `cache/SITE` beside the run."""
 
     def __post_init__(self) -> None:
+        require(self.park_s >= 0, "provisioner.park_s", self.park_s, "at least 0")
         require(self.kind == "process", "provisioner.kind", self.kind, "process")
         require(self.ranks == 1, "provisioner.ranks", self.ranks, "1 in this version")
         require(self.max_restarts >= 0, "provisioner.max_restarts", self.max_restarts, "at least 0")
@@ -257,7 +262,8 @@ class StateConfig:
     """Where snapshots go."""
 
     url: str = ""
-    """Directory that every site can read. Default: `snapshots` in the run directory."""
+    """Directory, or any URL that fsspec opens (s3://BUCKET/RUN), that every site can read. Default:
+    `snapshots` in the run directory."""
     keep: int = 3
     """Complete snapshots kept."""
     durable_before_commit: bool = True
@@ -267,8 +273,19 @@ class StateConfig:
     """
     transfer_timeout_s: Seconds = 60.0
     """Real time that pulling the state from a peer may take before another is asked."""
+    unreachable: str = "refuse"
+    """What a site does about a snapshot that is durable somewhere, but that it cannot find: `refuse` to go on,
+    `wait` for a site that can, or `rewind` to the newest one it finds (later commits are dropped)."""
+    inner_max_age_s: Seconds = 3600.0
+    """Real time for which the inner optimizer's state on the site's own disk is taken up again on rejoin; 0:
+    never kept."""
 
     def __post_init__(self) -> None:
+        choices = ("refuse", "wait", "rewind")
+        require(
+            self.unreachable in choices, "state.unreachable", self.unreachable, "one of " + ", ".join(choices)
+        )
+        require(self.inner_max_age_s >= 0, "state.inner_max_age_s", self.inner_max_age_s, "at least 0")
         require(self.keep >= 2, "state.keep", self.keep, "at least 2 (head and its parent)")
 
 
@@ -296,5 +313,15 @@ class TrainConfig:
 
     program: str = "curtail_launch.train"
     """Module or path of a script that torchrun starts with `--config RUN.yaml --site NAME`."""
+    stall_s: Seconds = 600.0
+    """Real time that one inner step, or one piece of work between two, may take. A process whose main loop
+    passes no progress point for longer gives up its lease, and the others go on without it."""
+    warmup_steps: int = 10
+    """Inner steps over which `DiLoCo.warmup` rises to 1 after the inner optimizer began with a fresh state in
+    a run that had gone on before."""
     options: Mapping[str, Any] = field(default_factory=dict)
     """The other keys of `train`, for the program to check."""
+
+    def __post_init__(self) -> None:
+        require(self.stall_s > 0, "train.stall_s", self.stall_s, "above 0")
+        require(self.warmup_steps >= 0, "train.warmup_steps", self.warmup_steps, "at least 0")

@@ -7,12 +7,16 @@ only by
 the commit that carries its pseudo-gradient.
 """
 
+from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Self
 
 Range = tuple[int, int]
 """Positions [first, last+1)."""
+
+Offset = tuple[int, int]
+"""(position, tokens): a row of which the first `tokens` tokens are done, and not all."""
 
 
 def normalize(ranges: Iterable[Range]) -> tuple[Range, ...]:
@@ -35,6 +39,12 @@ def count(ranges: Iterable[Range]) -> int:
     return sum(last - first for first, last in ranges)
 
 
+def holds(ranges: Sequence[Range], position: int) -> bool:
+    """Whether a position is in sorted, disjoint ranges."""
+    index = bisect_right(ranges, position, key=lambda span: span[0])
+    return index > 0 and position < ranges[index - 1][1]
+
+
 def take(ranges: Sequence[Range], amount: int) -> tuple[Range, ...]:
     """Return the first `amount` positions of `ranges`, all of them if there are fewer."""
     taken: list[Range] = []
@@ -53,6 +63,8 @@ class Ledger:
 
     total: int
     done: tuple[Range, ...] = ()
+    open: tuple[Offset, ...] = ()
+    """Rows begun and not finished, by position."""
 
     def __post_init__(self) -> None:
         if self.done and (self.done[0][0] < 0 or self.done[-1][1] > self.total):
@@ -68,9 +80,15 @@ class Ledger:
         """Whether every position is done."""
         return self.rows_done == self.total
 
-    def with_done(self, ranges: Iterable[Range]) -> Self:
-        """Return the ledger after a commit; raises ValueError if a row would be done twice."""
-        return type(self)(total=self.total, done=normalize([*self.done, *ranges]))
+    def with_done(self, ranges: Iterable[Range], open: Iterable[Offset] = ()) -> Self:
+        """Return the ledger after a commit that finished `ranges` and left `open` rows begun.
+
+        Raises ValueError if a row would be done twice.
+        """
+        done = normalize([*self.done, *ranges])
+        begun = {**dict(self.open), **dict(open)}
+        kept = {position: tokens for position, tokens in begun.items() if not holds(done, position)}
+        return type(self)(total=self.total, done=done, open=tuple(sorted(kept.items())))
 
     def free(self) -> tuple[Range, ...]:
         """Return the positions not done, in order."""

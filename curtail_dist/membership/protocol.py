@@ -77,13 +77,17 @@ def next_commit(head: Commit, epoch: Epoch, cards: Sequence[Card], *, hash: str)
         for card in cards
         if card.work.steps and card.seconds > 0
     }
+    ledger = head.ledger.with_done(
+        (span for one in work for span in one.rows), (row for one in work for row in one.open)
+    )
     return Commit(
         version=head.version + 1,
         hash=hash,
         parent=head.hash,
         epoch=epoch.number,
         total_rows=head.total_rows,
-        done=head.ledger.with_done(span for one in work for span in one.rows).done,
+        done=ledger.done,
+        open=ledger.open,
         tokens=head.tokens + sum(one.tokens for one in work),
         steps=head.steps + sum(one.steps for one in work),
         work=work,

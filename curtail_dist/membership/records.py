@@ -4,7 +4,7 @@ import json
 from dataclasses import asdict, dataclass, field
 from typing import Any, Self, cast
 
-from curtail_dist.data.ledger import Ledger, Range
+from curtail_dist.data.ledger import Ledger, Offset, Range
 from curtail_dist.errors import MembershipError
 
 SCHEMA = 1
@@ -29,6 +29,10 @@ def decode(value: bytes) -> dict[str, Any]:
     record = cast("dict[str, Any]", raw)
     del record["schema"]
     return record
+
+
+def _offsets(raw: Any) -> tuple[Offset, ...]:
+    return tuple((int(position), int(tokens)) for position, tokens in raw)
 
 
 def _ranges(raw: Any) -> tuple[Range, ...]:
@@ -111,11 +115,20 @@ class Work:
     tokens: int
     steps: int
     rows: tuple[Range, ...]
+    """Positions whose last token was trained on in this round."""
+    open: tuple[Offset, ...] = ()
+    """Rows begun and not finished: how many of their tokens the chain has after this round."""
 
     @classmethod
     def parse(cls, raw: dict[str, Any]) -> Self:
         """Build from decoded JSON."""
-        return cls(site=raw["site"], tokens=raw["tokens"], steps=raw["steps"], rows=_ranges(raw["rows"]))
+        return cls(
+            site=raw["site"],
+            tokens=raw["tokens"],
+            steps=raw["steps"],
+            rows=_ranges(raw["rows"]),
+            open=_offsets(raw["open"]),
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,6 +143,8 @@ class Commit:
     epoch: int
     total_rows: int
     done: tuple[Range, ...] = ()
+    open: tuple[Offset, ...] = ()
+    """Rows begun and not finished, by position: (position, tokens of it that the chain has)."""
     tokens: int = 0
     steps: int = 0
     work: tuple[Work, ...] = ()
@@ -142,7 +157,7 @@ class Commit:
     @property
     def ledger(self) -> Ledger:
         """Which rows are done after this version."""
-        return Ledger(total=self.total_rows, done=self.done)
+        return Ledger(total=self.total_rows, done=self.done, open=self.open)
 
     @property
     def complete(self) -> bool:
@@ -159,6 +174,7 @@ class Commit:
         raw = decode(value)
         del raw["complete"]
         raw["done"] = _ranges(raw["done"])
+        raw["open"] = _offsets(raw["open"])
         raw["work"] = tuple(Work.parse(work) for work in raw["work"])
         raw["joiners"] = tuple(raw["joiners"])
         return cls(**raw)

@@ -1,6 +1,6 @@
 """What can happen in a run: each kind of event with its fields. See record.py for how they are kept."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from curtail_dist.units import GramsCO2PerKWh, Seconds, Watts
@@ -83,7 +83,7 @@ class Phase(Event):
 
     NAME = "phase"
     phase: str
-    """`off`, `join`, `idle`, `train` or `sync`."""
+    """`off`, `join`, `idle`, `train`, `sync`, or `parked` (ranks in memory without a part in the run)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,6 +120,9 @@ class Joined(Event):
     """`founded` (version 0), `resumed` (from a snapshot, after the dark) or `pulled` (from a peer)."""
     wall_s: Seconds
     """Real time from the rank program's start."""
+    causes: dict[str, float] = field(default_factory=dict[str, float])
+    """Where the time from the decision went, real seconds by cause: `provision`, `import`, `load`, `compile`,
+    `pull`, `data`, and `boundary` (waiting for the others' round to end), as far as known."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -179,8 +182,9 @@ class Committed(Event):
     rows: int
     """Rows done in the whole chain."""
     work: list[dict[str, Any]]
-    """What each contributor did: {"site", "tokens", "steps", "rows": [[first, last+1], ...]}, positions in
-    the run's row order (passes follow each other)."""
+    """What each contributor did: {"site", "tokens", "steps", "rows": [[first, last+1], ...], "open":
+    [[position, tokens], ...]}, positions in the run's row order (passes follow each other). `rows` were
+    finished; `open` ones have this many tokens in the chain."""
     joiners: list[str]
     loss: float | None
     """Mean training loss of this member's round."""
@@ -226,6 +230,34 @@ class Evaluated(Event):
     NAME = "evaluated"
     version: int
     val_bpb: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rewound(Event):
+    """After the dark head's snapshot was not to be had: the run goes on from an earlier version."""
+
+    NAME = "rewound"
+    base: int
+    """The version it goes on from; the commits after it are dropped, their rows back in the pool."""
+    hash: str
+    dropped: int
+    """Commits dropped."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoreLost(Event):
+    """The coordination store does not answer; training goes on."""
+
+    NAME = "store_lost"
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoreFound(Event):
+    """The coordination store answers again."""
+
+    NAME = "store_found"
+    away_s: Seconds
 
 
 @dataclass(frozen=True, kw_only=True)
