@@ -8,7 +8,7 @@ import torch
 
 from nanochat.model import GPT
 from nanochat.packing import Batch
-from nanochat.schedule import Schedule, apply
+from nanochat.schedule import Pace
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,8 +28,7 @@ def train(
     optimizer: torch.optim.Optimizer,
     batches: Iterable[Batch],
     *,
-    schedule: Schedule,
-    progress: Callable[[], float],
+    pace: Pace,
     after_step: Callable[[StepReport], None],
     accumulate: int = 1,
 ) -> None:
@@ -42,15 +41,14 @@ def train(
         model: In training mode, on the batches' device.
         optimizer: From `build_optimizer`.
         batches: Pulled one step at a time; when it ends within a step, the step is done with what came.
-        schedule: Sets rates before each step.
-        progress: Tokens done by all / tokens planned, asked once before each step.
+        pace: Sets rates before each step.
         after_step: Called once after each step, with gradients dropped; may change the parameters in place.
         accumulate: Batches of a step.
     """
     source = iter(batches)
     while step := list(islice(source, accumulate)):
         nats = _accumulate_gradients(model, step, accumulate)
-        factor = apply(optimizer, schedule, progress())
+        factor = pace.apply(optimizer)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         tokens = sum(batch.num_tokens for batch in step)

@@ -1,6 +1,6 @@
 """What the recipe changes as it trains, by progress = tokens done by all sites / tokens planned."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Self
 
@@ -68,9 +68,29 @@ def _bounded(progress: float) -> float:
     return min(progress, 1.0)
 
 
-def apply(optimizer: torch.optim.Optimizer, schedule: Schedule, progress: float) -> float:
-    """Set the groups' `lr`, and of Muon's `momentum` and `weight_decay`; returns the lr factor."""
-    factor = schedule.lr_factor(progress)
+@dataclass(frozen=True, kw_only=True)
+class Pace:
+    """What sets the rates before each inner step."""
+
+    schedule: Schedule
+    progress: Callable[[], float]
+    """Tokens done by all / tokens planned."""
+    lr_scale: Callable[[], float] = lambda: 1.0
+    """A further factor of every learning rate."""
+
+    def apply(self, optimizer: torch.optim.Optimizer) -> float:
+        """Set the rates as they are now; returns the factor of every learning rate."""
+        return apply(optimizer, self.schedule, self.progress(), scale=self.lr_scale())
+
+
+def apply(
+    optimizer: torch.optim.Optimizer, schedule: Schedule, progress: float, *, scale: float = 1.0
+) -> float:
+    """Set the groups' `lr`, and of Muon's `momentum` and `weight_decay`; returns the lr factor.
+
+    `scale` is a further factor of every learning rate.
+    """
+    factor = schedule.lr_factor(progress) * scale
     for group in optimizer.param_groups:
         group["lr"] = group["initial_lr"] * factor
         if group["kind"] == "muon":

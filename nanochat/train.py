@@ -14,7 +14,7 @@ from nanochat.loop import StepReport, train
 from nanochat.model import GPT, GPTConfig, plain
 from nanochat.optim import OptimConfig, build_optimizer
 from nanochat.packing import Batch, Packer
-from nanochat.schedule import Schedule
+from nanochat.schedule import Pace, Schedule
 from nanochat.settings import require
 from nanochat.tok_train import tokenizer_path
 from nanochat.tokenizer import Tokenizer
@@ -157,8 +157,7 @@ class Training:
             self.model,
             self.optimizer,
             self._batches(last - self.step),
-            schedule=Schedule(),
-            progress=lambda: self.step / last,
+            pace=Pace(schedule=Schedule(), progress=lambda: self.step / last),
             after_step=lambda report: self._after_step(report, per_step, last),
             accumulate=self.accumulate,
         )

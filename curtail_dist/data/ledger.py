@@ -1,10 +1,10 @@
 """The ledger: which rows are done, and who does which rows next. Pure.
 
 Rows are named by their *position* in the run's row order: passes follow each other, and within a pass the
-rows
-stand in a seeded permutation (see loader.py). A position is done exactly once in a run; it is marked done
-only by
-the commit that carries its pseudo-gradient.
+rows stand in a seeded permutation (see loader.py). A position is done exactly once in a run; it is marked
+done only by the commit that carries the pseudo-gradient of its last token. A row whose first tokens alone
+are in the chain is open: it stands in the ledger with their number, is not done, and is planned like any
+other row that is not.
 """
 
 from bisect import bisect_right
@@ -69,6 +69,11 @@ class Ledger:
     def __post_init__(self) -> None:
         if self.done and (self.done[0][0] < 0 or self.done[-1][1] > self.total):
             raise ValueError(f"the ledger marks {self.done} of {self.total} rows; positions must be in range")
+        if any(not 0 <= position < self.total or tokens < 1 for position, tokens in self.open):
+            raise ValueError(
+                f"the ledger has {self.open} open of {self.total} rows; positions must be in range, and at "
+                "least 1 token of each done"
+            )
 
     @property
     def rows_done(self) -> int:
@@ -83,17 +88,33 @@ class Ledger:
     def with_done(self, ranges: Iterable[Range], open: Iterable[Offset] = ()) -> Self:
         """Return the ledger after a commit that finished `ranges` and left `open` rows begun.
 
-        Raises ValueError if a row would be done twice.
+        Raises ValueError if a row would be done twice, or an open row would have fewer tokens than before.
         """
         done = normalize([*self.done, *ranges])
-        begun = {**dict(self.open), **dict(open)}
+        begun = dict(self.open)
+        for position, tokens in _once(open):
+            if holds(done, position):
+                raise ValueError(f"position {position} is open and done; a row is done with its last token")
+            if tokens < begun.get(position, 0):
+                raise ValueError(
+                    f"position {position} has {tokens} tokens done, {begun[position]} before; "
+                    "a token is done once"
+                )
+            begun[position] = tokens
         kept = {position: tokens for position, tokens in begun.items() if not holds(done, position)}
         return type(self)(total=self.total, done=done, open=tuple(sorted(kept.items())))
 
     def free(self) -> tuple[Range, ...]:
-        """Return the positions not done, in order."""
+        """Return the positions not done, open ones too, in order."""
         edges = [0, *(edge for span in self.done for edge in span), self.total]
         return tuple((a, b) for a, b in zip(edges[::2], edges[1::2], strict=True) if a < b)
+
+
+def _once(open: Iterable[Offset]) -> tuple[Offset, ...]:
+    offsets = tuple(open)
+    if len(dict(offsets)) < len(offsets):
+        raise ValueError(f"open rows {offsets} name a position twice; a row is planned for one member")
+    return offsets
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,10 +125,15 @@ class Assignment:
     """Reserved for it, to be taken in this order; those it does not take go back to the pool."""
     steps: int
     """Inner steps after which its round is due; 0 where no rows are left for it."""
+    open: tuple[Offset, ...] = ()
+    """Those of its rows that the chain has in part; they come first in `rows`."""
 
 
 RESERVE = 1.5
 """Rows reserved over the expected need, so that short rows do not end a round early."""
+
+SPARE_ROWS = 4
+"""Rows reserved beside that: where rows are longer than a round the mean says little about the next ones."""
 
 
 def plan(
@@ -119,6 +145,9 @@ def plan(
     rows_per_step: float | None,
 ) -> dict[str, Assignment]:
     """Assign the next round: the same at every member for the same record, without a message.
+
+    Open rows come first, then the lowest positions not begun; no row goes to two members. Steps are in
+    proportion to speed, so that unequal members finish together, as far as whole steps allow.
 
     Args:
         ledger: As of the head commit.
@@ -134,22 +163,33 @@ def plan(
     fastest = max(speed.values())
     quota = {site: max(1, round(steps * speed[site] / fastest)) for site in members}
     wanted = {site: _rows_wanted(quota[site], rows_per_step, ledger.total) for site in members}
-    free = ledger.free()
-    left = count(free)
+    queue = _queue(ledger)
+    left = count(queue)
     if sum(wanted.values()) > left:
         wanted = _share(left, speed)
+    begun = dict(ledger.open)
     assignments: dict[str, Assignment] = {}
     for site in members:
-        rows = take(free, wanted[site])
-        free = _drop(free, wanted[site])
-        assignments[site] = Assignment(rows=rows, steps=quota[site] if rows else 0)
+        rows = take(queue, wanted[site])
+        queue = _drop(queue, wanted[site])
+        assignments[site] = Assignment(
+            rows=rows,
+            steps=quota[site] if rows else 0,
+            open=tuple((first, begun[first]) for first, _ in rows if first in begun),
+        )
     return assignments
+
+
+def _queue(ledger: Ledger) -> tuple[Range, ...]:
+    """Return the positions not done in the order of planning; each open one is a range of its own."""
+    begun = tuple((position, position + 1) for position, _ in ledger.open)
+    return begun + ledger.with_done(begun).free()
 
 
 def _rows_wanted(steps: int, rows_per_step: float | None, total: int) -> int:
     if rows_per_step is None:
         return total
-    return int(steps * rows_per_step * RESERVE) + 1
+    return int(steps * rows_per_step * RESERVE) + SPARE_ROWS
 
 
 def _share(rows: int, speed: Mapping[str, float]) -> dict[str, int]:

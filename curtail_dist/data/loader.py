@@ -19,6 +19,8 @@ class Row:
     index: int
     """Row number in the data set: in shard order, the same in every pass."""
     text: str
+    start: int = 0
+    """How many of its tokens the chain has already, in this pass: training goes on after them."""
 
 
 class RowOrder:

@@ -26,6 +26,37 @@ def test_neighbouring_ranges_become_one():
     assert normalize([(5, 7), (0, 5), (9, 10)]) == ((0, 7), (9, 10))
 
 
+def test_an_open_row_is_not_done_and_keeps_its_offset_until_a_commit_finishes_it():
+    begun = Ledger(total=10).with_done([(0, 2)], [(4, 17)])
+    later = begun.with_done([(2, 4)])
+    assert later.open == ((4, 17),)
+    assert (later.rows_done, later.free()) == (4, ((4, 10),))
+    assert later.with_done([(4, 5)]).open == ()
+
+
+def test_the_offset_of_an_open_row_grows_and_does_not_go_back():
+    begun = Ledger(total=10).with_done([], [(4, 17)])
+    assert begun.with_done([], [(4, 18), (2, 1)]).open == ((2, 1), (4, 18))
+    with pytest.raises(ValueError, match="position 4 has 16 tokens done, 17 before"):
+        begun.with_done([], [(4, 16)])
+
+
+def test_a_row_is_not_open_and_done_at_once():
+    with pytest.raises(ValueError, match="position 4 is open and done"):
+        Ledger(total=10).with_done([(3, 6)], [(4, 5)])
+
+
+def test_two_members_cannot_have_one_row_open():
+    with pytest.raises(ValueError, match="name a position twice"):
+        Ledger(total=10).with_done([], [(4, 5), (4, 7)])
+
+
+@pytest.mark.parametrize("offset", [(10, 3), (-1, 3), (4, 0)])
+def test_an_open_row_outside_of_the_run_or_without_tokens_is_refused(offset):
+    with pytest.raises(ValueError, match="positions must be in range, and at least 1 token"):
+        Ledger(total=10, open=(offset,))
+
+
 @given(st.sets(st.integers(0, 60)), st.integers(61, 80))
 def test_done_and_free_split_the_run_exactly(done, total):
     ledger = Ledger(total=total).with_done((position, position + 1) for position in done)
@@ -36,19 +67,26 @@ def test_done_and_free_split_the_run_exactly(done, total):
 
 @given(
     done=st.sets(st.integers(0, 99)),
+    begun=st.dictionaries(st.integers(0, 99), st.integers(1, 1000), max_size=5),
     members=st.lists(st.sampled_from(SITES), min_size=1, unique=True),
     speeds=st.dictionaries(st.sampled_from(SITES), st.floats(0.1, 10)),
     steps=st.integers(1, 30),
     rows_per_step=st.one_of(st.none(), st.floats(0.1, 8)),
 )
-def test_a_plan_gives_free_rows_to_one_member_each(done, members, speeds, steps, rows_per_step):
-    ledger = Ledger(total=100).with_done((position, position + 1) for position in done)
+def test_a_plan_gives_free_rows_to_one_member_each(done, begun, members, speeds, steps, rows_per_step):
+    left_open = {position: tokens for position, tokens in begun.items() if position not in done}
+    ledger = Ledger(total=100).with_done(((row, row + 1) for row in done), left_open.items())
     assigned = plan(ledger, members, speeds=speeds, steps=steps, rows_per_step=rows_per_step)
     rows = [position for assignment in assigned.values() for position in covered(assignment.rows)]
     assert len(rows) == len(set(rows))
     assert set(rows) <= set(covered(ledger.free()))
     assert list(assigned) == members
     assert all((assignment.steps > 0) == bool(assignment.rows) for assignment in assigned.values())
+    for assignment in assigned.values():
+        mine = covered(assignment.rows)
+        assert dict(assignment.open) == {row: left_open[row] for row in mine if row in left_open}
+    in_order = sorted(left_open) + sorted(set(covered(ledger.free())) - set(left_open))
+    assert rows == in_order[: len(rows)]
 
 
 @given(st.integers(1, 40), st.lists(st.sampled_from(SITES), min_size=1, unique=True))
@@ -63,6 +101,42 @@ def test_steps_follow_the_measured_speeds():
         Ledger(total=10_000), ["a", "b"], speeds={"a": 2.0, "b": 1.0}, steps=40, rows_per_step=1.0
     )
     assert (assigned["a"].steps, assigned["b"].steps) == (40, 20)
+
+
+@given(st.integers(20, 60), st.floats(1.0, 5.0))
+def test_a_fast_site_idles_less_than_a_twentieth_of_a_round_of_20_slow_steps_or_more(slow_steps, ratio):
+    steps = round(slow_steps * ratio)
+    speeds = {"fast": ratio, "slow": 1.0}
+    assigned = plan(Ledger(total=10_000), list(speeds), speeds=speeds, steps=steps, rows_per_step=0.01)
+    took = {site: assigned[site].steps / speed for site, speed in speeds.items()}
+    idle = max(took.values()) - min(took.values())
+    assert idle < 0.05 * max(took.values())
+
+
+def test_sites_at_two_to_one_finish_together():
+    speeds = {"a": 3.0, "b": 1.5}
+    assigned = plan(Ledger(total=10_000), ["a", "b"], speeds=speeds, steps=40, rows_per_step=1.0)
+    assert [assigned[site].steps / speed for site, speed in speeds.items()] == [40 / 3, 40 / 3]
+
+
+def test_the_slowest_site_does_at_least_one_step():
+    speeds = {"a": 1000.0, "b": 1.0}
+    assigned = plan(Ledger(total=10_000), ["a", "b"], speeds=speeds, steps=10, rows_per_step=1.0)
+    assert assigned["b"].steps == 1
+
+
+def test_open_rows_come_first_though_others_stand_before_them():
+    ledger = Ledger(total=1000).with_done([(0, 10)], [(40, 7), (15, 3)])
+    assigned = plan(ledger, ["a", "b"], speeds={}, steps=2, rows_per_step=1.0)
+    assert assigned["a"].rows == ((15, 16), (40, 41), (10, 15))
+    assert assigned["a"].open == ((15, 3), (40, 7))
+    assert (assigned["b"].rows, assigned["b"].open) == (((16, 23),), ())
+
+
+def test_a_row_longer_than_all_rounds_so_far_leaves_every_member_rows():
+    ledger = Ledger(total=1000).with_done([], [(0, 10_000), (4, 9_000)])
+    assigned = plan(ledger, SITES, speeds={}, steps=20, rows_per_step=0.0)
+    assert all(count(assignment.rows) >= 1 for assignment in assigned.values())
 
 
 def test_a_newcomer_counts_as_the_mean_of_the_known():

@@ -8,9 +8,10 @@ from nanochat.loop import train
 from nanochat.model import GPT, GPTConfig
 from nanochat.optim import OptimConfig, build_optimizer
 from nanochat.packing import Batch
-from nanochat.schedule import Schedule
+from nanochat.schedule import Pace, Schedule
 
 SMALL = GPTConfig(n_layer=2, n_embd=32, n_head=2, n_kv_head=2, vocab_size=64, sequence_length=8)
+STEADY = Pace(schedule=Schedule(), progress=lambda: 0)
 
 
 class Letters:
@@ -32,7 +33,8 @@ def batch(seed, rows=4, counted=None):
 
 def run(model, batches, **changes):
     reports = []
-    arguments = {"schedule": Schedule(), "progress": lambda: len(reports) / 40, "after_step": reports.append}
+    pace = Pace(schedule=Schedule(), progress=lambda: len(reports) / 40)
+    arguments = {"pace": pace, "after_step": reports.append}
     train(model, build_optimizer(model, OptimConfig()), batches, **{**arguments, **changes})
     return reports
 
@@ -52,7 +54,7 @@ def test_gradients_are_dropped_before_anyone_is_told():
     def look(_):
         seen.append([p.grad for p in model.parameters()])
 
-    run(model, [batch(0)], after_step=look, progress=lambda: 0)
+    run(model, [batch(0)], after_step=look, pace=STEADY)
     assert seen and all(grad is None for grad in seen[0])
 
 
@@ -68,7 +70,7 @@ def test_a_batch_is_pulled_only_when_its_step_begins():
         GPT(SMALL),
         batches(),
         after_step=lambda _: steps.append(len(pulled)),
-        progress=lambda: 0,
+        pace=STEADY,
         accumulate=2,
     )
     assert steps == [2, 4, 6]
@@ -91,8 +93,7 @@ def gradients(model, batches, accumulate=1):
         model,
         watch,
         batches,
-        schedule=Schedule(),
-        progress=lambda: 0,
+        pace=STEADY,
         after_step=reports.append,
         accumulate=accumulate,
     )
@@ -166,6 +167,6 @@ def test_validation_windows_are_fixed_in_number_and_content():
 
 def test_a_short_split_gives_fewer_windows_and_an_empty_one_is_refused():
     [batch] = validation_batches(["abc"], Letters(), sequences=5, batch_size=2, sequence_length=8)
-    assert batch.inputs.shape == (1, 8) and batch.num_tokens == 3
+    assert batch.inputs.shape == (1, 8) and batch.num_tokens == 4  # the three and the end
     with pytest.raises(ValueError, match="the validation split is 'empty'"):
         validation_batches([], Letters(), sequences=5, batch_size=2, sequence_length=8)

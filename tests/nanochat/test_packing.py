@@ -15,6 +15,7 @@ BOS = 999
 @dataclass(frozen=True)
 class Text:
     text: str
+    start: int = 0
 
 
 class Characters:
@@ -29,7 +30,7 @@ class Characters:
 def documents_as_pairs(texts):
     pairs = Counter()
     for text in texts:
-        ids = [BOS, *map(ord, text)]
+        ids = [BOS, *map(ord, text), BOS]
         pairs.update(pairwise(ids))
     return pairs
 
@@ -46,13 +47,10 @@ texts_strategy = st.lists(st.text(alphabet="abcde", max_size=30), max_size=12)
 
 
 @given(texts=texts_strategy, batch_size=st.integers(1, 4), length=st.integers(1, 7))
-def test_every_pair_inside_a_document_is_trained_exactly_once(texts, batch_size, length):
+def test_every_token_of_a_document_and_its_end_are_trained_exactly_once(texts, batch_size, length):
     batches = list(pack(map(Text, texts), Characters(), batch_size, length, "cpu"))
-    pairs = trained_pairs(batches)
-    inside = Counter({pair: n for pair, n in pairs.items() if pair[1] != BOS})
-    assert inside == documents_as_pairs(texts)
-    assert sum(n for pair, n in pairs.items() if pair[1] == BOS) == max(0, len(texts) - 1)
-    assert sum(batch.num_tokens for batch in batches) == sum(pairs.values())
+    assert trained_pairs(batches) == documents_as_pairs(texts)
+    assert sum(batch.num_tokens for batch in batches) == sum(len(text) + 1 for text in texts)
 
 
 @given(texts=texts_strategy, batch_size=st.integers(1, 4), length=st.integers(1, 7))
@@ -66,9 +64,9 @@ def test_batches_are_full_except_the_last_which_is_padded(texts, batch_size, len
 
 
 def test_a_target_is_the_token_after_its_input_across_windows():
-    [batch] = pack(iter([Text("abcde")]), Characters(), 2, 3, "cpu")
+    [batch] = pack(iter([Text("abcd")]), Characters(), 2, 3, "cpu")
     assert batch.inputs.tolist() == [[BOS, 97, 98], [99, 100, BOS]]
-    assert batch.targets.tolist() == [[97, 98, 99], [100, 101, -1]]
+    assert batch.targets.tolist() == [[97, 98, 99], [100, BOS, -1]]
     assert batch.num_tokens == 5
 
 
@@ -80,7 +78,7 @@ def test_rows_are_pulled_only_when_the_next_batch_needs_them():
             pulled.append(i)
             yield Text("abcd")  # five tokens with bos
 
-    batches = pack(rows(), Characters(), 2, 4, "cpu")  # eight tokens, and one more to predict
+    batches = pack(rows(), Characters(), 2, 4, "cpu")  # eight tokens
     assert pulled == []
     next(batches)
     assert len(pulled) == 2
@@ -101,7 +99,38 @@ def test_the_caller_may_end_the_rows_between_two_batches_and_gets_the_rest():
     first = next(batches)
     closed = True
     rest = list(batches)
-    assert sum(b.num_tokens for b in [first, *rest]) == 7
+    assert sum(b.num_tokens for b in [first, *rest]) == 8
+
+
+def test_a_batch_says_how_many_targets_of_the_last_row_are_in_batches():
+    batches = list(pack(iter([Text("ab"), Text("cdefghijk")]), Characters(), 1, 4, "cpu"))
+    # Three targets of the first row and one of the second, four, four, and the last one.
+    assert [batch.open_tokens for batch in batches] == [1, 5, 9, None]
+
+
+def test_a_batch_that_ends_with_its_row_leaves_nothing_open():
+    batches = list(pack(iter([Text("abc"), Text("def")]), Characters(), 1, 4, "cpu"))
+    assert [(batch.num_tokens, batch.open_tokens) for batch in batches] == [(4, None), (4, None)]
+
+
+@given(st.text(alphabet="abcde", max_size=30), st.data())
+def test_a_row_begun_elsewhere_gives_the_rest_of_its_targets(text, data):
+    start = data.draw(st.integers(0, len(text)))
+    [batch] = pack(iter([Text(text, start)]), Characters(), 1, 31, "cpu")
+    ids = [BOS, *map(ord, text), BOS]
+    assert batch.inputs.flatten().tolist()[: batch.num_tokens] == ids[start:-1]
+    assert batch.targets.flatten().tolist()[: batch.num_tokens] == ids[start + 1 :]
+
+
+def test_the_row_before_one_begun_elsewhere_still_ends_with_bos():
+    [batch] = pack(iter([Text("ab"), Text("cdef", 2)]), Characters(), 1, 6, "cpu")
+    assert batch.inputs.tolist() == [[BOS, 97, 98, 100, 101, 102]]
+    assert batch.targets.tolist() == [[97, 98, BOS, 101, 102, BOS]]
+
+
+def test_a_row_that_was_trained_whole_is_refused():
+    with pytest.raises(ValueError, match=r"a row's start is 4; it must be in \[0, 3\]"):
+        list(pack(iter([Text("abc", 4)]), Characters(), 1, 4, "cpu"))
 
 
 def test_no_rows_give_no_batch():

@@ -9,17 +9,23 @@ from curtail_dist.report.audit import Commit, commits, count_rows
 from curtail_dist.telemetry.record import Record
 
 
-def commit(version: int, *ranges: tuple[int, int], site: str = "texas") -> Commit:
-    work = {"site": site, "tokens": 1, "steps": 1, "rows": [list(span) for span in ranges]}
+def commit(
+    version: int, *ranges: tuple[int, int], site: str = "texas", begun: dict[int, int] | None = None
+) -> Commit:
+    left_open = [list(offset) for offset in (begun or {}).items()]
+    rows = [list(span) for span in ranges]
+    work = {"site": site, "tokens": 1, "steps": 1, "rows": rows, "open": left_open}
     return Commit(version=version, t=0.0, hash="", tokens=0, rows=0, work=(work,))
 
 
-def record(site: str, version: int, hash: str, event: str = "commit", rows: int = 4) -> Record:
+def record(
+    site: str, version: int, hash: str, event: str = "commit", rows: int = 4, epoch: int = 1
+) -> Record:
     work = [{"site": "texas", "tokens": 1, "steps": 1, "rows": [[0, rows]]}]
     fields = {"version": version, "hash": hash, "tokens": 1, "rows": rows, "work": work}
     wall = datetime(2026, 1, 1, tzinfo=UTC)
     return Record(
-        event=event, site=site, epoch=1, round=1, t=1.0, wall=wall, seq=0, process="p", fields=fields
+        event=event, site=site, epoch=epoch, round=1, t=1.0, wall=wall, seq=0, process="p", fields=fields
     )
 
 
@@ -48,6 +54,89 @@ def test_the_sweep_counts_as_counting_each_row_does(spans):
 def test_a_row_outside_of_the_run_is_refused():
     with pytest.raises(DataError, match=r"\[6, 9\).*\[0, 8\)"):
         count_rows([commit(1, (6, 9))], total=8, finished=False)
+
+
+def test_a_row_begun_in_one_version_counts_in_the_one_that_finishes_it():
+    chain = [commit(1, (0, 3), begun={3: 17}), commit(2, begun={3: 40}), commit(3, (3, 8))]
+    assert count_rows(chain[:2], total=8, finished=False).trained == 3
+    count = count_rows(chain, total=8, finished=True)
+    assert (count.trained, count.duplicated, count.lost, count.duplicated_tokens) == (8, 0, 0, 0)
+
+
+def test_a_row_that_stayed_open_is_lost_when_the_run_is_finished():
+    chain = [commit(1, (0, 7), begun={7: 17})]
+    count = count_rows(chain, total=8, finished=True)
+    assert (count.trained, count.lost, count.duplicated_tokens) == (7, 1, 0)
+
+
+@pytest.mark.parametrize(
+    ("chain", "tokens"),
+    [
+        ([commit(1, begun={3: 17}), commit(2, begun={3: 11}), commit(3, (0, 8))], 11),
+        ([commit(1, begun={3: 17}), commit(2, begun={3: 17}), commit(3, (0, 8))], 17),
+        ([commit(1, (0, 8)), commit(2, begun={3: 5})], 5),
+        ([commit(1, (0, 8), begun={3: 5})], 5),
+        ([commit(1, (0, 8), begun={0: 5})], 5),
+        ([commit(1, (0, 8)), commit(2, begun={7: 5})], 5),
+    ],
+)
+def test_an_offset_that_does_not_grow_makes_duplicated_tokens_and_a_duplicated_row(chain, tokens):
+    count = count_rows(chain, total=8, finished=True)
+    assert (count.trained, count.duplicated, count.lost) == (7, 1, 0)
+    assert count.duplicated_tokens == tokens
+
+
+def test_two_sites_with_one_row_open_in_one_version_make_duplicated_tokens():
+    work = tuple(commit(1, begun={5: n}, site=site).work[0] for n, site in ((4, "texas"), (9, "ohio")))
+    both = Commit(version=1, t=0.0, hash="", tokens=0, rows=0, work=work)
+    assert count_rows([both, commit(2, (0, 8))], total=8, finished=True).duplicated_tokens == 4
+
+
+@pytest.mark.parametrize("offset", [(8, 3), (-1, 3), (4, 0)])
+def test_an_open_row_that_cannot_be_is_refused(offset):
+    with pytest.raises(DataError, match=r"must be at least 1 of a row in \[0, 8\)"):
+        count_rows([commit(1, begun=dict([offset]))], total=8, finished=False)
+
+
+def rewound(base: int) -> Record:
+    wall = datetime(2026, 1, 1, tzinfo=UTC)
+    fields = {"base": base, "hash": "aa", "dropped": 1}
+    return Record(
+        event="rewound", site="texas", epoch=0, round=1, t=1.0, wall=wall, seq=0, process="p", fields=fields
+    )
+
+
+def test_a_rewind_takes_the_versions_after_its_base_out_of_the_chain():
+    dead = [record("texas", 1, "aa"), record("texas", 2, "bb"), record("texas", 3, "cc")]
+    assert [c.hash for c in commits([*dead, rewound(1)])] == ["aa"]
+    again = [record("ohio", 2, "dd", epoch=2, rows=7), record("texas", 2, "dd", epoch=2, rows=7)]
+    assert [(c.version, c.hash) for c in commits([*dead, rewound(1), *again])] == [(1, "aa"), (2, "dd")]
+
+
+def test_a_dropped_version_that_is_written_down_after_the_rewind_stays_dropped():
+    late = [record("ohio", 2, "bb"), record("ohio", 3, "cc")]
+    records = [record("texas", 1, "aa"), record("texas", 2, "bb"), rewound(1), *late]
+    assert [c.hash for c in commits(records)] == ["aa"]
+    assert [c.hash for c in commits([*records, record("texas", 2, "dd", epoch=2), *late])] == ["aa", "dd"]
+
+
+def test_a_round_that_is_done_again_with_the_same_bytes_counts():
+    records = [record("texas", 1, "aa"), record("texas", 2, "bb"), rewound(1)]
+    chain = commits([*records, record("texas", 2, "bb", epoch=2)])
+    assert [(c.version, c.hash) for c in chain] == [(1, "aa"), (2, "bb")]
+
+
+def test_a_second_rewind_leaves_the_first_in_force():
+    records = [record("texas", 1, "aa"), record("texas", 2, "bb"), rewound(1)]
+    records += [record("texas", 2, "cc", epoch=2), record("texas", 3, "dd", epoch=2), rewound(2)]
+    assert [c.hash for c in commits([*records, record("ohio", 2, "bb")])] == ["aa", "cc"]
+
+
+def test_two_hashes_after_a_rewind_are_still_divergence():
+    records = [record("texas", 1, "aa"), record("texas", 2, "bb"), rewound(1)]
+    records += [record("texas", 2, "cc", epoch=2), record("ohio", 2, "dd", epoch=2)]
+    with pytest.raises(StateDiverged, match="version 2 is cc at texas and dd at ohio"):
+        commits(records)
 
 
 def test_a_version_that_several_members_recorded_counts_once():
