@@ -14,12 +14,14 @@ from curtail_dist.config import PowerConfig
 from curtail_dist.energy.stepfunction import StepFunction
 from curtail_dist.units import GramsCO2PerKWh, Joules, Seconds, Watts, kilograms, kwh
 
-PHASES = ("off", "join", "idle", "train", "sync")
+PHASES = ("off", "join", "idle", "train", "sync", "parked")
+DRAWN = ("train", "idle", "join", "sync")
+"""What energy is accounted under."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class PowerModel:
-    """Watts that a site draws in each phase; off draws none."""
+    """Watts that a site draws in each phase; off draws none, parked ranks draw idle power."""
 
     train_w: Watts
     idle_w: Watts
@@ -49,7 +51,12 @@ class PowerModel:
         """Return the power of a phase. Raises ValueError for a word that is none."""
         if phase not in PHASES:
             raise ValueError(f"phase is {phase!r}; it must be one of {', '.join(PHASES)}")
-        return 0.0 if phase == "off" else getattr(self, f"{phase}_w")
+        return 0.0 if phase == "off" else getattr(self, f"{drawn_as(phase)}_w")
+
+
+def drawn_as(phase: str) -> str:
+    """Return what the energy of a phase counts as: parked ranks idle, wherever their model is."""
+    return "idle" if phase == "parked" else phase
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +73,7 @@ class SiteEnergy:
     """A site's account."""
 
     energy_kwh: Mapping[str, float]
-    """By phase: train, idle, join, sync. Their sum is all the site drew."""
+    """By phase: train, idle (parked ranks included), join, sync. Their sum is all the site drew."""
     of_which_kwh: Mapping[str, float]
     """Parts of that sum, not further to it: `wasted` (training that was thrown away) and `leave_delay`
     (drawn while the intensity was at or above the threshold)."""
@@ -128,8 +135,8 @@ def account(
     lost = _union(wasted)
     return SiteEnergy(
         energy_kwh={
-            phase: kwh(math.fsum(piece.energy for piece in pieces if piece.phase == phase))
-            for phase in ("train", "idle", "join", "sync")
+            drawn: kwh(math.fsum(piece.energy for piece in pieces if drawn_as(piece.phase) == drawn))
+            for drawn in DRAWN
         },
         of_which_kwh={
             "wasted": kwh(math.fsum(p.watts * _overlap(p.start, p.stop, lost) for p in pieces)),

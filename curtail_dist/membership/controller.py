@@ -1,7 +1,8 @@
 """The site's agent: follows signal and policy, and has the site's ranks started and drained accordingly.
 
 It works in turns: look at the ranks and the run's head, at each poll at the signal too, act, rest. A drain is
-waited for in real time, during which nothing is polled.
+waited for in real time, during which nothing is polled. Ranks that park (`provisioner.park_s`) have left the
+run and stay in memory: when the policy wants the site again they are asked back, else they end in time.
 """
 
 import logging
@@ -66,6 +67,7 @@ class Agent:
         self._plan = Plan(
             site=site,
             join_s=config.clock.join_s,
+            parks=config.site(site).provisioner.park_s > 0,
             backoff_s=config.policy.poll_s,
             watched=config.clock.kind == "virtual",
             limits=parts.limits,
@@ -164,7 +166,9 @@ class Agent:
         if wanted is Move.START:
             self._ranks.start()
         elif wanted is Move.DRAIN:
-            self._ranks.leave(decision.reason)
+            self._ranks.drain(decision.reason)
+        elif wanted is Move.WAKE:
+            self._ranks.wake()
 
     def _read(self, now: Seconds) -> Reading | None:
         """Read the signal; record a value that changed, or that it was lost."""

@@ -8,6 +8,7 @@ from typing import TypeVar
 from curtail_dist.coordination import CoordinationStore
 from curtail_dist.errors import StoreUnavailable
 from curtail_dist.membership.keys import Keys
+from curtail_dist.membership.records import Presence
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -31,6 +32,11 @@ class Notices:
         """Return whether the run's head says that every row is done; False without an answer."""
         answer = self._attempt(lambda: (self._store.get(self._keys.head),))
         return bool(answer and answer[0] and json.loads(answer[0].value).get("complete"))
+
+    def parked(self) -> bool | None:
+        """Return whether the site's ranks say that they wait in memory; None where nobody says anything."""
+        answer = self._attempt(lambda: (self._store.get(self._keys.member(self._site)),))
+        return Presence.decode(answer[0].value).parked if answer and answer[0] else None
 
     def ask_to_leave(self, reason: str) -> bool:
         """Ask the site's ranks to drain; return whether the store has it for certain."""

@@ -32,6 +32,8 @@ class SiteHistory:
     discards: tuple[Discard, ...]
     deaths: tuple[Seconds, ...]
     joins: tuple[Seconds, ...]
+    join_causes: tuple[Mapping[str, Seconds], ...]
+    """Of each join, where its real time went, by cause; empty where that was not recorded."""
     drains: tuple[Seconds, ...]
     losses: tuple[tuple[Seconds, float], ...]
     """Training loss of its steps, those that are no number left out."""
@@ -107,6 +109,7 @@ def _site(plan: Record, records: Sequence[Record], chain: Sequence[Commit], newe
         discards=discards_of(plan.site, records, chain),
         deaths=_moments(own, "ranks_died"),
         joins=_moments(own, "joined"),
+        join_causes=tuple(r.fields.get("causes", {}) for r in own if r.event == "joined"),
         drains=_moments(own, "drained"),
         losses=tuple(
             (record.t, float(record["loss"]))

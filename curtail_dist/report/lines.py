@@ -3,6 +3,7 @@
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
+from curtail_dist.report.joins import cause_text
 from curtail_dist.telemetry.record import Record
 from curtail_dist.units import Seconds
 
@@ -32,6 +33,10 @@ class Teller:
             "decided": self._decided,
             "joined": self._joined,
             "drained": self._drained,
+            "phase": self._phase,
+            "rewound": self._rewound,
+            "store_lost": self._store_lost,
+            "store_found": self._store_found,
             "ranks_died": self._died,
             "round_discarded": self._discarded,
             "fault": self._fault,
@@ -70,10 +75,31 @@ class Teller:
         return f"{record.site}: {record['action']}: {record['reason']}"
 
     def _joined(self, record: Record) -> str:
-        return f"{record.site} joined at version {record['version']} ({record['how']})"
+        line = f"{record.site} joined at version {record['version']} ({record['how']})"
+        causes = record.fields.get("causes", {})
+        return f"{line} in {cause_text(causes)}" if causes else line
 
     def _drained(self, record: Record) -> str:
         return f"{record.site} left in order after version {record['version']}"
+
+    def _phase(self, record: Record) -> str | None:
+        if record["phase"] != "parked":
+            return None
+        return f"{record.site} is parked: its ranks wait in memory at idle power"
+
+    def _rewound(self, record: Record) -> str | None:
+        if not self._once("rewound", record["base"], record["hash"], record.epoch):
+            return None
+        return (
+            f"rewound to version {record['base']}: {record['dropped']} later versions are dropped, "
+            "their rows go back to the pool"
+        )
+
+    def _store_lost(self, record: Record) -> str:
+        return f"{record.site} trains on without the coordination store: {record['reason']}"
+
+    def _store_found(self, record: Record) -> str:
+        return f"{record.site} has the coordination store back after {record['away_s']:.1f} s"
 
     def _died(self, record: Record) -> str:
         return f"{record.site} DIED: {record['reason']}; its open round goes back to the pool"

@@ -9,12 +9,20 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from curtail_dist.report.joins import by_cause, cause_text
 from curtail_dist.report.lines import Teller, clock_text
 from curtail_dist.report.siteview import SiteView
 from curtail_dist.report.tail import EventTail
 from curtail_dist.telemetry.record import Record
 
-PHASE_STYLE = {"train": "bold green", "sync": "cyan", "join": "yellow", "idle": "blue", "off": "dim"}
+PHASE_STYLE = {
+    "train": "bold green",
+    "sync": "cyan",
+    "join": "yellow",
+    "idle": "blue",
+    "parked": "magenta",
+    "off": "dim",
+}
 
 
 class LiveView:
@@ -45,6 +53,9 @@ class LiveView:
             "signal_lost": self._signal_lost,
             "phase": self._phase,
             "ranks_died": self._ranks_died,
+            "joined": self._joined,
+            "store_lost": self._store_lost,
+            "store_found": self._store_found,
             "round_started": self._round_started,
             "step": self._step,
             "commit": self._commit,
@@ -85,7 +96,7 @@ class LiveView:
         for name, site in sorted(self.sites.items()):
             grid.add_row(
                 Text(name, style="bold"),
-                Text(site.phase, style=PHASE_STYLE.get(site.phase, "")),
+                _phase(site),
                 _intensity(site),
                 str(site.round) if site.round else "-",
                 _number(site.tokens_per_s() if site.phase in ("train", "sync") else None, ",.0f"),
@@ -93,7 +104,7 @@ class LiveView:
                 f"{site.kg:.3f}",
                 Text(str(site.deaths), style="bold red" if site.deaths else "dim"),
             )
-        return Group(self._headline(), grid, self._progress())
+        return Group(self._headline(), grid, *self._joins(), self._progress())
 
     render = table
 
@@ -106,6 +117,13 @@ class LiveView:
         if self.val_bpb is not None:
             parts.append(f"{self.val_bpb:.3f} bits/byte held out")
         return Text("   ".join(parts), style="bold")
+
+    def _joins(self) -> list[RenderableType]:
+        """Where the time of the joins went, the run's median; nothing until a join said so."""
+        told = [causes for site in self.sites.values() for causes in site.joins if causes]
+        if not told:
+            return []
+        return [Text(f"joins, median of {len(told)}: {cause_text(by_cause(told))}", style="dim")]
 
     def _progress(self) -> RenderableType:
         line = Table.grid(padding=(0, 1))
@@ -144,6 +162,17 @@ class LiveView:
     def _ranks_died(self, record: Record) -> None:
         self._site(record).deaths += 1
 
+    def _joined(self, record: Record) -> None:
+        site = self._site(record)
+        site.joins.append(record.fields.get("causes", {}))
+        site.storeless_since = None
+
+    def _store_lost(self, record: Record) -> None:
+        self._site(record).storeless_since = record.t
+
+    def _store_found(self, record: Record) -> None:
+        self._site(record).storeless_since = None
+
     def _round_started(self, record: Record) -> None:
         self._site(record).round = record.round
 
@@ -161,6 +190,11 @@ class LiveView:
 
     def _run_finished(self, record: Record) -> None:
         self.finished = True
+
+
+def _phase(site: SiteView) -> Text:
+    text = Text(site.phase, style=PHASE_STYLE.get(site.phase, ""))
+    return text if site.storeless_since is None else text.append(" (no store)", style="yellow")
 
 
 def _intensity(site: SiteView) -> Text:

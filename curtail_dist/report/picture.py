@@ -23,7 +23,7 @@ INK, MUTED, FAINT = "#1c2430", "#667080", "#d9dee5"
 SITE_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#8c6d1f")
 """Okabe and Ito's palette, which people with any colour vision can tell apart, without its pale yellow."""
 WINDOW, LOST, RUN = "#e2f2e8", "#a50f15", "#0b6e4f"
-PHASE_COLOURS = {"join": "#e69f00", "idle": "#b9c0c9", "sync": "#1c2430"}
+PHASE_COLOURS = {"join": "#e69f00", "idle": "#b9c0c9", "parked": "#dfe3e8", "sync": "#1c2430"}
 Evaluation: TypeAlias = tuple[Seconds, int, float]
 """(run time, version, bits per byte), as in `History.evaluated`."""
 BASELINE_DASHES = ((1, 1.2), (4, 1.5), (4, 1.2, 1, 1.2), (8, 2), (2, 2), (6, 1, 1, 1, 1, 1))
@@ -135,7 +135,7 @@ def _windows(pieces: Sequence[tuple[Seconds, Seconds, float]], threshold: float)
 
 
 def _phases(axes: Axes, site: SiteHistory, colour: str, bottom: float, height: float) -> None:
-    for phase in ("train", "idle", "join", "sync"):
+    for phase in ("train", "idle", "parked", "join", "sync"):
         spans = [(hours(i.start), hours(i.stop - i.start)) for i in site.intervals if i.phase == phase]
         axes.broken_barh(
             spans,

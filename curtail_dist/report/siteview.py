@@ -1,10 +1,12 @@
 """What the events so far say of one site: its phase, intensity, rate, emissions and next window."""
 
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import pairwise
 
+from curtail_dist.energy.emissions import drawn_as
 from curtail_dist.units import GramsCO2PerKWh, Seconds, Watts, kilograms, kwh
 
 RATE_STEPS = 20
@@ -28,10 +30,14 @@ class SiteView:
     round: int = 0
     loss: float | None = None
     deaths: int = 0
+    storeless_since: Seconds | None = None
+    """Run time since which the site trains on without the coordination store; None while it answers."""
+    joins: list[Mapping[str, Seconds]] = field(default_factory=list[Mapping[str, Seconds]])
+    """Of each join, where its real time went, by cause; empty where that was not recorded."""
     kg: float = 0.0
     """Kilograms of CO2 so far, at the last known intensity where there is no fresh reading."""
     watts: dict[str, Watts] = field(default_factory=dict[str, Watts])
-    """Modelled power by phase."""
+    """Modelled power by what it is drawn for."""
     _known: GramsCO2PerKWh = 0.0
     _since: Seconds = 0.0
     _steps: deque[tuple[datetime, int]] = field(default_factory=_recent)
@@ -39,7 +45,7 @@ class SiteView:
     def advance(self, t: Seconds) -> None:
         """Add what was emitted up to run time `t` in the present phase; an earlier `t` adds nothing."""
         span = max(0.0, t - self._since)
-        self.kg += kilograms(kwh(self.watts.get(self.phase, 0.0) * span) * self._known)
+        self.kg += kilograms(kwh(self.watts.get(drawn_as(self.phase), 0.0) * span) * self._known)
         self._since += span
 
     def read(self, g_per_kwh: GramsCO2PerKWh | None) -> None:
@@ -49,8 +55,9 @@ class SiteView:
 
     def enter(self, phase: str) -> None:
         """Enter a phase. The rate starts anew when the site comes or goes."""
-        if phase in ("off", "join"):
+        if phase in ("off", "join", "parked"):
             self._steps.clear()
+            self.storeless_since = None  # It trains on no more.
         self.phase = phase
 
     def step(self, wall: datetime, tokens: int) -> None:

@@ -12,6 +12,7 @@ from curtail_dist.energy.emissions import SiteEnergy
 from curtail_dist.report.accounts import Accounts
 from curtail_dist.report.audit import count_rows
 from curtail_dist.report.history import History, SiteHistory
+from curtail_dist.report.joins import by_cause
 from curtail_dist.telemetry.record import Record
 from curtail_dist.units import Seconds, hours
 
@@ -76,6 +77,7 @@ def _site(site: SiteHistory, energy: SiteEnergy, history: History) -> dict[str, 
         "inner_steps": sum(entry["steps"] for entry in work),
         "lost_steps": sum(discard.steps for discard in site.discards),
         "joins": len(site.joins),
+        "join_s": by_cause(site.join_causes),
         "drains": len(site.drains),
         "deaths": len(site.deaths),
         "energy_kwh": dict(energy.energy_kwh),
@@ -104,21 +106,21 @@ def wall_seconds(records: Sequence[Record]) -> Seconds:
 def member_seconds(records: Sequence[Record]) -> Seconds:
     """Return the real time that sites spent as members, added up over sites.
 
-    From each `joined` to the same process's `drained` or `run_finished`, or to its last record. Stall is a
-    share of it.
+    From each `joined` to the same process's next `drained` or `run_finished`, or to its last record; a
+    process that was parked in between was a member twice. Stall is a share of it.
     """
-    joined: dict[tuple[str, str], datetime] = {}
-    left: dict[tuple[str, str], datetime] = {}
-    over: set[tuple[str, str]] = set()
+    total = 0.0
+    since: dict[tuple[str, str], datetime] = {}
+    newest: dict[tuple[str, str], datetime] = {}
     for record in sorted(records, key=lambda r: (r.site, r.process, r.seq)):
         process = (record.site, record.process)
+        newest[process] = record.wall
         if record.event == "joined":
-            joined.setdefault(process, record.wall)
-        if process not in over:
-            left[process] = record.wall
-        if record.event in ("drained", "run_finished"):
-            over.add(process)
-    return math.fsum(max(0.0, (left[p] - since).total_seconds()) for p, since in joined.items())
+            since.setdefault(process, record.wall)
+        elif record.event in ("drained", "run_finished") and process in since:
+            total += (record.wall - since.pop(process)).total_seconds()
+    open_s = (max(0.0, (newest[process] - begun).total_seconds()) for process, begun in since.items())
+    return math.fsum([total, *open_s])
 
 
 def write_summary(summary: Mapping[str, Any], directory: Path) -> Path:

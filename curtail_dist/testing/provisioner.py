@@ -2,7 +2,8 @@
 
 import itertools
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Mapping
 
 from curtail_dist.errors import ProvisionError
 from curtail_dist.membership.provision import RanksState
@@ -10,6 +11,7 @@ from curtail_dist.units import Seconds
 
 STOPPED = 143
 KILLED = 137
+_LOOK_S = 0.005
 
 
 class ScriptedProvisioner:
@@ -23,12 +25,16 @@ class ScriptedProvisioner:
         self._state = RanksState(running=False)
         self.starts = 0
         """How often ranks were started."""
+        self.variables: Mapping[str, str] = {}
+        """What the newest start added to the ranks' environment."""
         self.refusals: list[str] = []
         """Reasons for which the next starts fail, one each."""
+        self.stubborn = False
+        """Whether the ranks ignore SIGTERM, so that stopping them takes all of the grace."""
         self.stopping = threading.Event()
         """Set while the ranks have been told to stop or were killed."""
 
-    def start(self) -> None:
+    def start(self, variables: Mapping[str, str] | None = None) -> None:
         """Start a launcher with one rank."""
         with self._lock:
             if self._state.running:
@@ -36,6 +42,7 @@ class ScriptedProvisioner:
             if self.refusals:
                 raise ProvisionError(self.refusals.pop(0))
             self.starts += 1
+            self.variables = variables or {}
             self.stopping.clear()
             self._state = RanksState(running=True, pid=next(self._pids), ranks=(next(self._pids),))
         if self._on_start is not None:
@@ -46,10 +53,13 @@ class ScriptedProvisioner:
         with self._lock:
             return self._state
 
-    def stop(self, grace_s: Seconds) -> None:
-        """End the ranks with the code of SIGTERM, or of SIGKILL without grace."""
+    def stop(self, grace_s: Seconds, *, hurry: Callable[[], bool] = lambda: False) -> None:
+        """End the ranks with the code of SIGTERM, or of SIGKILL without grace or in a hurry."""
         self.stopping.set()
-        self.finish(STOPPED if grace_s > 0 else KILLED)
+        over = time.monotonic() + grace_s
+        while self.stubborn and time.monotonic() < over and not hurry():
+            time.sleep(_LOOK_S)
+        self.finish(KILLED if self.stubborn or hurry() or grace_s <= 0 else STOPPED)
 
     def close(self) -> None:
         """Kill them."""

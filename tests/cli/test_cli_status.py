@@ -9,7 +9,8 @@ from curtail_dist.cli.status import look, text
 from curtail_dist.clock import SystemClock
 from curtail_dist.config import RunConfig
 from curtail_dist.coordination import EmbeddedEtcd, MemoryCluster, MemoryStore
-from curtail_dist.coordination.store import CoordinationStore
+from curtail_dist.coordination.store import CoordinationStore, Entry
+from curtail_dist.errors import StoreUnavailable
 from curtail_dist.membership.keys import Keys
 from curtail_dist.membership.records import Commit, Epoch, Member, Presence
 from curtail_dist.report.live import LiveView
@@ -111,6 +112,82 @@ def test_an_unreachable_store_is_one_line_and_one(tmp_path: Path, capsys: pytest
     error = capsys.readouterr().err
     assert error.count("\n") == 1
     assert "127.0.0.1:1" in error
+
+
+class SilentStore(MemoryStore):
+    """A store that does not answer."""
+
+    def get(self, key: str) -> Entry | None:
+        raise StoreUnavailable("no etcd at 127.0.0.1:1\nanswers")
+
+
+def test_without_the_store_status_shows_what_the_events_say(tmp_path: Path):
+    config = RunConfig.from_yaml(run_file(tmp_path))
+    write_events(tmp_path)
+    facts = look(config, SilentStore(), LiveView(config.run.directory))
+    assert facts["store"] == {"answers": False, "error": "no etcd at 127.0.0.1:1 answers"}
+    assert (facts["active"], facts["sites"]["texas"]["member"], facts["sites"]["texas"]["alive"]) == (
+        None,
+    ) * 3
+    assert (facts["founded"], facts["rows"]["total"], facts["finished"]) == (True, 100, False)
+    assert facts["sites"]["texas"]["phase"] == "train"
+    shown = text(facts)
+    assert "THE STORE DOES NOT ANSWER, who is active is not known; the events say: epoch" in shown
+    assert "tokens/s" in shown
+
+
+def test_without_store_and_events_status_still_says_what_it_cannot_know(tmp_path: Path):
+    config = RunConfig.from_yaml(run_file(tmp_path))
+    facts = look(config, SilentStore(), LiveView(config.run.directory))
+    assert (facts["founded"], facts["version"], facts["rows"]["total"]) == (None, None, None)
+    assert "the events say nothing of the run" in text(facts)
+
+
+def test_an_unreachable_store_leaves_facts_on_one_side_and_the_error_on_the_other(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    write_events(tmp_path)
+    assert main(["status", "--config", str(run_file(tmp_path)), "--json"]) == 1
+    said = capsys.readouterr()
+    assert json.loads(said.out)["store"]["answers"] is False
+    assert said.err == f"curtail: {json.loads(said.out)['store']['error']}\n"
+
+
+def test_a_finished_run_is_known_to_be_so_without_the_store(tmp_path: Path):
+    config = RunConfig.from_yaml(run_file(tmp_path))
+    write_events(tmp_path)
+    with EventLog(tmp_path / "run", site="texas", process="rank0.1", clock=SetClock()) as log:
+        log.emit(ev.RunFinished(version=9, hash="aa", tokens=5))
+    facts = look(config, SilentStore(), LiveView(config.run.directory))
+    assert facts["finished"]
+    assert text(facts).startswith("day: complete; THE STORE DOES NOT ANSWER")
+
+
+def test_a_parked_site_is_no_member_and_is_shown_as_parked(tmp_path: Path):
+    config = RunConfig.from_yaml(run_file(tmp_path))
+    store = MemoryStore(MemoryCluster())
+    found(store)
+    epoch = Epoch(number=4, members=(member("california"),), reason="left")
+    store.put(Keys("day").epoch, epoch.encode())
+    store.put(Keys("day").member("texas"), Presence(member=member("texas"), parked=True).encode())
+    facts = look(config, store, LiveView(config.run.directory))
+    assert facts["sites"]["texas"]["parked"]
+    assert not facts["sites"]["california"]["parked"]
+    assert "parked" in next(line for line in text(facts).splitlines() if line.startswith("texas"))
+
+
+def test_a_site_that_trains_on_without_the_store_is_named(tmp_path: Path):
+    config = RunConfig.from_yaml(run_file(tmp_path))
+    store = MemoryStore(MemoryCluster())
+    found(store)
+    write_events(tmp_path)
+    clock = SetClock()
+    clock.t = 2400.0
+    with EventLog(tmp_path / "run", site="texas", process="rank0.1", clock=clock) as log:
+        log.emit(ev.StoreLost(reason="no answer"))
+    facts = look(config, store, LiveView(config.run.directory))
+    assert facts["sites"]["texas"]["storeless_since_s"] == 2400.0
+    assert "texas trains on without the store since 2026-03-21 17:40 UTC" in text(facts)
 
 
 def test_a_wrong_override_is_the_users_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]):

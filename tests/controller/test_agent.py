@@ -1,31 +1,20 @@
 """A site's agent with a virtual clock, a store in memory and ranks that threads play."""
 
-import json
 import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from itertools import pairwise
-from pathlib import Path
 
 import pytest
 
-from curtail_dist.clock import Clock, SystemClock, VirtualClock
-from curtail_dist.clock.service import ClockService
-from curtail_dist.config import RunConfig
+from curtail_dist.clock import SystemClock, VirtualClock
 from curtail_dist.coordination import MemoryStore
-from curtail_dist.coordination.store import Entry
-from curtail_dist.energy.policy import build_policy
-from curtail_dist.energy.signals import SeriesSignal
-from curtail_dist.energy.stepfunction import StepFunction
 from curtail_dist.errors import CoordinationError, StoreUnavailable
-from curtail_dist.membership.controller import COMPLETE, INTERRUPTED, Agent, Parts
+from curtail_dist.membership.controller import COMPLETE, INTERRUPTED
 from curtail_dist.membership.keys import Keys
 from curtail_dist.membership.ranks import Limits
-from curtail_dist.telemetry.record import EventLog, Record, read_events
 from curtail_dist.testing.provisioner import KILLED, STOPPED, ScriptedProvisioner
 
 WAIT_S = 20.0
@@ -39,117 +28,6 @@ def eventually(holds: Callable[[], bool]) -> None:
     while not holds():
         assert time.monotonic() < deadline
         time.sleep(0.005)
-
-
-class FlakyStore(MemoryStore):
-    """A store that can be made not to answer."""
-
-    down = False
-
-    def get(self, key: str) -> Entry | None:
-        self._check()
-        return super().get(key)
-
-    def put(self, key: str, value: bytes, *, lease=None) -> int:
-        self._check()
-        return super().put(key, value, lease=lease)
-
-    def delete(self, key: str) -> bool:
-        self._check()
-        return super().delete(key)
-
-    def _check(self) -> None:
-        if self.down:
-            raise StoreUnavailable("made not to answer")
-
-
-@dataclass
-class Stage:
-    """Everything around one agent."""
-
-    config: RunConfig
-    directory: Path
-    service: ClockService
-    pool: ThreadPoolExecutor
-    store: FlakyStore = field(default_factory=FlakyStore)
-    steps: int = 10**9
-    """Inner steps until the run is complete."""
-    arrivals: list[float] = field(default_factory=list)
-    departures: list[float] = field(default_factory=list)
-    limits: Limits = field(default_factory=Limits)
-
-    def __post_init__(self) -> None:
-        self.provisioner = ScriptedProvisioner(lambda provisioner: self.pool.submit(self.play, provisioner))
-        self.agent: Agent | None = None
-
-    def play(self, provisioner: ScriptedProvisioner) -> None:
-        """Be the ranks: come when due, do steps, leave when asked or when all steps are done."""
-        clock = VirtualClock(self.service.endpoint, "rank:texas")
-        clock.arrive()
-        self.arrivals.append(clock.now())
-        while self.steps > 0 and not provisioner.stopping.is_set():
-            if MemoryStore.get(self.store, KEYS.drain("texas")):
-                break
-            clock.spend(STEP_S)
-            self.steps -= 1
-        if self.steps == 0:
-            MemoryStore.put(self.store, KEYS.head, json.dumps({"schema": 1, "complete": True}).encode())
-        self.departures.append(clock.now())
-        clock.close()
-        provisioner.finish(0)
-
-    def follow(self, points: list[tuple[float, float]], clock: Clock | None = None) -> int:
-        """Run the agent on a trace until it ends."""
-        clock = clock or VirtualClock(self.service.endpoint, "agent:texas", "poll")
-        series = StepFunction.from_points(points)
-        with EventLog(self.directory, site="texas", process="agent.1", clock=clock) as events:
-            self.agent = Agent(
-                self.config,
-                "texas",
-                Parts(
-                    clock=clock,
-                    signal=SeriesSignal(series, clock=clock, source="trace", synthetic=True),
-                    policy=build_policy(self.config.policy),
-                    store=self.store,
-                    provisioner=self.provisioner,
-                    events=events,
-                    limits=self.limits,
-                ),
-            )
-            try:
-                return self.agent.run()
-            finally:
-                clock.close()
-
-    def begin(self, points: list[tuple[float, float]]) -> "Future[int]":
-        """Run the agent in a thread."""
-        return self.pool.submit(self.follow, points)
-
-    def events(self, *names: str) -> list[Record]:
-        if not any((self.directory / "events").glob("*")):
-            return []
-        return [record for record in read_events(self.directory) if not names or record.event in names]
-
-    def phases(self) -> list[tuple[float, str]]:
-        return [(record.t, record["phase"]) for record in self.events("phase")]
-
-    def finish_run(self) -> None:
-        self.store.put(KEYS.head, json.dumps({"schema": 1, "complete": True}).encode())
-
-
-@pytest.fixture
-def stage(make_config: Callable[..., RunConfig], tmp_path: Path) -> Iterator[Stage]:
-    with ClockService() as service, ThreadPoolExecutor(8) as pool:
-        config = make_config(
-            clock={"kind": "virtual", "endpoint": service.endpoint, "join_s": 120.0, "step_s": STEP_S},
-            policy={"poll_s": 60.0, "leave_delay_s": 300.0},
-        )
-        stage = Stage(config, tmp_path, service, pool)
-        try:
-            yield stage
-        finally:
-            service.stop()
-            stage.provisioner.close()
 
 
 def test_a_site_follows_its_trace_until_the_run_is_complete(stage):
@@ -349,27 +227,6 @@ def test_the_order_of_a_record_is_the_order_of_time(stage):
     assert all(before.t <= after.t for before, after in pairwise(stage.events()))
 
 
-@pytest.fixture
-def real(make_config: Callable[..., RunConfig], stage: Stage, tmp_path: Path) -> Stage:
-    """The same on the real clock, with ranks that only leave when the store asks them to."""
-
-    def play(provisioner: ScriptedProvisioner) -> None:
-        def leave() -> None:
-            eventually(
-                lambda: (
-                    MemoryStore.get(stage.store, KEYS.drain("texas")) is not None
-                    or provisioner.stopping.is_set()
-                )
-            )
-            provisioner.finish(0)
-
-        stage.pool.submit(leave)
-
-    stage.config = make_config(policy={"poll_s": 3600.0})
-    stage.provisioner = ScriptedProvisioner(play)
-    return stage
-
-
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_drains_the_site_within_a_moment(real, number):
     def ring() -> None:
@@ -394,6 +251,22 @@ def test_a_second_signal_kills_ranks_that_do_not_leave(real):
         eventually(lambda: real.provisioner.starts == 1)
         os.kill(os.getpid(), signal.SIGTERM)
         eventually(lambda: MemoryStore.get(real.store, KEYS.drain("texas")) is not None)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    real.pool.submit(ring)
+    assert real.follow(GREEN, SystemClock()) == INTERRUPTED
+    assert [record["code"] for record in real.events("ranks_exited")] == [KILLED]
+
+
+def test_a_second_signal_kills_ranks_that_are_being_stopped(real):
+    real.provisioner = ScriptedProvisioner()
+    real.provisioner.stubborn = True
+    real.limits = Limits(interrupted_s=0.1, stop_s=600.0)
+
+    def ring() -> None:
+        eventually(lambda: real.provisioner.starts == 1)
+        os.kill(os.getpid(), signal.SIGTERM)
+        eventually(real.provisioner.stopping.is_set)
         os.kill(os.getpid(), signal.SIGTERM)
 
     real.pool.submit(ring)

@@ -1,5 +1,6 @@
 """What every provisioner promises, and what only real processes can show."""
 
+import json
 import os
 import signal
 import subprocess
@@ -14,7 +15,7 @@ import pytest
 from curtail_dist.config import RunConfig
 from curtail_dist.errors import ProvisionError
 from curtail_dist.membership.provision import ProcessProvisioner, Provisioner, ranks_below
-from curtail_dist.membership.provision.process import torchrun_command
+from curtail_dist.membership.provision.process import compile_caches, torchrun_command
 from curtail_dist.testing.provisioner import ScriptedProvisioner
 
 WAIT_S = 20.0
@@ -139,6 +140,21 @@ def test_ranks_in_sessions_of_their_own_die_even_if_their_launcher_ignores_sigte
     assert not alive(rank)
 
 
+def test_a_hurry_ends_the_grace_of_ranks_that_do_not_go(config, tmp_path):
+    launch = process(config, tmp_path, tells=False)
+    launch.provisioner.start()
+    eventually(lambda: launch.provisioner.poll().ranks != ())
+    asked = []
+
+    def hurry() -> bool:
+        asked.append(time.monotonic())
+        return len(asked) > 3
+
+    launch.provisioner.stop(600.0, hurry=hurry)
+    assert not launch.provisioner.poll().running
+    assert time.monotonic() - asked[0] < WAIT_S
+
+
 @pytest.mark.integration
 @pytest.mark.fault
 def test_a_launcher_that_is_killed_takes_its_ranks_along(config, tmp_path):
@@ -203,6 +219,57 @@ def test_ranks_inherit_the_run_files_environment_and_write_to_the_sites_log(make
     assert provisioner.poll().code == 0
     threads = os.environ.get("OMP_NUM_THREADS", "1")
     assert (tmp_path / "logs" / "texas.log").read_text() == f"green {threads}\n"
+
+
+def says_its_environment(config: RunConfig, folder: Path, *names: str) -> dict[str, str | None]:
+    """Start a command that says some of its variables and return them."""
+    says = f"import json, os; print(json.dumps({{name: os.environ.get(name) for name in {names!r}}}))"
+    provisioner = ProcessProvisioner(
+        config, folder, "texas", command=lambda *_: [sys.executable, "-S", "-c", says]
+    )
+    provisioner.start({"CURTAIL_DECIDED_AT": "12.5"})
+    eventually(lambda: not provisioner.poll().running)
+    assert provisioner.poll().code == 0
+    return json.loads((folder / "logs" / "texas.log").read_text())
+
+
+CACHES = ("TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR")
+
+
+def test_a_start_passes_its_variables_on(config, tmp_path):
+    assert says_its_environment(config, tmp_path, "CURTAIL_DECIDED_AT") == {"CURTAIL_DECIDED_AT": "12.5"}
+
+
+def test_compiled_kernels_are_kept_on_the_sites_disk_from_one_start_to_the_next(
+    config, tmp_path, monkeypatch
+):
+    for name in CACHES:
+        monkeypatch.delenv(name, raising=False)
+    said = says_its_environment(config, tmp_path, *CACHES)
+    assert said == {
+        "TORCHINDUCTOR_CACHE_DIR": str(tmp_path / "cache" / "texas" / "inductor"),
+        "TRITON_CACHE_DIR": str(tmp_path / "cache" / "texas" / "triton"),
+    }
+    assert all(Path(folder).is_dir() for folder in said.values())
+
+
+def test_a_cache_that_the_user_chose_stands(make_config, tmp_path, monkeypatch):
+    monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path / "own"))
+    site = {
+        "signal": {"kind": "constant", "value": 1.0},
+        "power": {"train_w": 1.0, "idle_w": 1.0},
+        "provisioner": {
+            "compile_cache": str(tmp_path / "fast"),
+            "environment": {"TORCHINDUCTOR_CACHE_DIR": str(tmp_path / "there")},
+        },
+    }
+    config = make_config(sites={"texas": site})
+    assert compile_caches(config, "texas")["TRITON_CACHE_DIR"] == str(tmp_path / "fast" / "triton")
+    said = says_its_environment(config, tmp_path, *CACHES)
+    assert said == {
+        "TORCHINDUCTOR_CACHE_DIR": str(tmp_path / "there"),
+        "TRITON_CACHE_DIR": str(tmp_path / "own"),
+    }
 
 
 def test_a_command_that_cannot_be_built_up_is_a_provision_error(config, tmp_path):

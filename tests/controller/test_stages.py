@@ -8,12 +8,15 @@ from curtail_dist.membership.stages import (
     Fate,
     Move,
     Standing,
+    back,
     failed,
     fate,
     gives_up,
     left,
     move,
+    parked,
     started,
+    woken,
 )
 
 POLICY = Threshold(threshold=100.0, leave_delay_s=600.0)
@@ -78,3 +81,39 @@ def test_a_rank_with_another_id_was_restarted_and_one_without_successor_is_uncle
     assert fate(known, up(8)) is Fate.RESTARTED
     assert fate(known, up()) is Fate.UNCLEAR
     assert fate(known, RanksState(running=False, code=0)) is Fate.ENDED
+
+
+PARKED = parked(Standing(on=True, ranks=(7,)))
+
+
+def test_parked_ranks_are_asked_back_below_the_threshold_and_left_alone_above():
+    assert move(PARKED, POLICY, reading=GREEN, now=0.0)[0] is Move.WAKE
+    assert move(PARKED, POLICY, reading=DIRTY, now=1e9)[0] is Move.NONE
+    assert move(PARKED, POLICY, reading=None, now=1e9)[0] is Move.NONE
+
+
+def test_ranks_that_were_asked_back_are_not_asked_twice_and_can_be_drained_again():
+    assert move(woken(PARKED), POLICY, reading=GREEN, now=0.0)[0] is Move.NONE
+    _, _, standing = move(woken(PARKED), POLICY, reading=DIRTY, now=0.0)
+    assert move(standing, POLICY, reading=DIRTY, now=600.0)[0] is Move.DRAIN
+
+
+def test_parked_ranks_that_end_in_order_have_expired_and_any_other_loss_is_one():
+    assert fate(PARKED, up(7)) is Fate.ALIVE
+    assert fate(PARKED, RanksState(running=False, code=0)) is Fate.EXPIRED
+    assert fate(PARKED, RanksState(running=False, code=1)) is Fate.LOST
+    assert fate(PARKED, up()) is Fate.LOST
+    assert fate(PARKED, up(8)) is Fate.LOST
+
+
+def test_ranks_that_end_in_order_while_they_are_asked_back_have_expired_but_not_once_they_are_back():
+    over = RanksState(running=False, code=0)
+    assert fate(woken(PARKED), over) is Fate.EXPIRED
+    assert fate(woken(PARKED), RanksState(running=False, code=1)) is Fate.ENDED
+    assert fate(back(woken(PARKED)), over) is Fate.ENDED
+
+
+def test_nothing_of_a_parking_outlives_the_ranks():
+    for standing in (left(PARKED), left(woken(PARKED)), failed(woken(PARKED), now=0.0, backoff_s=1.0)):
+        assert not (standing.on or standing.parked or standing.waking)
+    assert not started(PARKED).parked

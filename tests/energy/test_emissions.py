@@ -33,6 +33,14 @@ def test_emissions_are_power_times_intensity_in_every_phase():
     assert done.unknown_kwh == 0
 
 
+def test_parked_ranks_draw_idle_power_and_count_as_idle():
+    done = account([during(0, 1800, "parked"), during(1800, 2700, "idle")], POWER, INTENSITY, threshold=100.0)
+    assert done.energy_kwh == pytest.approx({"idle": 0.375, "train": 0, "join": 0, "sync": 0})
+    assert done.total_kwh == pytest.approx(0.375)
+    assert done.emissions_kg == pytest.approx(0.375 * 50 / 1000)
+    assert done.train_s == 0
+
+
 def test_off_draws_nothing():
     done = account([during(0, 7200, "off")], POWER, INTENSITY)
     assert (done.total_kwh, done.emissions_kg, done.share_in_window) == (0, 0, 0)

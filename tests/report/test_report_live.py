@@ -9,7 +9,18 @@ from curtail_dist.errors import DataError
 from curtail_dist.report import summarize
 from curtail_dist.report.live import LiveView
 from curtail_dist.report.tail import EventTail
-from curtail_dist.telemetry.events import Decided, FaultInjected, RoundDiscarded, SignalLost
+from curtail_dist.telemetry.events import (
+    Decided,
+    FaultInjected,
+    Phase,
+    ReadingSeen,
+    Rewound,
+    RoundDiscarded,
+    SignalLost,
+    SiteStarted,
+    StoreFound,
+    StoreLost,
+)
 from curtail_dist.telemetry.record import EventLog
 
 
@@ -17,6 +28,20 @@ def shown(view: LiveView) -> str:
     console = Console(file=io.StringIO(), width=120, force_terminal=False)
     console.print(view.table())
     return console.file.getvalue()  # type: ignore[attr-defined]
+
+
+def site_started(*, train_w: float, idle_w: float) -> SiteStarted:
+    return SiteStarted(
+        train_w=train_w,
+        idle_w=idle_w,
+        join_w=idle_w,
+        sync_w=idle_w,
+        threshold_g_per_kwh=100.0,
+        leave_delay_s=600.0,
+        deadline_s=3600.0,
+        outlook=[],
+        synthetic=True,
+    )
 
 
 def test_a_directory_that_does_not_exist_yet_has_no_events(tmp_path: Path):
@@ -125,4 +150,67 @@ def test_a_line_has_no_control_characters_whatever_a_reason_holds(tmp_path: Path
         "texas: drain: above 100 g/kWh",
         "texas has no fresh reading: stale",
         "fault on purpose: kill texas",
+    ]
+
+
+class SetClock(SystemClock):
+    t = 0.0
+
+    def now(self) -> float:
+        return self.t
+
+
+def test_a_parked_site_is_shown_and_draws_idle_power(tmp_path: Path):
+    clock = SetClock()
+    with EventLog(tmp_path, site="texas", process="agent.1", clock=clock) as log:
+        log.emit(site_started(train_w=1000.0, idle_w=100.0))
+        log.emit(ReadingSeen(g_per_kwh=50.0, measured_t=0.0, source="trace"))
+        log.emit(Phase(phase="parked"))
+        clock.t = 3600.0
+        log.emit(Phase(phase="join"))
+    view = LiveView(tmp_path)
+    lines = view.lines(view.poll())
+    assert view.kg == pytest.approx(0.1 * 50 / 1000)
+    assert any("texas is parked" in line for line in lines)
+    assert not any("join" in line for line in lines)
+    view.sites["texas"].enter("parked")
+    assert "parked" in shown(view)
+
+
+def test_a_site_that_trains_on_without_the_store_is_shown_until_it_has_it_back(tmp_path: Path):
+    clock = SetClock()
+    with EventLog(tmp_path, site="texas", process="rank0.1", clock=clock) as log:
+        log.emit(Phase(phase="train"))
+        clock.t = 60.0
+        log.emit(StoreLost(reason="127.0.0.1:2379 does not answer"))
+        view = LiveView(tmp_path)
+        lost = view.lines(view.poll())
+        assert view.sites["texas"].storeless_since == 60.0
+        assert "train (no store)" in shown(view)
+        log.emit(StoreFound(away_s=31.26))
+        found = view.lines(view.poll())
+    assert view.sites["texas"].storeless_since is None
+    assert "no store" not in shown(view)
+    assert lost[0].endswith("texas trains on without the coordination store: 127.0.0.1:2379 does not answer")
+    assert found[0].endswith("texas has the coordination store back after 31.3 s")
+
+
+@pytest.mark.parametrize("phase", ["off", "join", "parked"])
+def test_a_site_that_is_away_does_not_train_on_without_the_store(tmp_path: Path, phase: str):
+    with EventLog(tmp_path, site="texas", process="rank0.1", clock=SetClock()) as log:
+        log.emit(StoreLost(reason="no answer"))
+        log.emit(Phase(phase=phase))
+    view = LiveView(tmp_path)
+    view.poll()
+    assert view.sites["texas"].storeless_since is None
+
+
+def test_a_rewind_is_told_once(tmp_path: Path):
+    for name in ("texas", "california"):
+        with EventLog(tmp_path, site=name, process="rank0.1", clock=SetClock()) as log:
+            log.emit(Rewound(base=4, hash="ab", dropped=2))
+    view = LiveView(tmp_path)
+    lines = view.lines(view.poll())
+    assert [line[9:] for line in lines] == [
+        "rewound to version 4: 2 later versions are dropped, their rows go back to the pool"
     ]

@@ -1,6 +1,6 @@
 import json
 import math
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from curtail_dist.report.accounts import reckon
 from curtail_dist.report.history import build_history
 from curtail_dist.report.summary import member_seconds
 from curtail_dist.telemetry.events import Phase, SiteStarted
-from curtail_dist.telemetry.record import EventLog, read_events
+from curtail_dist.telemetry.record import EventLog, Record, read_events
 
 INTERFACE = {
     "schema": int,
@@ -43,6 +43,7 @@ SITE = {
     "of_which_kwh": {"wasted": float, "leave_delay": float},
     "emissions_kg": float,
     "share_in_window": float,
+    "join_s": dict,
 }
 BASELINE = {"emissions_kg": float, "hours": float, "energy_kwh": float, "share_in_window": float}
 
@@ -155,6 +156,18 @@ def test_member_time_ends_when_the_site_has_drained(day: Path):
     drained = [r.wall for r in records if r.event == "drained"]
     expected = math.fsum((b - a).total_seconds() for a, b in zip(joined, drained, strict=True))
     assert member_seconds(records) == pytest.approx(expected)
+
+
+def test_a_process_that_was_parked_in_between_was_a_member_twice():
+    begun = datetime(2026, 1, 1, tzinfo=UTC)
+
+    def say(second: int, event: str) -> Record:
+        wall = begun + timedelta(seconds=second)
+        place = {"site": "texas", "process": "rank0.1", "epoch": 1, "round": 1}
+        return Record(event=event, t=float(second), wall=wall, seq=second, **place)  # type: ignore[arg-type]
+
+    moments = [(0, "joined"), (10, "drained"), (70, "phase"), (100, "joined"), (105, "step")]
+    assert member_seconds([say(*moment) for moment in moments]) == 15.0
 
 
 def test_the_later_of_two_phases_at_one_moment_wins(day: Path):

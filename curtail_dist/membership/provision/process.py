@@ -6,7 +6,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from curtail_dist.config import RunConfig
@@ -18,6 +18,7 @@ from curtail_dist.units import Seconds
 _LEASH = "curtail_dist.membership.provision.leash"
 _KILL_S = 10.0
 _MONITOR_S = 0.1
+_LOOK_S = 0.05
 
 
 def torchrun_command(config: RunConfig, run_file: Path, site: str, rendezvous_id: str) -> list[str]:
@@ -32,6 +33,12 @@ def torchrun_command(config: RunConfig, run_file: Path, site: str, rendezvous_id
         *program_arguments(config.train.program),
         *("--config", str(run_file), "--site", site),
     ]
+
+
+def compile_caches(config: RunConfig, site: str) -> dict[str, str]:
+    """Return where compiled graphs and kernels of the site's ranks are kept from one start to the next."""
+    cache = config.site(site).provisioner.compile_cache or config.run.directory / "cache" / site
+    return {"TORCHINDUCTOR_CACHE_DIR": str(cache / "inductor"), "TRITON_CACHE_DIR": str(cache / "triton")}
 
 
 def program_arguments(program: str) -> list[str]:
@@ -63,7 +70,7 @@ class ProcessProvisioner:
         self._lock = threading.Lock()
         self._starts = 0
 
-    def start(self) -> None:
+    def start(self, variables: Mapping[str, str] | None = None) -> None:
         """Start torchrun unless it runs."""
         if self.poll().running:
             return
@@ -73,10 +80,13 @@ class ProcessProvisioner:
             f"{self._config.run.name}.{self._site}.{int(time.time())}.{os.getpid()}.{self._starts}"
         )
         command = self._command(self._config, self._run_file, self._site, rendezvous_id)
-        environment = {"OMP_NUM_THREADS": "1", **os.environ}
+        caches = compile_caches(self._config, self._site)
+        environment = {"OMP_NUM_THREADS": "1", **caches, **os.environ, **(variables or {})}
         environment.update(self._config.site(self._site).provisioner.environment)
         try:
             self._log.parent.mkdir(parents=True, exist_ok=True)
+            for variable in caches:
+                Path(environment[variable]).mkdir(parents=True, exist_ok=True)
             with self._log.open("ab") as log, self._lock:
                 self._process = subprocess.Popen(
                     [sys.executable, "-m", _LEASH, str(os.getpid()), *command],
@@ -98,18 +108,20 @@ class ProcessProvisioner:
             return RanksState(running=False, code=code)
         return RanksState(running=True, pid=process.pid, ranks=ranks_below(process.pid))
 
-    def stop(self, grace_s: Seconds) -> None:
-        """Send SIGTERM, which torchrun passes on to the ranks; after `grace_s` kill all."""
+    def stop(self, grace_s: Seconds, *, hurry: Callable[[], bool] = lambda: False) -> None:
+        """Send SIGTERM, which torchrun passes on to the ranks; after `grace_s`, or in a hurry, kill all."""
         process = self._process
         if process is None or process.poll() is not None:
             return
         if grace_s > 0:
             process.send_signal(signal.SIGTERM)
-            if self._ended(process, grace_s):
-                return
+            over = time.monotonic() + grace_s
+            while time.monotonic() < over and not hurry():
+                if self._ended(process, _LOOK_S):
+                    return
         deadline = time.monotonic() + _KILL_S
         # The leash reaps what is killed and ends by itself. It may be about to start the command: look again.
-        while not self._ended(process, 0.05):
+        while not self._ended(process, _LOOK_S):
             kill_below(process.pid)
             if time.monotonic() > deadline:
                 process.kill()

@@ -1,5 +1,6 @@
 """What the site's agent needs of whatever starts and stops the site's ranks."""
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -23,18 +24,22 @@ class RanksState:
 class Provisioner(Protocol):
     """Starts and stops one site's ranks. `start`, `stop` and `close` belong to one thread, `poll` to any."""
 
-    def start(self) -> None:
-        """Start the ranks; nothing happens where they run. Raises ProvisionError where that is impossible."""
+    def start(self, variables: Mapping[str, str] | None = None) -> None:
+        """Start the ranks, with `variables` in their environment; nothing happens where they run.
+
+        Raises ProvisionError where that is impossible.
+        """
         ...
 
     def poll(self) -> RanksState:
         """Look, without waiting."""
         ...
 
-    def stop(self, grace_s: Seconds) -> None:
+    def stop(self, grace_s: Seconds, *, hurry: Callable[[], bool] = lambda: False) -> None:
         """Ask the ranks to end; kill those that live after `grace_s` of real time (0: at once).
 
-        All are gone when this returns.
+        `hurry` is asked again and again meanwhile; once it is true the grace is over. All are gone when this
+        returns.
 
         Nothing happens where none run. Raises ProvisionError if something cannot be killed.
         """
