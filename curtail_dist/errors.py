@@ -17,6 +17,7 @@ CurtailError
 ├── ExchangeError
 │   └── PeerLost           a member of the group died, hung, or closed its connection
 ├── StateError
+│   ├── SnapshotMissing    a snapshot is not where it is looked for
 │   ├── SnapshotCorrupt    a snapshot is torn or does not have its hash
 │   └── StateDiverged      members computed different bytes for the same version
 └── ProvisionError         a site's ranks could not be started or stopped
@@ -89,6 +90,10 @@ class PeerLost(ExchangeError):
 
 class StateError(CurtailError):
     """Base of what is wrong with a version of the run's state."""
+
+
+class SnapshotMissing(StateError):
+    """There is no complete snapshot of this version where this site looks for snapshots."""
 
 
 class SnapshotCorrupt(StateError):

@@ -57,6 +57,10 @@ class RunConfig:
                 name,
                 "named with letters, digits, - and _",
             )
+        for name, site in self.sites.items():
+            park_s = site.provisioner.park_s
+            key = f"sites.{name}.provisioner.park_s"
+            require(self.clock.kind == "real" or not park_s, key, park_s, "0 with a virtual clock")
 
     @classmethod
     def from_yaml(cls, path: str | Path, overrides: Sequence[str] = ()) -> Self:
@@ -114,15 +118,19 @@ def _resolve(tree: dict[str, Any], base: Path) -> dict[str, Any]:
     state = tree.get("state", {})
     is_url = isinstance(state, Mapping) and "://" in str(state.get("url", ""))
     tree["state"] = state if is_url else absolute(state, "url")
-    for group, inner in (("sites", "signal"), ("baselines", None)):
-        members = tree.get(group)
-        if isinstance(members, Mapping):
-            tree[group] = {
-                name: {**site, inner: absolute(site[inner], "path")}
-                if inner and isinstance(site, Mapping) and inner in site
-                else absolute(site, "path")
-                for name, site in members.items()
-            }
+
+    def within(site: Any, section: str, key: str) -> Any:
+        inside = isinstance(site, Mapping) and section in site
+        return {**site, section: absolute(site[section], key)} if inside else site
+
+    sites, baselines = tree.get("sites"), tree.get("baselines")
+    if isinstance(sites, Mapping):
+        tree["sites"] = {
+            name: within(within(site, "signal", "path"), "provisioner", "compile_cache")
+            for name, site in sites.items()
+        }
+    if isinstance(baselines, Mapping):
+        tree["baselines"] = {name: absolute(signal, "path") for name, signal in baselines.items()}
     train = tree.get("train", {})
     if isinstance(train, Mapping):
         own = {field.name for field in fields(TrainConfig)} - {"options"}

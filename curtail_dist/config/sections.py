@@ -156,7 +156,8 @@ class ProvisionerConfig:
     environment: Mapping[str, str] = field(default_factory=dict)
     """Variables added to the ranks' environment."""
     park_s: Seconds = 0.0
-    """Real time that drained ranks stay in memory, at idle power, to be back at once; 0: they end."""
+    """Real time that drained ranks stay in memory, at idle power, to be back at once; 0: they end. Not with a
+    virtual clock, which would have to stand still for them."""
     compile_cache: Path | None = None
     """Directory on the site's disk for compiled kernels and graphs. Default: `cache/SITE` beside the run."""
 
@@ -274,10 +275,10 @@ class StateConfig:
     transfer_timeout_s: Seconds = 60.0
     """Real time that pulling the state from a peer may take before another is asked."""
     unreachable: str = "refuse"
-    """What a site does about a snapshot that is durable somewhere, but that it cannot find: `refuse` to go on,
-    `wait` for a site that can, or `rewind` to the newest one it finds (later commits are dropped)."""
+    """What a site does about a snapshot that is durable, but that it cannot find: `refuse` to go on, `wait`
+    for a site that can, or `rewind` to the newest one it finds (later commits are dropped)."""
     inner_max_age_s: Seconds = 3600.0
-    """Real time for which the inner optimizer's state on the site's own disk is taken up again on rejoin; 0:
+    """Run time for which the inner optimizer's state on the site's own disk is taken up again on rejoin; 0:
     never kept."""
 
     def __post_init__(self) -> None:

@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from curtail_dist.coordination.store import Change, CoordinationStore, Entry, Watch
-from curtail_dist.errors import StoreUnavailable
+from curtail_dist.errors import CoordinationError, StoreUnavailable
 from curtail_dist.membership.keys import Keys
-from curtail_dist.membership.records import Commit, Epoch, Member, Presence
+from curtail_dist.membership.view import View
 from curtail_dist.units import Seconds
 
 T = TypeVar("T")
@@ -22,21 +22,25 @@ class Board:
     """Mirrors all keys of a run. Owns a watch and a thread between `start` and `close`.
 
     What it shows may lag behind the store, never run ahead of it. When the store cannot be reached it keeps
-    what it last saw and says since when (`stale_s`).
+    what it last saw.
     """
 
     def __init__(
-        self, store: CoordinationStore, keys: Keys, *, react: Callable[[Change], None] | None = None
+        self, store: CoordinationStore, keys: Keys, *, site: str = "", ending: threading.Event | None = None
     ) -> None:
-        """Mirror the run of `keys`; `react` is called in the watching thread for each change."""
+        """Mirror the run of `keys`, as `site` sees it; `ending` is set when the process is told to end."""
         self._store = store
         self.keys = keys
-        self._react = react
+        self._drain = keys.drain(site)
         self._entries: dict[str, Entry] = {}
+        self._changes = 0
         self._changed = threading.Condition()
-        self._seen_at = time.monotonic()
+        self._view: tuple[int, bool, View] | None = None
         self._closing = threading.Event()
         self._thread: threading.Thread | None = None
+        self._ending = ending or threading.Event()
+        self.failure: CoordinationError | None = None
+        """Why the board has stopped following the store, if it has."""
 
     def start(self) -> None:
         """Read all keys and begin to follow them. Raises StoreUnavailable."""
@@ -44,62 +48,44 @@ class Board:
         self._thread = threading.Thread(target=self._follow, args=(watch,), name="board", daemon=True)
         self._thread.start()
 
-    @property
-    def stale_s(self) -> Seconds:
-        """Real time since the store last answered."""
-        return time.monotonic() - self._seen_at
-
-    def entry(self, key: str) -> Entry | None:
-        """Return a key as last seen."""
+    def view(self) -> View:
+        """Return the run's keys as last seen."""
         with self._changed:
-            return self._entries.get(key)
+            ending = self._ending.is_set()
+            if self._view is None or self._view[:2] != (self._changes, ending):
+                draining = self._drain in self._entries
+                view = View(keys=self.keys, entries=self._entries, draining=draining, ending=ending)
+                self._view = (self._changes, ending, view)
+            return self._view[2]
 
-    @property
-    def epoch(self) -> Epoch | None:
-        """The current epoch, None before the run is founded."""
-        entry = self.entry(self.keys.epoch)
-        return Epoch.decode(entry.value) if entry else None
+    def wait(self, check: Callable[[View], T | None], *, timeout: Seconds) -> T | None:
+        """Return the first non-None result of `check`, tried at each change and `wake`; None after `timeout`.
 
-    @property
-    def head(self) -> Commit | None:
-        """The newest commit, None before the run is founded."""
-        entry = self.entry(self.keys.head)
-        return Commit.decode(entry.value) if entry else None
-
-    @property
-    def presences(self) -> list[Presence]:
-        """All living sites."""
-        with self._changed:
-            found = [entry.value for key, entry in self._entries.items() if key.startswith(self.keys.members)]
-        return [Presence.decode(value) for value in found]
-
-    @property
-    def present(self) -> dict[str, Member]:
-        """The living incarnation of each site."""
-        return {presence.member.site: presence.member for presence in self.presences}
-
-    def below(self, prefix: str) -> list[str]:
-        """Return the keys below a prefix."""
-        with self._changed:
-            return [key for key in self._entries if key.startswith(prefix)]
-
-    def wait(self, check: Callable[[], T | None], *, timeout: Seconds) -> T | None:
-        """Return the first non-None result of `check`, tried at each change; None after `timeout`."""
+        It is tried from time to time also without a change.
+        """
         deadline = time.monotonic() + timeout
         while True:
             with self._changed:
-                before = self._entries
-                result = check()
-                left = deadline - time.monotonic()
-                if result is not None or left <= 0:
-                    return result
-                self._changed.wait_for(lambda seen=before: self._entries is not seen, min(left, _POLL_S))
+                before = self._changes
+            result = check(self.view())
+            left = deadline - time.monotonic()
+            if result is not None or left <= 0:
+                return result
+            with self._changed:
+                self._changed.wait_for(lambda seen=before: self._changes != seen, min(left, _POLL_S))
 
-    def note(self, key: str, value: bytes, revision: int) -> None:
-        """Enter what this process itself just wrote, so that it need not wait to see it."""
-        self._apply(
-            [Change(key=key, entry=Entry(key=key, value=value, revision=revision), revision=revision)]
-        )
+    def wake(self) -> None:
+        """Have everyone who waits look again."""
+        with self._changed:
+            self._changes += 1
+            self._changed.notify_all()
+
+    def note(self, entry: Entry) -> None:
+        """Enter what this process itself just read or wrote, so that it need not wait to see it.
+
+        Not for keys that may be deleted: an old value could come back.
+        """
+        self._apply([Change(key=entry.key, entry=entry, revision=entry.revision)])
 
     def close(self) -> None:
         """Stop following; idempotent."""
@@ -111,41 +97,32 @@ class Board:
         listing = self._store.list(self.keys.root)
         with self._changed:
             self._entries = {entry.key: entry for entry in listing.entries}
-            self._seen_at = time.monotonic()
+            self._changes += 1
             self._changed.notify_all()
         return self._store.watch(self.keys.root, revision=listing.revision + 1)
 
-    def _follow(self, watch: Watch) -> None:
-        while not self._closing.is_set():
-            try:
-                changes = watch.next(_POLL_S)
-                self._seen_at = time.monotonic()
-            except StoreUnavailable as error:
-                _LOG.warning("the store does not answer; keeping what was last seen: %s", error)
+    def _follow(self, watch: Watch | None) -> None:
+        try:
+            while watch is not None and not self._closing.is_set():
+                try:
+                    self._apply(watch.next(_POLL_S))
+                except StoreUnavailable as error:
+                    _LOG.warning("the store does not answer; keeping what was last seen: %s", error)
+                    watch.close()
+                    watch = self._relist()
+            if watch is not None:
                 watch.close()
-                watch = self._relist() or watch
-                continue
-            self._apply(changes)
-            self._tell(changes)
-        watch.close()
+        except CoordinationError as error:
+            self.failure = error
+            self.wake()
 
     def _relist(self) -> Watch | None:
-        """List again until the store answers; what was written meanwhile is reacted to as if just seen."""
-        before = self._entries
         while not self._closing.wait(_RETRY_S):
             try:
-                watch = self._list()
+                return self._list()
             except StoreUnavailable:
                 continue
-            written = [entry for key, entry in self._entries.items() if before.get(key) != entry]
-            self._tell([Change(key=entry.key, entry=entry, revision=entry.revision) for entry in written])
-            return watch
         return None
-
-    def _tell(self, changes: Sequence[Change]) -> None:
-        for change in changes:
-            if self._react is not None:
-                self._react(change)
 
     def _apply(self, changes: Sequence[Change]) -> None:
         if not changes:
@@ -161,4 +138,5 @@ class Board:
                 else:
                     entries[change.key] = change.entry
             self._entries = entries
+            self._changes += 1
             self._changed.notify_all()

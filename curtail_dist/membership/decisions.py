@@ -1,8 +1,12 @@
-"""Decisions of the membership protocol. Pure: the same cards give the same decision at every member."""
+"""Decisions of the membership protocol: the same facts give the same decision at every member."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Self
 
-from curtail_dist.membership.records import Card, Commit, Epoch, Member, Presence
+from curtail_dist.membership.records import Card, Commit, Epoch, Member, Presence, Word
+from curtail_dist.membership.view import View
 
 
 def contributes(card: Card) -> bool:
@@ -38,30 +42,75 @@ def release(epoch: Epoch, cards: Sequence[Card]) -> Epoch | None:
     return Epoch(number=epoch.number + 1, members=members, reason="left")
 
 
-def survivors(epoch: Epoch, me: Member, *, present: Mapping[str, Member], affirmed: set[str]) -> Epoch:
-    """Return the epoch after a failure: those whose lease lives and who affirmed themselves, and this member.
+def going_on(epoch: Epoch, cards: Sequence[Card]) -> tuple[str, ...]:
+    """Return the sites for which the next round is planned: the members that do not drain.
 
-    Args:
-        epoch: The epoch in which somebody was lost.
-        me: The member that decides.
-        present: Living incarnation by site.
-        affirmed: Incarnations that affirmed themselves in this epoch.
+    Whoever trains it after this exchange plans it for the same sites, though some may see a newer epoch first:
+    otherwise two members could take the same row.
     """
-    kept = tuple(
-        member
-        for member in epoch.members
-        if member == me or (present.get(member.site) == member and member.incarnation in affirmed)
-    )
-    return Epoch(number=epoch.number + 1, members=kept, reason="lost")
+    return tuple((release(epoch, cards) or epoch).sites)
 
 
-def undecided(epoch: Epoch, me: Member, *, present: Mapping[str, Member], affirmed: set[str]) -> set[str]:
-    """Return the sites that live but have not affirmed themselves yet."""
-    return {
-        member.site
-        for member in epoch.members
-        if member != me and present.get(member.site) == member and member.incarnation not in affirmed
-    }
+def counted_on(view: View, epoch: Epoch, member: Member) -> bool:
+    """Whether a member of `epoch` can still be waited for in it.
+
+    False for all as soon as somebody began to regroup or a later epoch stands: this one is then over.
+    """
+    current = view.epoch
+    if (current is not None and current.number > epoch.number) or view.regrouping(epoch):
+        return False
+    return view.present.get(member.site) == member
+
+
+@dataclass(frozen=True, kw_only=True)
+class Muster:
+    """Who answered after a failure in an epoch, as one member sees it."""
+
+    epoch: Epoch
+    me: Member
+    words: Mapping[Member, Word]
+    """Of those who missed a peer or affirmed themselves."""
+    waiting: frozenset[Member]
+    """Those who hold a lease and have said nothing yet."""
+
+    @classmethod
+    def of(cls, view: View, epoch: Epoch, me: Member) -> Self:
+        """Read who has answered."""
+        keys = view.keys
+        words: dict[Member, Word] = {}
+        for member in epoch.members:
+            suspect = view.word(keys.suspect(member.site), member, epoch.number)
+            affirm = view.word(keys.affirm(member.site), member, epoch.number)
+            said = suspect or affirm
+            if said is not None and (member == me or view.present.get(member.site) == member):
+                words[member] = said
+        waiting = frozenset(
+            member
+            for member in epoch.members
+            if member != me and member not in words and view.present.get(member.site) == member
+        )
+        return cls(epoch=epoch, me=me, words=words, waiting=waiting)
+
+    def survivors(self) -> Epoch:
+        """Return the epoch of this member and of all who answered."""
+        kept = [member for member in self.epoch.members if member == self.me or member in self.words]
+        return Epoch(number=self.epoch.number + 1, members=tuple(kept), reason="lost")
+
+    def connected(self) -> Epoch:
+        """Return the epoch of the largest set of those who answered in which each reaches each.
+
+        Of sets of equal size the one whose names come first: equal words give equal sets at every member.
+        """
+        kept = list(self.survivors().members)
+        for size in range(len(kept), 0, -1):
+            for some in combinations(kept, size):
+                if all(self._reaches(one, other) for one in some for other in some if one != other):
+                    return Epoch(number=self.epoch.number + 1, members=some, reason="lost")
+        return self.survivors()
+
+    def _reaches(self, one: Member, other: Member) -> bool:
+        word = self.words.get(one)
+        return word is None or word.reaches is None or other.site in word.reaches
 
 
 def living(epoch: Epoch, present: Mapping[str, Member]) -> list[Member]:
@@ -92,5 +141,6 @@ def next_commit(head: Commit, epoch: Epoch, cards: Sequence[Card], *, hash: str)
         steps=head.steps + sum(one.steps for one in work),
         work=work,
         joiners=tuple(card.work.site for card in cards if not card.work.steps),
+        sites=going_on(epoch, cards),
         speeds={**head.speeds, **measured},
     )

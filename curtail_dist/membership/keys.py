@@ -47,18 +47,28 @@ class Keys:
         """Present while the site is asked to leave; written and removed by its agent."""
         return f"{self.root}drain/{site}"
 
-    def close(self, epoch: int, round: int) -> str:
-        """Present when somebody asks for the end of this round."""
-        return f"{self.root}close/{epoch}.{round}"
+    @property
+    def closes(self) -> str:
+        """Prefix of the requests to end a round, one key a site."""
+        return f"{self.root}close/"
 
-    def suspect(self, epoch: int, site: str) -> str:
-        """Present when a survivor found this member's connection closed."""
-        return f"{self.root}suspect/{epoch}/{site}"
+    def close(self, site: str) -> str:
+        """This site's latest request to end a round."""
+        return f"{self.closes}{site}"
 
-    def affirm(self, epoch: int, site: str) -> str:
-        """A suspected member's word that it lives; written by its membership thread."""
-        return f"{self.root}affirm/{epoch}/{site}"
+    def suspect(self, site: str) -> str:
+        """The latest epoch in which this site missed a peer."""
+        return f"{self.root}suspect/{site}"
+
+    def affirm(self, site: str) -> str:
+        """The latest epoch in which this site, suspected, said that it lives."""
+        return f"{self.root}affirm/{site}"
+
+    @property
+    def holders(self) -> str:
+        """Prefix of the versions whose snapshots are durable."""
+        return f"{self.root}holders/"
 
     def holder(self, version: int) -> str:
         """Present when the snapshot of this version is durable."""
-        return f"{self.root}holders/{version}"
+        return f"{self.holders}{version}"

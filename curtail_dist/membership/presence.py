@@ -1,108 +1,127 @@
-"""A site's presence in the run: its leased key, and its word that it lives when somebody suspects it."""
+"""A process's presence in the run: its leased key, and its word that it lives when somebody suspects it.
+
+Runs beside the life, in a thread of its own: a process that trains or waits still answers.
+"""
 
 import logging
-import threading
+from dataclasses import dataclass
 
-from curtail_dist.coordination.store import Change, CoordinationStore, Lease
-from curtail_dist.errors import LeaseExpired, StoreUnavailable
-from curtail_dist.membership.keys import Keys
-from curtail_dist.membership.records import Member, Presence, encode
+from curtail_dist.errors import LeaseExpired, StoreUnavailable, Superseded
+from curtail_dist.membership.effects import (
+    Await,
+    Grant,
+    KeepAlive,
+    MakesProgress,
+    Now,
+    Pause,
+    Put,
+    PutLeased,
+    Read,
+    Revoke,
+    Steps,
+    ask,
+)
+from curtail_dist.membership.part import Part
+from curtail_dist.membership.records import Presence, Word
+from curtail_dist.membership.view import View
 from curtail_dist.units import Seconds
 
 _LOG = logging.getLogger(__name__)
 _RETRY_S = 0.2
 
 
-class Registration:
-    """Holds `members/SITE` on a lease and renews it from a thread of its own, between `start` and `close`.
+def keep_present(part: Part) -> Steps[None]:
+    """Hold the site's key on a lease, renew it, answer suspicions, until `part.closed`.
 
-    A lease that lapsed while the store was away is replaced and the key written again: under a standing epoch
-    nothing is lost by it.
+    A new process takes the key over from an earlier one of its site. A lease that lapsed while the store was
+    away is replaced and the key written again: under a standing epoch nothing is lost by it. A process whose
+    main loop makes no progress lets its lease lapse.
+
+    Raises Superseded when a newer process of the site has the key.
     """
-
-    def __init__(self, store: CoordinationStore, keys: Keys, member: Member, *, ttl: Seconds) -> None:
-        """Register `member` with leases of about `ttl` seconds."""
-        self._store = store
-        self._keys = keys
-        self._member = member
-        self._asked_ttl = ttl
-        self._ready = ""
-        self._lease: Lease | None = None
-        self._lock = threading.Lock()
-        self._closing = threading.Event()
-        self._thread = threading.Thread(target=self._renew, name="lease", daemon=True)
-
-    def start(self) -> None:
-        """Register now and keep it up. Raises StoreUnavailable."""
-        with self._lock:
-            self._register()
-        self._thread.start()
-
-    def show_ready(self, hash: str) -> None:
-        """Show that this site holds this version and waits to enter; empty: it does not wait."""
-        with self._lock:
-            self._ready = hash
-            try:
-                self._write(self._lease)
-            except LeaseExpired:
-                self._register()
-
-    def react(self, change: Change) -> None:
-        """Affirm that this site lives when a survivor suspects it. Called by the board's thread."""
-        prefix, _, site = change.key.rpartition("/")
-        if (
-            change.entry is None
-            or site != self._member.site
-            or not prefix.startswith(f"{self._keys.root}suspect/")
-        ):
-            return
-        epoch = int(prefix.rpartition("/")[2])
-        word = encode({"incarnation": self._member.incarnation})
+    standing = _Standing()
+    while not part.closed:
         try:
-            self._store.put(self._keys.affirm(epoch, site), word)
+            if standing.shown is None or standing.shown != part.shown:
+                yield from _write(part, standing)
+            elif (yield from ask(Now())) >= standing.renew_at:
+                yield from _renew(part, standing)
+            yield from _answer(part, standing)
+        except LeaseExpired:
+            _LOG.warning("site %s: the lease lapsed; registering again", part.me.site)
+            standing.shown = None
         except StoreUnavailable as error:
-            _LOG.warning("could not affirm in epoch %d: %s", epoch, error)
+            _LOG.warning("site %s: the lease was not renewed: %s", part.me.site, error)
+            yield from ask(Pause(_RETRY_S))
+    if standing.shown is not None:
+        yield from _withdraw(part)
 
-    def close(self) -> None:
-        """Withdraw the key and end the lease; idempotent, bounded."""
-        self._closing.set()
-        if self._thread.is_alive():
-            self._thread.join(timeout=10.0)
-        with self._lock:
-            lease, self._lease = self._lease, None
-        if lease is not None:
-            try:
-                lease.revoke()
-            except StoreUnavailable as error:
-                _LOG.warning("the lease is left to lapse by itself: %s", error)
 
-    def _register(self) -> None:
-        """Write the key on a new lease, which counts only when the key stands."""
-        lease = self._store.grant(self._asked_ttl)
-        self._write(lease)
-        self._lease = lease
+@dataclass(kw_only=True)
+class _Standing:
+    """What the store has from this process, as far as it knows."""
 
-    def _write(self, lease: Lease | None) -> None:
-        value = Presence(member=self._member, ready=self._ready).encode()
-        self._store.put(self._keys.member(self._member.site), value, lease=lease)
+    shown: Presence | None = None
+    """What its key says; None while it holds no lease."""
+    fresh: bool = True
+    """Whether this process has never been registered."""
+    renew_at: Seconds = 0.0
+    affirmed: int = -1
+    """The last epoch in which it affirmed itself."""
 
-    def _renew(self) -> None:
-        pause = self._asked_ttl / 3
-        while not self._closing.wait(pause):
-            try:
-                if self._lease is not None:
-                    self._lease.keep_alive()
-                pause = self._asked_ttl / 3
-            except LeaseExpired:
-                _LOG.warning("site %s: the lease lapsed; registering again", self._member.site)
-                self._retry_registration()
-            except StoreUnavailable as error:
-                _LOG.warning("site %s: the lease was not renewed: %s", self._member.site, error)
-                pause = _RETRY_S
 
-    def _retry_registration(self) -> None:
-        try:
-            with self._lock:
-                self._register()
-        except (StoreUnavailable, LeaseExpired) as error:
-            _LOG.warning("site %s: could not register again yet: %s", self._member.site, error)
+def _write(part: Part, standing: _Standing) -> Steps[None]:
+    """Write the key, on a new lease where there is none; not while the main loop hangs.
+
+    Raises Superseded if a newer process of the site has the key.
+    """
+    key = part.keys.member(part.me.site)
+    if standing.shown is None and not (yield from ask(MakesProgress())):
+        return
+    entry = (yield from ask(Read([key])))[key]
+    mine = entry is None or Presence.decode(entry.value).member == part.me
+    if not mine and not standing.fresh:
+        raise Superseded(f"site {part.me.site}: a newer process of this site is registered; this one ends")
+    if standing.shown is None:
+        yield from ask(Grant())
+        standing.renew_at = (yield from ask(Now())) + part.rules.ttl_s / 3
+    shown = part.shown
+    result = yield from ask(PutLeased(key, shown.encode(), entry.revision if entry else 0))
+    if result.succeeded:
+        standing.shown, standing.fresh = shown, False
+
+
+def _renew(part: Part, standing: _Standing) -> Steps[None]:
+    if (yield from ask(MakesProgress())):
+        yield from ask(KeepAlive())
+    standing.renew_at = (yield from ask(Now())) + part.rules.ttl_s / 3
+
+
+def _withdraw(part: Part) -> Steps[None]:
+    try:
+        yield from ask(Revoke())
+    except StoreUnavailable as error:
+        _LOG.warning("site %s: the lease is left to lapse by itself: %s", part.me.site, error)
+
+
+def _answer(part: Part, standing: _Standing) -> Steps[None]:
+    """Wait until there is something to do; affirm that this process lives where it is suspected."""
+
+    def suspected(view: View) -> int | None:
+        epoch = view.epoch
+        if epoch is None or part.me not in epoch.members or epoch.number <= standing.affirmed:
+            return None
+        return epoch.number if view.regrouping(epoch) else None
+
+    def look(view: View) -> int | None:
+        if part.closed or (standing.shown is not None and part.shown != standing.shown):
+            return -1
+        return suspected(view)
+
+    now = yield from ask(Now())
+    left = standing.renew_at - now if standing.shown is not None else _RETRY_S
+    epoch = yield from ask(Await(look, max(0.0, left)))
+    if epoch is not None and epoch >= 0:
+        word = Word(epoch=epoch, incarnation=part.me.incarnation)
+        yield from ask(Put(part.keys.affirm(part.me.site), word.encode()))
+        standing.affirmed = epoch

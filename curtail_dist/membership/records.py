@@ -65,6 +65,8 @@ class Presence:
     member: Member
     ready: str = ""
     """Hash of the head version it holds while it asks to enter; empty otherwise."""
+    parked: bool = False
+    """Whether its ranks wait in memory, without a part in the run, to be asked back."""
 
     def encode(self) -> bytes:
         """Return the stored value."""
@@ -74,7 +76,7 @@ class Presence:
     def decode(cls, value: bytes) -> Self:
         """Read a stored value."""
         raw = decode(value)
-        return cls(member=Member.parse(raw["member"]), ready=raw["ready"])
+        return cls(member=Member.parse(raw["member"]), ready=raw["ready"], parked=raw["parked"])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,7 +86,7 @@ class Epoch:
     number: int
     members: tuple[Member, ...]
     reason: str
-    """`founded`, `resumed`, `joined`, `left` or `lost`."""
+    """`founded`, `resumed`, `rewound`, `joined`, `left` or `lost`."""
 
     @property
     def sites(self) -> list[str]:
@@ -151,6 +153,8 @@ class Commit:
     """Of this version's contributors."""
     joiners: tuple[str, ...] = ()
     """Members that contributed nothing because they came to this round."""
+    sites: tuple[str, ...] = ()
+    """Members that go on from here: the next round is planned for them, whatever becomes of them."""
     speeds: dict[str, float] = field(default_factory=dict[str, float])
     """Inner steps per second of run time, by site, as last measured."""
 
@@ -177,6 +181,7 @@ class Commit:
         raw["open"] = _offsets(raw["open"])
         raw["work"] = tuple(Work.parse(work) for work in raw["work"])
         raw["joiners"] = tuple(raw["joiners"])
+        raw["sites"] = tuple(raw["sites"])
         return cls(**raw)
 
 
@@ -187,6 +192,8 @@ class Card:
     epoch: int
     version: int
     """Version its local parameters started from."""
+    base: str
+    """Hash of that version: after a rewind two states can have the same number."""
     work: Work
     seconds: float
     """Run time its inner steps took."""
@@ -208,3 +215,49 @@ class Card:
         raw["work"] = Work.parse(raw["work"])
         raw["ready"] = tuple(Member.parse(member) for member in raw["ready"])
         return cls(**raw)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Word:
+    """What one member says of an epoch that failed: that it suspects the others, or that it lives.
+
+    A survivor writes it under its `suspect` key, a suspected member's membership thread under its `affirm`
+    key. Each site has one key of either kind, written over in the next epoch, so their number is bounded.
+    """
+
+    epoch: int
+    incarnation: str
+    reaches: tuple[str, ...] | None = None
+    """Sites whose processes it could connect to just now; None where it has not tried."""
+
+    def encode(self) -> bytes:
+        """Return the stored value."""
+        return encode(asdict(self))
+
+    @classmethod
+    def decode(cls, value: bytes) -> Self:
+        """Read a stored value."""
+        raw = decode(value)
+        if raw["reaches"] is not None:
+            raw["reaches"] = tuple(raw["reaches"])
+        return cls(**raw)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CloseRequest:
+    """A site's request that a round end after the inner step its members are in."""
+
+    epoch: int
+    round: int
+    """The version that the round is to commit."""
+    reason: str
+    """`drain`, `joiner` or `regroup`."""
+
+    def encode(self) -> bytes:
+        """Return the stored value."""
+        return encode(asdict(self))
+
+    @classmethod
+    def decode(cls, value: bytes) -> Self:
+        """Read a stored value."""
+        return cls(**decode(value))

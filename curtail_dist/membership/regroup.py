@@ -1,106 +1,165 @@
-"""Changing the epoch: entering, leaving, and going on without those who were lost.
+"""Changing the epoch: who goes on when somebody was lost, has left, or comes in.
 
 Every change is a compare-and-swap on the epoch record, so whoever acts on an old view fails and looks again.
 """
 
 import logging
-import time
-from dataclasses import dataclass
 
-from curtail_dist.coordination.store import CoordinationStore
-from curtail_dist.errors import Expelled, PeerLost
-from curtail_dist.membership.board import Board
-from curtail_dist.membership.protocol import living, survivors, undecided
-from curtail_dist.membership.records import Epoch, Member, decode, encode
+from curtail_dist.errors import Expelled, PeerLost, StoreUnavailable
+from curtail_dist.membership.decisions import Muster
+from curtail_dist.membership.effects import (
+    Await,
+    Form,
+    Look,
+    Probe,
+    Put,
+    Read,
+    Steps,
+    Transact,
+    ask,
+)
+from curtail_dist.membership.part import Part
+from curtail_dist.membership.patience import patiently
+from curtail_dist.membership.records import CloseRequest, Commit, Epoch, Word
+from curtail_dist.membership.view import View
 from curtail_dist.units import Seconds
 
 _LOG = logging.getLogger(__name__)
+BLIND_FORMATIONS = 2
+"""Groups that may fail in a row before members look who reaches whom."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Council:
-    """What a member needs to change the epoch together with the others."""
+def take_seat(part: Part, epoch: Epoch) -> Steps[None]:
+    """Move to `epoch` and build its group. Raises Expelled if it does not list this process, PeerLost."""
+    if part.me not in epoch.members:
+        raise Expelled(f"site {part.me.site}: epoch {epoch.number} does not list this process; rejoining")
+    if part.seat is None or part.seat.number != epoch.number:
+        part.seat = epoch
+        yield from ask(Form(epoch))
 
-    store: CoordinationStore
-    board: Board
-    me: Member
-    grace_s: Seconds
-    """Real time in which a living member must answer."""
 
-    def write(self, following: Epoch) -> Epoch:
-        """Make `following` the epoch if nobody was faster; return the epoch that stands then."""
-        key = self.board.keys.epoch
-        entry = self.store.get(key)
-        if entry is not None and Epoch.decode(entry.value).number >= following.number:
-            self.board.note(key, entry.value, entry.revision)
-            return Epoch.decode(entry.value)
-        result = self.store.compare_and_swap(key, following.encode(), revision=entry.revision if entry else 0)
-        if result.succeeded:
-            self.board.note(key, following.encode(), result.revision)
-            return following
-        current = result.current[key]
-        if current is None:
-            raise PeerLost("the epoch record vanished; the run's keys were deleted from the store")
-        self.board.note(key, current.value, current.revision)
-        return Epoch.decode(current.value)
+def write_epoch(part: Part, following: Epoch) -> Steps[Epoch]:
+    """Make `following` the epoch if nobody was faster; return the epoch that stands then."""
+    key = part.keys.epoch
+    entry = (yield from ask(Read([key])))[key]
+    if entry is None:
+        raise PeerLost("the epoch record vanished; the run's keys were deleted from the store")
+    if Epoch.decode(entry.value).number >= following.number:
+        return Epoch.decode(entry.value)
+    result = yield from ask(Transact({key: entry.revision}, {key: following.encode()}))
+    if result.succeeded:
+        return following
+    current = result.current[key]
+    if current is None:
+        raise PeerLost("the epoch record vanished; the run's keys were deleted from the store")
+    return Epoch.decode(current.value)
 
-    def settle(self, current: Epoch, following: Epoch) -> Epoch:
-        """Move on to `following`, which all members of `current` derived alike.
 
-        The lowest rank that stays writes it, another one after the grace. Returns the epoch that stands; the
-        caller checks that it is listed in it.
-        """
-        staying = [member for member in following.members if member in current.members]
-        if staying[0] != self.me:
-            seen = self.await_epoch(following.number, timeout=self.grace_s)
-            if seen is not None:
-                return seen
-        return self.write(following)
+def settle(part: Part, following: Epoch) -> Steps[Epoch]:
+    """Move on to `following`, which all members of the present epoch derived alike; return what stands.
 
-    def await_epoch(self, number: int, *, timeout: Seconds) -> Epoch | None:
-        """Return the first epoch at least `number`, None after `timeout` (real time)."""
+    The lowest rank that stays writes it, another one after the grace.
+    """
+    staying = [member for member in following.members if member in part.epoch.members]
+    if staying[0] != part.me:
+        seen = yield from await_epoch(following.number, timeout=part.rules.grace_s)
+        if seen is not None:
+            return seen
+    return (yield from patiently(part, lambda: write_epoch(part, following), f"epoch {following.number}"))
 
-        def reached() -> Epoch | None:
-            epoch = self.board.epoch
-            return epoch if epoch is not None and epoch.number >= number else None
 
-        return self.board.wait(reached, timeout=timeout)
+def await_epoch(number: int, *, timeout: Seconds) -> Steps[Epoch | None]:
+    """Return the first epoch at least `number`, None after `timeout` (real time)."""
 
-    def recover(self, epoch: Epoch) -> Epoch:
-        """After a failure in `epoch`: agree who lives and return the next epoch. Raises Expelled.
+    def reached(view: View) -> Epoch | None:
+        return view.epoch if view.epoch is not None and view.epoch.number >= number else None
 
-        Each survivor suspects the others; their membership threads affirm themselves. Who has not within the
-        grace, or has no lease any more, is left out.
-        """
-        keys, board = self.board.keys, self.board
-        for member in epoch.members:
-            self.store.put(keys.suspect(epoch.number, member.site), encode({"by": self.me.site}))
-        deadline = time.monotonic() + self.grace_s
+    return (yield from ask(Await(reached, timeout)))
 
-        def decided() -> Epoch | None:
-            current = board.epoch
-            if current is not None and current.number > epoch.number:
-                return current
-            affirmed = self._affirmed(epoch)
-            if undecided(epoch, self.me, present=board.present, affirmed=affirmed):
-                return None
-            return survivors(epoch, self.me, present=board.present, affirmed=affirmed)
 
-        following = board.wait(decided, timeout=max(0.0, deadline - time.monotonic()))
-        if following is None:
-            following = survivors(epoch, self.me, present=board.present, affirmed=self._affirmed(epoch))
-        standing = self.settle(epoch, following) if following.number == epoch.number + 1 else following
-        if standing.rank_of(self.me) is None:
-            raise Expelled(
-                f"site {self.me.site}: epoch {standing.number} does not list this process; rejoining"
-            )
-        return standing
+def regroup(part: Part) -> Steps[Commit]:
+    """After PeerLost: take a seat among those who go on; return the head that stands.
 
-    def others_live(self, epoch: Epoch) -> bool:
-        """Whether any other member of the epoch holds its lease."""
-        return any(member != self.me for member in living(epoch, self.board.present))
+    Epoch first, head second: once the new epoch stands, nothing can be committed in the old one any more.
 
-    def _affirmed(self, epoch: Epoch) -> set[str]:
-        keys = self.board.keys
-        entries = [self.board.entry(keys.affirm(epoch.number, member.site)) for member in epoch.members]
-        return {str(decode(entry.value)["incarnation"]) for entry in entries if entry is not None}
+    Raises:
+        Expelled: the run goes on without this process.
+        StoreUnavailable: the store stayed away longer than the bound.
+    """
+    part.misses += 1
+    while True:
+        standing = yield from patiently(part, lambda: _recover(part), "regrouping")
+        try:
+            yield from take_seat(part, standing)
+        except PeerLost as lost:
+            part.misses += 1
+            _LOG.warning("site %s: epoch %d: %s", part.me.site, standing.number, lost)
+            continue
+        return (yield from patiently(part, lambda: read_head(part), "regrouping"))
+
+
+def read_head(part: Part) -> Steps[Commit]:
+    """Read the head that stands. Raises StoreUnavailable."""
+    entry = (yield from ask(Read([part.keys.head])))[part.keys.head]
+    if entry is None:
+        raise PeerLost("the run's keys vanished from the store; recover the run from its newest snapshot")
+    return Commit.decode(entry.value)
+
+
+def ask_for_close(part: Part, reason: str) -> Steps[None]:
+    """Ask all members to end the round they are in after their present inner step. Best effort."""
+    view = yield from ask(Look())
+    if view.head is None or view.epoch is None:
+        return
+    request = CloseRequest(epoch=view.epoch.number, round=view.head.version + 1, reason=reason)
+    try:
+        yield from ask(Put(part.keys.close(part.me.site), request.encode()))
+    except StoreUnavailable as error:
+        _LOG.warning("site %s: the others were not asked to end their round: %s", part.me.site, error)
+
+
+def _recover(part: Part) -> Steps[Epoch]:
+    """Agree who goes on after a failure in the present epoch; return the epoch that stands then.
+
+    Each survivor says that it missed somebody; the membership threads of the others affirm. Who holds no
+    lease, or has said nothing within the grace, is left out. When groups fail though everybody answers,
+    members say whom they reach, and the largest set of those who all reach each other goes on.
+    """
+    epoch, rules = part.epoch, part.rules
+    if len(epoch.members) > 1:
+        yield from ask_for_close(part, "regroup")
+    looking = part.misses > BLIND_FORMATIONS
+    reaches = None
+    if looking:
+        others = [member for member in epoch.members if member != part.me]
+        reaches = tuple(sorted((yield from ask(Probe(others)))))
+    word = Word(epoch=epoch.number, incarnation=part.me.incarnation, reaches=reaches)
+    yield from ask(Put(part.keys.suspect(part.me.site), word.encode()))
+
+    def decided(view: View) -> Epoch | None:
+        if view.epoch is not None and view.epoch.number > epoch.number:
+            return view.epoch
+        muster = Muster.of(view, epoch, part.me)
+        if muster.waiting:
+            return None
+        return muster.connected() if looking else muster.survivors()
+
+    following = yield from ask(Await(decided, rules.grace_s))
+    if following is None:
+        muster = Muster.of((yield from ask(Look())), epoch, part.me)
+        following = muster.connected() if looking else muster.survivors()
+    if part.me not in following.members:
+        following = yield from _left_behind(part, epoch)
+    elif following.number == epoch.number + 1 and following.reason == "lost":
+        following = yield from settle(part, following)
+    if part.me not in following.members:
+        raise Expelled(f"site {part.me.site}: epoch {following.number} does not list this process; rejoining")
+    return following
+
+
+def _left_behind(part: Part, epoch: Epoch) -> Steps[Epoch]:
+    """The others reach each other and not this process: wait for the epoch they write. Raises Expelled."""
+    seen = yield from await_epoch(epoch.number + 1, timeout=part.rules.patience_s)
+    if seen is None:
+        raise Expelled(f"site {part.me.site}: the other members do not reach this process; rejoining")
+    return seen

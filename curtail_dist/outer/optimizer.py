@@ -81,6 +81,7 @@ class DiLoCo:
         self._every = sync_every or 0
         self._steps = 0
         self._tokens = 0
+        self._warmup = (0, 0)
         named = model.named_parameters()
         self._local = {name: value for name, value in named if value.requires_grad}
         if not self._local:
@@ -95,6 +96,7 @@ class DiLoCo:
 
     def step(self, *, tokens: int) -> None:
         """Say that one inner step over `tokens` tokens is done. Syncs when the round is due."""
+        self._warmup = (self._warmup[0] + 1, self._warmup[1])
         if self._site is not None:
             self._site.step_done(tokens)
             return
@@ -106,6 +108,25 @@ class DiLoCo:
     def anchor(self) -> dict[str, torch.Tensor]:
         """Return the global parameters {name: tensor} (fp32, CPU); not to be changed."""
         return self._anchor.parameters
+
+    @property
+    def inner(self) -> torch.optim.Optimizer:
+        """The inner optimizer; its state is the site's own."""
+        return self._inner
+
+    @property
+    def warmup(self) -> float:
+        """Factor in (0, 1] for the inner learning rate of the next step.
+
+        It rises linearly over `train.warmup_steps` steps after the inner optimizer began with a fresh state
+        in a run that had gone on before; else it is 1. The script multiplies its learning rate by it.
+        """
+        done, whole = self._warmup
+        return 1.0 if done >= whole else (done + 1) / (whole + 1)
+
+    def begin_warmup(self, steps: int) -> None:
+        """Let `warmup` rise over this many steps from now on. Called by the Site."""
+        self._warmup = (0, steps)
 
     @property
     def version(self) -> int:

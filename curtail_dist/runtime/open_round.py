@@ -1,10 +1,11 @@
 """The round a site is in: what it was assigned, what it has done, and when it is due."""
 
 from collections.abc import Callable, Iterator
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
 
-from curtail_dist.data.ledger import Assignment, take
+from curtail_dist.data.ledger import Assignment, Offset, take
 from curtail_dist.data.loader import positions
+from curtail_dist.errors import ConfigError
 from curtail_dist.membership.records import Work
 
 B = TypeVar("B")
@@ -21,37 +22,58 @@ class OpenRound:
         draining: Callable[[], bool],
         closing: Callable[[], bool],
         began: float,
+        postponed: Callable[[], bool] = lambda: False,
     ) -> None:
         """Begin at run time `began`.
 
         `draining` says whether this site is to leave, `closing` whether another asks for the round's end;
-        that
-        is granted after one step, so that requests alone cannot keep a run from moving.
+        that is granted after one step, so that requests alone cannot keep a run from moving. `postponed` says
+        whether the round is to go on beyond its planned steps, since it could not be committed now.
         """
         self._site = site
         self.assignment = assignment
         self._draining = draining
         self._closing = closing
+        self._postponed = postponed
         self.began = began
         self.steps = 0
         self.tokens = 0
         self.rows = 0
+        """Rows taken, the open one among them."""
+        self._last: Offset = (-1, 0)
+        self._open: tuple[Offset, ...] = ()
         self.losses: list[float] = []
 
     @property
     def due(self) -> bool:
         """Whether no further row is to be taken."""
-        if self.steps >= self.assignment.steps or self._draining():
+        if self._draining():
             return True
+        if self.steps >= self.assignment.steps:
+            return not self._postponed()
         return self.steps > 0 and self._closing()
 
-    def positions(self) -> Iterator[int]:
-        """Yield row positions until the round is due or its rows are used up; each one counts as taken."""
+    def offsets(self) -> Iterator[Offset]:
+        """Yield the assigned rows as (position, tokens that the chain has); each one counts as taken."""
+        begun = dict(self.assignment.open)
         for position in positions(self.assignment.rows):
-            if self.due:
-                return
             self.rows += 1
-            yield position
+            self._last = (position, begun.get(position, 0))
+            yield self._last
+
+    def leave_open(self, tokens: int | None) -> None:
+        """Say how many tokens of the last row taken are in batches, None if it is whole in them.
+
+        Raises ConfigError if that is no more than the chain had before.
+        """
+        position, start = self._last
+        if tokens is not None and tokens <= start:
+            raise ConfigError(
+                f"open_tokens of a batch is {tokens}; it must be more than the {start} tokens that the chain "
+                "has of its last row: count them from the row's beginning, and take a row only for a batch "
+                "that needs it"
+            )
+        self._open = () if tokens is None else ((position, tokens),)
 
     def step_done(self, tokens: int) -> None:
         """Count an inner step."""
@@ -60,9 +82,9 @@ class OpenRound:
 
     @property
     def work(self) -> Work:
-        """What was done so far. Exact at the round's end, when every row taken has been trained on."""
-        rows = take(self.assignment.rows, self.rows)
-        return Work(site=self._site, tokens=self.tokens, steps=self.steps, rows=rows)
+        """What was done so far. Exact between two batches that say what is open, and at the round's end."""
+        rows = take(self.assignment.rows, self.rows - len(self._open))
+        return Work(site=self._site, tokens=self.tokens, steps=self.steps, rows=rows, open=self._open)
 
     @property
     def loss(self) -> float | None:
@@ -70,31 +92,69 @@ class OpenRound:
         return sum(self.losses) / len(self.losses) if self.losses else None
 
 
+@runtime_checkable
+class Placed(Protocol):
+    """A batch that says where in its last row it ends.
+
+    Its `pack` takes a row only when the tokens it holds do not fill the next batch, so that it never holds
+    tokens of another row than the last one taken, and it skips the `start` tokens of each row.
+    """
+
+    @property
+    def open_tokens(self) -> int | None:
+        """Tokens of the last row taken, from its beginning, that are in a batch; None if all are."""
+        ...
+
+
 class BatchSource(Generic[B]):
     """Turns the rows of one round after the other into batches, looking ahead only when asked.
 
-    A round's row iterator ends when the round is due; `pack` then gives out what it holds, so that every row
-    taken has been in a batch when the round is over, whatever `pack` buffers.
+    If the batches are `Placed`, no further one is made once the round is due: what `pack` holds then is the
+    tail of one row, and the round's work names the place. If they are not, the row iterator ends when the
+    round is due and `pack` gives out what it holds, so that every row taken has been in a batch, whatever
+    `pack` buffers.
     """
 
-    def __init__(self, pack: Callable[[Iterator[Any]], Iterator[B]], read: Callable[[int], Any]) -> None:
-        """Pack rows that `read` gives for positions."""
+    def __init__(self, pack: Callable[[Iterator[Any]], Iterator[B]], read: Callable[[int, int], Any]) -> None:
+        """Pack rows that `read` gives for a position and the number of tokens that the chain has of it."""
         self._pack = pack
         self._read = read
         self._batches: Iterator[B] = iter(())
         self._next: list[B] = []
+        self._round: OpenRound | None = None
+        self._placed = False
 
     def begin(self, round: OpenRound) -> None:
-        """Take rows from `round` from now on."""
-        self._batches = iter(self._pack(self._read(position) for position in round.positions()))
+        """Take rows from `round` from now on; what the last one left is dropped."""
+        self._round = round
+        self._batches = iter(self._pack(self._rows(round)))
         self._next.clear()
 
     def has_next(self) -> bool:
-        """Whether the round has another batch; makes it if so."""
-        if not self._next:
-            self._next.extend(batch for batch in (next(self._batches, None),) if batch is not None)
-        return bool(self._next)
+        """Whether the round has another batch; makes it if so. Called when the one before is trained on."""
+        if self._next or self._round is None:
+            return bool(self._next)
+        if self._placed and self._round.due:
+            return False
+        batch = next(self._batches, None)
+        if batch is None:
+            return False
+        self._placed = isinstance(batch, Placed)
+        self._round.leave_open(batch.open_tokens if isinstance(batch, Placed) else None)
+        self._next.append(batch)
+        return True
 
     def pop(self) -> B:
-        """Return the batch that `has_next` made."""
+        """Return the batch that `has_next` made. Raises ConfigError if it was not asked for one."""
+        if not self._next:
+            raise ConfigError("a batch was taken before the step on the last one; call outer.step() on each")
         return self._next.pop()
+
+    def _rows(self, round: OpenRound) -> Iterator[Any]:
+        offsets = round.offsets()
+        # A request that comes while a batch is made must not cut that batch short where the next may be cut.
+        while self._placed or not round.due:
+            offset = next(offsets, None)
+            if offset is None:
+                return
+            yield self._read(*offset)

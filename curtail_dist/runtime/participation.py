@@ -1,4 +1,4 @@
-"""A site's part in the run from entering to leaving: round after round, in again after an expulsion."""
+"""A process's part in the run, with one model: its protocol, and the real parts that carry it out."""
 
 import logging
 import threading
@@ -6,35 +6,38 @@ import time
 import uuid
 from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
-from pathlib import Path
 
 from curtail_dist.clock import Clock
 from curtail_dist.config import RunConfig
 from curtail_dist.coordination.store import CoordinationStore
-from curtail_dist.data.ledger import Assignment, plan
-from curtail_dist.errors import Expelled, PeerLost, StateError
+from curtail_dist.errors import CurtailError
 from curtail_dist.membership.board import Board
-from curtail_dist.membership.identity import agree, identity
+from curtail_dist.membership.effects import Done, Train
 from curtail_dist.membership.keys import Keys
-from curtail_dist.membership.presence import Registration
-from curtail_dist.membership.protocol import living
+from curtail_dist.membership.part import Part, Rules
+from curtail_dist.membership.presence import keep_present
+from curtail_dist.membership.protocol import take_part
 from curtail_dist.membership.records import Commit, Member
 from curtail_dist.outer.gloo import GroupStore
 from curtail_dist.outer.optimizer import DiLoCo
-from curtail_dist.runtime.entry import Door, enter, pull_from
+from curtail_dist.runtime.contact import Contact
+from curtail_dist.runtime.drive import Finished, advance, drive
+from curtail_dist.runtime.group import EpochGroup
+from curtail_dist.runtime.holding import Holding
+from curtail_dist.runtime.identity import identity
 from curtail_dist.runtime.open_round import OpenRound
-from curtail_dist.runtime.round import Parts, discard, end_round
-from curtail_dist.runtime.seat import Seat
+from curtail_dist.runtime.progress import Progress
 from curtail_dist.runtime.snapshots import SnapshotKeeper
-from curtail_dist.state.snapshot import like
+from curtail_dist.runtime.world import Account, Probe, World
 from curtail_dist.state.transfer import StateServer
-from curtail_dist.state.version import Version
-from curtail_dist.telemetry.events import Drained, Joined, Phase, RoundStarted, RunFinished
+from curtail_dist.telemetry.events import Joined, Phase, RoundStarted, RunStarted
+from curtail_dist.telemetry.joining import JoinTimes
 from curtail_dist.telemetry.record import EventLog
 
 _LOG = logging.getLogger(__name__)
+_CLOSE_S = 15.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,209 +53,218 @@ class Links:
     events: EventLog
     leaving: threading.Event
     """Set when this process was told to leave (SIGTERM)."""
+    times: JoinTimes = field(default_factory=JoinTimes)
+    """Where the time of the join under way goes."""
+    probe: Probe | None = None
 
 
 class Participation:
-    """Takes part in the run with one model. Owns lease, seat, state server and snapshots until `close`."""
+    """Takes part in the run with one model. Owns lease, group, state server and snapshots until `close`.
+
+    The protocol's life stands still while the script trains; `end_round` lets it go on to the next round.
+    """
 
     def __init__(
         self, links: Links, outer: DiLoCo, *, total_rows: int, data: str, program: Mapping[str, str]
     ) -> None:
-        """Register with the store and serve state; `enter` comes next.
-
-        Raises IdentityMismatch if the run trains something else, StoreUnavailable.
-        """
+        """Register with the store and serve state; `start` comes next. Raises StoreUnavailable."""
         self._links = links
         self._began = time.monotonic()
-        config, store = links.config, links.store
-        keys = Keys(config.run.name)
-        mine = identity(config, data=data, model=like(outer.state.tensors), program=program)
-        agree(store, keys, mine)
+        self._total_rows = total_rows
+        config = links.config
+        self._next: Train | None = None
+        self._came_before = False
         with ExitStack() as stack:
-            host = config.site(links.site).address
-            server = stack.enter_context(StateServer(run=config.run.name, host=host, current=self._held))
-            self._meeting = GroupStore(host)
-            me = Member(
-                site=links.site,
-                incarnation=uuid.uuid4().hex,
-                host=host,
-                group_port=self._meeting.port,
-                state_port=server.port,
+            server = stack.enter_context(
+                StateServer(
+                    run=config.run.name,
+                    host=config.site(links.site).address,
+                    current=lambda: self._holding.served,
+                )
             )
-            registration = Registration(store, keys, me, ttl=config.coordination.lease_ttl_s)
-            self._board = Board(store, keys, react=registration.react)
+            self._meeting = GroupStore(config.site(links.site).address)
+            self._part = self._make_part(
+                outer, server.port, identity(config, outer, data=data, program=program)
+            )
+            self._progress = Progress()
+            self._board = Board(links.store, self._part.keys, site=links.site, ending=links.leaving)
+            self._holding, self._world = self._make_world(outer, stack)
             self._board.start()
             stack.callback(self._board.close)
-            registration.start()
-            stack.callback(registration.close)
-            self._seat = Seat(config=config, me=me, store=store, board=self._board, events=links.events)
-            snapshots = SnapshotKeeper(
-                Path(config.snapshot_url),
-                keep=config.state.keep,
-                store=store,
-                board=self._board,
-                events=links.events,
-            )
-            snapshots.start()
-            stack.callback(snapshots.close)
-            stack.callback(self._seat.vacate)
+            self._presence = threading.Thread(target=self._attend, name="presence", daemon=True)
+            self._presence.start()
+            stack.callback(self._withdraw)
             self._stack = stack.pop_all()
-        self._parts = Parts(
-            seat=self._seat,
-            outer=outer,
-            snapshots=snapshots,
-            clock=links.clock,
-            events=links.events,
-            fetch=self._fetch,
-        )
-        self._door = Door(
-            parts=self._parts, registration=registration, total_rows=total_rows, leaving=self.asked_to_leave
-        )
-        self._head: Commit | None = None
-        self._left = False
-        self.how = ""
-        """How this site last came in: `founded`, `resumed` or `pulled`; empty before."""
+        self._life = take_part(self._part)
 
     @property
     def head(self) -> Commit | None:
         """The commit whose state this site holds, None before it entered."""
-        return self._head
+        return self._part.stands_on
 
     @property
     def rank(self) -> int:
         """Place in the epoch."""
-        return self._seat.rank
+        return self._part.rank if self._part.seat is not None else 0
 
     @property
     def size(self) -> int:
         """Members of the epoch."""
-        return self._seat.size
+        return self._world.group.size
 
-    def asked_to_leave(self) -> bool:
-        """Whether the process was told to leave or the site's agent asks it to drain."""
-        drain = self._board.keys.drain(self._links.site)
-        return self._links.leaving.is_set() or self._board.entry(drain) is not None
+    def start(self) -> None:
+        """Come into the run, up to the first inner step.
 
-    def enter(self) -> bool:
-        """Come into the run; False if this site was asked to leave first.
-
-        Raises StateError, StoreUnavailable.
+        Raises IdentityMismatch, StateError, Superseded, StoreUnavailable.
         """
-        while True:
-            entered = enter(self._door)
-            if entered is None:
-                self._left = True
-                return False
-            self._head, self.how = entered.head, entered.how
-            self._place()
-            wall_s = time.monotonic() - self._began
-            self._links.events.emit(Joined(version=entered.head.version, how=entered.how, wall_s=wall_s))
-            if entered.how != "pulled":
-                return True
-            try:
-                self._end(self._empty_round())
-            except Expelled as error:
-                _LOG.warning("site %s: %s", self._links.site, error)
-                continue
-            return True
+        self._go_on(None)
 
     def begin_round(self) -> OpenRound | None:
-        """Open the next round; None when the run is complete or this site has left.
-
-        A site that is asked to leave between two rounds opens one without steps: it leaves at its end, when
-        the others have let it go.
-        """
-        head = self._head
-        if head is None or head.complete or self._left:
-            return None
-        epoch = self._seat.epoch
-        ledger = head.ledger
-        assignments = plan(
-            ledger,
-            epoch.sites,
-            speeds=head.speeds,
-            steps=self._links.config.round.steps,
-            rows_per_step=ledger.rows_done / head.steps if head.steps else None,
-        )
-        assignment = assignments[self._links.site]
-        close = self._board.keys.close(epoch.number, head.version + 1)
-        round = OpenRound(
-            self._links.site,
-            assignment,
-            draining=self.asked_to_leave,
-            closing=lambda: self._board.entry(close) is not None,
-            began=self._links.clock.now(),
-        )
-        self._place()
-        self._links.events.emit(
-            RoundStarted(steps=assignment.steps, rows=[list(span) for span in assignment.rows])
-        )
-        self._links.events.emit(Phase(phase="train"))
-        return round
+        """Open the next round; None when the run is complete or this site has left."""
+        return self._open(self._next) if self._next is not None else None
 
     def end_round(self, round: OpenRound) -> None:
-        """End the open round with the others.
+        """End the open round with the others, up to the first inner step of the next.
 
         After an expulsion the round is discarded and the site enters again.
         """
-        try:
-            self._end(round)
-        except Expelled as error:
-            _LOG.warning("site %s: %s", self._links.site, error)
-            discard(self._parts, round, str(error))
-            self._seat.vacate()
-            self._parts.outer.reset()
-            self.enter()
+        self._world.account = Account(
+            steps=round.steps,
+            rows=round.rows,
+            loss=round.loss,
+            ended=time.monotonic(),
+            sent=self._world.group.bytes_sent,
+        )
+        seconds = self._links.clock.now() - round.began
+        self._go_on(Done(work=round.work, seconds=seconds, draining=self._board.view().leaving))
 
-    def finish(self) -> None:
-        """Say how it ended. Called once, after the last round."""
-        head = self._head
-        if head is None:
-            return
-        if head.complete:
-            self._parts.snapshots.make_durable(self._parts.outer.state, head)
-            self._links.events.emit(RunFinished(version=head.version, hash=head.hash, tokens=head.tokens))
-        else:
-            self._links.events.emit(Drained(version=head.version))
+    def step_done(self) -> None:
+        """Say that an inner step is done. Raises what ended the presence, if anything did."""
+        self._world.check()
+        self._progress.passed(self._links.config.train.stall_s)
 
     def close(self) -> None:
-        """Give up seat, lease and snapshots; idempotent and bounded."""
+        """Give up the seat and the lease, close connections; idempotent."""
+        self._life.close()
         self._stack.close()
 
-    def _end(self, round: OpenRound) -> None:
-        assert self._head is not None, "a round ends after the site entered"
-        draining = self.asked_to_leave()
-        if draining and self._seat.size > 1:
-            self._seat.ask_for_close(self._head.version + 1, "drain")
-        self._head = end_round(self._parts, round, self._head, draining=draining)
-        self._left = draining
-        self._place()
-
-    def _empty_round(self) -> OpenRound:
-        return OpenRound(
-            self._links.site,
-            Assignment(rows=(), steps=0),
-            draining=self.asked_to_leave,
-            closing=lambda: True,
-            began=self._links.clock.now(),
+    def _make_part(self, outer: DiLoCo, state_port: int, mine: dict[str, str]) -> Part:
+        config, site = self._links.config, self._links.site
+        me = Member(
+            site=site,
+            incarnation=uuid.uuid4().hex,
+            host=config.site(site).address,
+            group_port=self._meeting.port,
+            state_port=state_port,
         )
+        rules = Rules(
+            total_rows=self._total_rows,
+            identity=mine,
+            round_steps=config.round.steps,
+            ttl_s=config.coordination.lease_ttl_s,
+            grace_s=config.round.grace_s,
+            patience_s=config.round.exchange_timeout_s,
+            outage_s=config.round.outage_s,
+            durable_before_commit=config.state.durable_before_commit,
+            unreachable=config.state.unreachable,
+            park_s=config.site(site).provisioner.park_s,
+        )
+        return Part(me=me, keys=Keys(config.run.name), rules=rules)
 
-    def _place(self) -> None:
-        if self._head is not None:
-            self._links.events.place(round=self._head.version + 1)
+    def _make_world(self, outer: DiLoCo, stack: ExitStack) -> tuple[Holding, World]:
+        links, config, board = self._links, self._links.config, self._board
+        contact = Contact(links.store, board, links.events, ttl=config.coordination.lease_ttl_s)
+        snapshots = SnapshotKeeper(
+            config.snapshot_url, keep=config.state.keep, store=links.store, board=board, events=links.events
+        )
+        snapshots.start()
+        stack.callback(snapshots.close)
+        holding = Holding(
+            config=config,
+            site=links.site,
+            outer=outer,
+            snapshots=snapshots,
+            clock=links.clock,
+            progress=lambda: self._progress.passed(config.train.stall_s),
+        )
+        group = EpochGroup(config, self._part.me, lambda: self._world.watch())
+        stack.callback(group.vacate)
+        world = World(
+            config=config,
+            me=self._part.me,
+            board=board,
+            contact=contact,
+            group=group,
+            holding=holding,
+            clock=links.clock,
+            events=links.events,
+            progress=self._progress,
+            arrived=self._arrived,
+            times=links.times,
+            probe=links.probe,
+        )
+        return holding, world
 
-    def _held(self) -> Version | None:
-        return self._parts.outer.state if self._head is not None else None
-
-    def _fetch(self, commit: Commit) -> Version:
-        """Get a version others committed: from a living member, else from its snapshot. Raises StateError."""
-        epoch, config = self._board.epoch, self._links.config
-        present = living(epoch, self._board.present) if epoch is not None else []
-        others = [member for member in present if member != self._seat.me]
+    def _go_on(self, done: Done | None) -> None:
+        self._next = None
         try:
-            return pull_from(others, config.run.name, commit, config.state.transfer_timeout_s)
-        except PeerLost as lost:
-            version = self._parts.snapshots.load(commit)
-            if version is None:
-                raise StateError(f"version {commit.version} stands but can be had nowhere: {lost}") from lost
-            return version
+            train = advance(self._life, self._world.live, until=Train, result=done)
+        except Finished:
+            if self.head is not None and not self.head.complete:
+                self._holding.keep_inner()
+            return
+        assert isinstance(train, Train), "the life stops to train"
+        self._next = train
+
+    def _open(self, train: Train) -> OpenRound:
+        board, events = self._board, self._links.events
+        epoch, version = train.epoch.number, train.head.version + 1
+        round = OpenRound(
+            self._links.site,
+            train.assignment,
+            draining=lambda: board.view().leaving,
+            closing=lambda: board.view().close_asked(epoch, version),
+            began=self._links.clock.now(),
+            postponed=self._store_is_away,
+        )
+        events.place(round=version)
+        spans = [list(span) for span in train.assignment.rows]
+        events.emit(RoundStarted(steps=train.assignment.steps, rows=spans))
+        events.emit(Phase(phase="train"))
+        self.step_done()
+        return round
+
+    def _store_is_away(self) -> bool:
+        """Whether the store is silent and may yet come back: the open round then trains on."""
+        return 0 < self._world.contact.silent_s < self._links.config.round.outage_s
+
+    def _arrived(self, how: str, head: Commit, causes: dict[str, float]) -> None:
+        links = self._links
+        if how != "founded" and not self._came_before:
+            self._holding.resume_inner()
+        self._came_before = True
+        wall_s = time.monotonic() - self._began
+        links.events.emit(Joined(version=head.version, how=how, wall_s=wall_s, causes=causes))
+        if how == "founded":
+            config = links.config
+            links.events.emit(
+                RunStarted(
+                    run=config.run.name,
+                    seed=config.run.seed,
+                    start=links.start.isoformat(),
+                    rows=self._total_rows,
+                    virtual=config.clock.kind == "virtual",
+                )
+            )
+
+    def _attend(self) -> None:
+        try:
+            drive(keep_present(self._part), self._world.attend)
+        except (CurtailError, AssertionError) as error:
+            self._world.failure = error
+            self._board.wake()
+
+    def _withdraw(self) -> None:
+        self._part.closed = True
+        self._board.wake()
+        self._presence.join(timeout=_CLOSE_S)

@@ -3,8 +3,10 @@
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
+from dataclasses import replace
 from types import FrameType
 from typing import Any, Self, TypeVar
 
@@ -21,7 +23,9 @@ from curtail_dist.outer.nesterov import Average, Nesterov
 from curtail_dist.outer.optimizer import DiLoCo
 from curtail_dist.runtime.open_round import BatchSource, OpenRound
 from curtail_dist.runtime.participation import Links, Participation
-from curtail_dist.telemetry.events import Event, RunStarted, Step
+from curtail_dist.runtime.world import Probe
+from curtail_dist.telemetry.events import Event, Step
+from curtail_dist.telemetry.joining import JoinTimes, process_age
 from curtail_dist.telemetry.record import EventLog
 
 B = TypeVar("B")
@@ -31,30 +35,46 @@ T = TypeVar("T")
 class Site:
     """One site of a run, in the process that trains. Use as a context manager.
 
-    SIGTERM, or its agent's request, makes it end the open round and leave in order: `batches` then ends.
+    SIGTERM, or its agent's request, makes it end the open round and leave in order: `batches` then ends. A
+    second SIGTERM ends the process at once; its open round is lost.
     """
 
-    def __init__(self, config: RunConfig, name: str, *, program: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        config: RunConfig,
+        name: str,
+        *,
+        program: Mapping[str, str] | None = None,
+        probe: Probe | None = None,
+    ) -> None:
         """Prepare; nothing outside is contacted yet.
 
         Args:
             config: The run file.
             name: This site's name in it.
             program: Hashes, by name, of what else must be equal at all sites (the tokenizer, say).
+            probe: Called with the name of each step of the protocol before it is taken, in the training
+                thread: for tests that break things at a named point.
 
         Raises:
             ConfigError: the run file has no such site, or this process is one of several ranks.
             DataError: the data set's manifest is missing or garbled.
         """
+        self._times = JoinTimes.from_environment(
+            os.environ, unix_now=time.time(), age_s=process_age(), now=time.monotonic
+        )
+        self._times.mark("import")
         config.site(name)
         if int(os.environ.get("WORLD_SIZE", "1")) != 1:
             raise ConfigError(f"WORLD_SIZE is {os.environ['WORLD_SIZE']}; this version takes 1 rank a site")
         self.name = name
         self._config = config
         self._program = dict(program or {})
+        self._probe = probe
         self._manifest = read_manifest(config.data.manifest)
         self._order = RowOrder(rows=self._manifest.rows, passes=config.data.passes, seed=config.run.seed)
         self._reader = RowReader(self._manifest)
+        self._times.mark("data")
         self._leaving = threading.Event()
         self._stack = ExitStack()
         self._links: Links | None = None
@@ -86,6 +106,8 @@ class Site:
             clock=clock,
             events=events,
             leaving=self._leaving,
+            times=self._times,
+            probe=self._probe,
         )
         return self
 
@@ -98,7 +120,9 @@ class Site:
         self._stack.close()
 
     def _on_term(self, number: int, frame: FrameType | None) -> None:
-        del number, frame
+        del frame
+        if self._leaving.is_set():
+            raise SystemExit(128 + number)
         self._leaving.set()
 
     @property
@@ -108,6 +132,13 @@ class Site:
         if outer.optimizer == "average":
             return Average
         return lambda params: Nesterov(params, lr=outer.lr, momentum=outer.momentum)
+
+    def joining(self, cause: str) -> None:
+        """Say what the time since the last such word went to, before this site is in the run; optional.
+
+        `load` (model and tokenizer), `compile`, `data` or `import`; see the `joined` event.
+        """
+        self._times.mark(cause)
 
     def attach(self, outer: DiLoCo) -> None:
         """Enter the run with this optimizer's model; called once, by DiLoCo.
@@ -121,9 +152,9 @@ class Site:
             links, outer, total_rows=self._order.total, data=self._manifest.hash, program=self._program
         )
         self._stack.callback(part.close)
+        self._times.mark("load")
         links.clock.arrive()
-        if part.enter() and part.how == "founded":
-            self._announce_run(links)
+        part.start()
         self._part = part
 
     def batches(self, pack: Callable[[Iterator[Row]], Iterator[B]]) -> Iterator[B]:
@@ -132,12 +163,22 @@ class Site:
         Args:
             pack: Turns an iterator of rows into batches. It is called once a round; when its rows end it must
                 give out what it still holds, so that every row it took has been in a batch.
+
+        A batch may have an attribute `open_tokens`: how many tokens of the last row taken, counted from the
+        row's beginning, are in this batch or an earlier one, or None where all of them are. Then a round
+        ends without asking `pack` for the tail of that row, and whoever gets the row next sees in its
+        `start` how many tokens to skip. Set it only in a `pack` that skips `start` tokens and takes a row
+        only when what it holds does not fill the next batch: it may hold tokens of no other row.
         """
-        return self._iterate(pack, lambda position: self._reader[self._order.row(position)])
+
+        def read(position: int, start: int) -> Row:
+            return replace(self._reader[self._order.row(position)], start=start)
+
+        return self._iterate(pack, read)
 
     def indices(self) -> Iterator[int]:
         """Iterate over row numbers for a user's own data set, one for each inner step."""
-        return self._iterate(iter, self._order.row)
+        return self._iterate(iter, lambda position, _: self._order.row(position))
 
     def step_done(self, tokens: int) -> None:
         """Count an inner step; called by `DiLoCo.step`. Ends the round if this was its last step."""
@@ -145,6 +186,7 @@ class Site:
         round = self._need(self._round, "call outer.step() inside the loop over site.batches()")
         links.clock.spend(self._config.clock.step_s)
         round.step_done(tokens)
+        self._need(self._part, "make the optimizer first: cd.DiLoCo(site, model, inner)").step_done()
         self._log_step(links, round, tokens)
         self._advance()
 
@@ -175,7 +217,7 @@ class Site:
         return head.tokens + (round.tokens * part.size if round is not None else 0)
 
     def _iterate(
-        self, pack: Callable[[Iterator[Any]], Iterator[B]], read: Callable[[int], Any]
+        self, pack: Callable[[Iterator[Any]], Iterator[B]], read: Callable[[int, int], Any]
     ) -> Iterator[B]:
         part = self._need(self._part, "make the optimizer first: cd.DiLoCo(site, model, inner)")
         source: BatchSource[B] = BatchSource(pack, read)
@@ -187,7 +229,6 @@ class Site:
         while self._round is not None:
             yield source.pop()
         self._source = None
-        part.finish()
 
     def _advance(self) -> None:
         """Make the next batch ready, ending rounds and beginning others as they are due."""
@@ -206,18 +247,6 @@ class Site:
             loss = round.losses[-1] if round.losses else None
             links.events.emit(Step(steps=steps, tokens=logged, rows=round.rows, loss=loss))
             self._unlogged = (0, 0)
-
-    def _announce_run(self, links: Links) -> None:
-        config = self._config
-        links.events.emit(
-            RunStarted(
-                run=config.run.name,
-                seed=config.run.seed,
-                start=links.start.isoformat(),
-                rows=self._order.total,
-                virtual=config.clock.kind == "virtual",
-            )
-        )
 
     @staticmethod
     def _need(value: T | None, do: str) -> T:

@@ -1,17 +1,16 @@
-"""Keeps the run resumable: writes snapshots beside training and says in the store when one is durable."""
+"""Keeps the run resumable: writes snapshots beside training, and says which are durable."""
 
 import logging
 import queue
 import threading
 import time
-from dataclasses import asdict
-from pathlib import Path
 
-from curtail_dist.coordination.store import CoordinationStore
-from curtail_dist.errors import CoordinationError, StateError
+from curtail_dist.coordination.store import CoordinationStore, Entry
+from curtail_dist.errors import CoordinationError
 from curtail_dist.membership.board import Board
-from curtail_dist.membership.records import Commit, decode, encode
+from curtail_dist.membership.records import Commit, encode
 from curtail_dist.state import snapshot
+from curtail_dist.state.snapshot import Snapshot
 from curtail_dist.state.version import Version
 from curtail_dist.telemetry.events import Snapshot as SnapshotWritten
 from curtail_dist.telemetry.record import EventLog
@@ -20,13 +19,13 @@ _LOG = logging.getLogger(__name__)
 
 
 class SnapshotKeeper:
-    """Writes versions to the run's snapshot folder. Owns one writing thread between `start` and `close`."""
+    """Writes versions below the run's snapshot URL. Owns one writing thread between `start` and `close`."""
 
     def __init__(
-        self, root: Path, *, keep: int, store: CoordinationStore, board: Board, events: EventLog
+        self, url: str, *, keep: int, store: CoordinationStore, board: Board, events: EventLog
     ) -> None:
-        """Keep the newest `keep` snapshots below `root`."""
-        self._root = root
+        """Keep the snapshots of the newest `keep` versions below `url`."""
+        self._url = url
         self._keep = keep
         self._store = store
         self._board = board
@@ -40,30 +39,31 @@ class SnapshotKeeper:
         """Start the writing thread."""
         self._thread.start()
 
-    def is_durable(self, record: Commit) -> bool:
-        """Whether somebody holds the snapshot of this version."""
-        entry = self._board.entry(self._board.keys.holder(record.version))
-        return entry is not None and decode(entry.value)["hash"] == record.hash
-
     def write_soon(self, version: Version, record: Commit) -> None:
         """Write in the background; waits while the one before is still being written."""
         self._queue.put((version, record))
 
     def make_durable(self, version: Version, record: Commit) -> None:
-        """Return when the snapshot of this version is durable, written here if nobody has. Raises OSError."""
+        """Return when the snapshot of this version is durable, written here if nobody has.
+
+        Raises OSError when the disk fails, StoreUnavailable when its holder key could not be written.
+        """
         with self._writing:
-            if not self.is_durable(record):
+            if not self._board.view().durable(record):
                 self._write(version, record)
 
-    def load(self, record: Commit) -> Version | None:
-        """Read the version a commit names, or None if its snapshot is not there or corrupt."""
-        path = snapshot.folder(self._root, record.version, record.hash)
-        try:
-            found = snapshot.read(path)
-        except StateError as error:
-            _LOG.warning("%s", error)
-            return None
-        return found.version if found.hash == record.hash else None
+    def secure(self, version: Version, record: Commit) -> None:
+        """Write a snapshot without a word to the store, which is away. Raises OSError."""
+        with self._writing:
+            snapshot.write(self._url, version, record)
+
+    def load(self, number: int, hash: str) -> Snapshot:
+        """Read the snapshot of a version. Raises SnapshotMissing, SnapshotCorrupt."""
+        return snapshot.read(self._url, number, hash)
+
+    def is_readable(self, record: Commit) -> bool:
+        """Return whether the snapshot of a version is to be seen from this site."""
+        return snapshot.readable(self._url, record.version, record.hash)
 
     def close(self) -> None:
         """Finish what is queued and stop the thread; idempotent."""
@@ -83,14 +83,12 @@ class SnapshotKeeper:
 
     def _write(self, version: Version, record: Commit) -> None:
         began = time.monotonic()
-        snapshot.write(self._root, version, record.hash, asdict(record))
-        holder = encode({"hash": record.hash, "path": str(self._root)})
+        snapshot.write(self._url, version, record)
+        holder = encode({"hash": record.hash, "path": self._url})
         key = self._board.keys.holder(version.number)
-        self._board.note(key, holder, self._store.put(key, holder))
-        snapshot.prune(self._root, self._keep)
-        forgotten = self._board.keys.holder(version.number - self._keep)
-        if self._board.entry(forgotten) is not None:
-            self._store.delete(forgotten)
+        revision = self._store.put(key, holder)
+        self._board.note(Entry(key=key, value=holder, revision=revision))
+        self._forget(record)
         self._events.emit(
             SnapshotWritten(
                 version=version.number,
@@ -99,3 +97,13 @@ class SnapshotKeeper:
                 wall_s=time.monotonic() - began,
             )
         )
+
+    def _forget(self, record: Commit) -> None:
+        """Let go of versions that fell out of retention: their word first, then their files."""
+        head = self._board.view().head
+        committed = min(record.version, head.version) if head is not None else 0
+        holders = self._board.keys.holders
+        for key in self._board.view().entries:
+            if key.startswith(holders) and int(key.removeprefix(holders)) <= committed - self._keep:
+                self._store.delete(key)
+        snapshot.prune(self._url, committed=committed, keep=self._keep)

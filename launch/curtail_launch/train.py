@@ -4,9 +4,12 @@ torchrun starts it; `--check` only checks the run file's `model` and `train` sec
 """
 
 import argparse
+import hashlib
+import json
 import logging
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from functools import partial
 
 import torch
@@ -22,6 +25,7 @@ from nanochat.loop import StepReport, train
 from nanochat.model import GPT
 from nanochat.optim import build_optimizer
 from nanochat.packing import Batch, pack
+from nanochat.schedule import Pace
 from nanochat.tokenizer import Tokenizer
 
 
@@ -68,7 +72,9 @@ def run(config: cd.RunConfig, name: str) -> None:
         raise cd.ConfigError(
             f"model.vocab_size is {recipe.model.vocab_size}; the tokenizer has {tokenizer.vocab_size}"
         )
-    with cd.Site(config, name=name, program={"tokenizer": tokenizer.hash}) as site:
+    shape = json.dumps(asdict(recipe.model), sort_keys=True)
+    program = {"tokenizer": tokenizer.hash, "model_config": hashlib.sha256(shape.encode()).hexdigest()}
+    with cd.Site(config, name=name, program=program) as site:
         model = GPT(recipe.model, seed=config.run.seed).to(device)
         optimizer = build_optimizer(model, recipe.optimizer)
         evaluator = Evaluator(config, recipe, tokenizer, device)
@@ -84,8 +90,11 @@ def run(config: cd.RunConfig, name: str) -> None:
             model,
             optimizer,
             site.batches(partial(_pack, recipe=recipe, tokenizer=tokenizer, device=device)),
-            schedule=recipe.schedule,
-            progress=lambda: site.tokens / recipe.options.total_tokens,
+            pace=Pace(
+                schedule=recipe.schedule,
+                progress=lambda: site.tokens / recipe.options.total_tokens,
+                lr_scale=lambda: outer.warmup,
+            ),
             after_step=after_step,
         )
         outer.close()

@@ -36,6 +36,8 @@ def alone(make_lab, etcd) -> Alone:
     ranks = lab.start("a")
     lab.until_commit(3, of=ranks)
     os.kill(etcd.pid, signal.SIGSTOP)
+    stat = Path(f"/proc/{etcd.pid}/stat")
+    wait_for(lambda: stat.read_text().rpartition(")")[2].split()[0] == "T", "etcd stopped")
     began = datetime.now(UTC)
     try:
         with open_store(CoordinationConfig(endpoints=(etcd.endpoint,), timeout_s=0.5)) as store:
@@ -52,7 +54,9 @@ def alone(make_lab, etcd) -> Alone:
 
 def test_without_the_store_the_site_waits_and_then_goes_on(alone):
     began, ended = alone.outage
-    assert "waits for the store" in alone.said
+    lost, found = alone.lab.events("store_lost"), alone.lab.events("store_found")
+    assert len(lost) == len(found) == 1
+    assert began < lost[0].wall < ended < found[0].wall
     meanwhile = [record for record in alone.lab.events("commit") if began < record.wall < ended]
     assert len(meanwhile) <= 1, "one may have been on its way"
     assert [record for record in alone.lab.events("commit") if record.wall > ended]

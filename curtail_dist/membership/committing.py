@@ -1,0 +1,68 @@
+"""Writing a commit: one fenced transaction, by the lowest rank at once and by the others after a moment."""
+
+from curtail_dist.errors import PeerLost
+from curtail_dist.membership.decisions import counted_on
+from curtail_dist.membership.effects import Await, MakeDurable, Read, Steps, Transact, ask
+from curtail_dist.membership.part import Part
+from curtail_dist.membership.patience import patiently
+from curtail_dist.membership.records import Commit, Epoch
+from curtail_dist.membership.view import View
+
+
+def write_commit(part: Part, record: Commit) -> Steps[None]:
+    """Return when `record` is head. All members call this with equal records.
+
+    The lowest rank writes it; the others wait for it as long as a lower rank lives, then write it themselves.
+    Who writes makes S(n) durable first, and S(n+1) too where the run asks for it or ends.
+
+    Raises:
+        PeerLost: the epoch moved on, or another record took the place; look at head.
+        StoreUnavailable: the store stayed away longer than the bound.
+    """
+    if part.rank and (yield from _awaited(part, record)):
+        return
+
+    def write() -> Steps[bool]:
+        yield from _make_durable(part, record)
+        return (yield from attempt(part, record))
+
+    while not (yield from patiently(part, write, f"commit {record.version}")):
+        continue
+
+
+def attempt(part: Part, record: Commit) -> Steps[bool]:
+    """Write the record if epoch and parent are still the newest; return whether it stands.
+
+    An answer that timed out is unknown, so head is read before anything is written.
+    """
+    keys = part.keys
+    entries = yield from ask(Read([keys.epoch, keys.head]))
+    epoch, head = entries[keys.epoch], entries[keys.head]
+    if epoch is None or head is None:
+        raise PeerLost("the run's keys vanished from the store; recover the run from its newest snapshot")
+    standing = Commit.decode(head.value)
+    if standing.hash == record.hash:
+        return True
+    if Epoch.decode(epoch.value) != part.epoch or standing.hash != record.parent:
+        raise PeerLost(f"commit {record.version} is fenced off: the run has moved on without this epoch")
+    compare = {keys.epoch: epoch.revision, keys.head: head.revision}
+    result = yield from ask(Transact(compare, {keys.head: record.encode()}))
+    return result.succeeded
+
+
+def _make_durable(part: Part, record: Commit) -> Steps[None]:
+    yield from ask(MakeDurable(part.head))
+    if part.rules.durable_before_commit or record.complete:  # nobody would come back to a complete run
+        yield from ask(MakeDurable(record, copy=True))
+
+
+def _awaited(part: Part, record: Commit) -> Steps[bool]:
+    """Wait for a lower rank to write the record; False when it is this member's turn."""
+    epoch, lower = part.epoch, part.epoch.members[: part.rank]
+
+    def standing(view: View) -> bool | None:
+        if view.head is not None and view.head.hash == record.hash:
+            return True
+        return None if any(counted_on(view, epoch, member) for member in lower) else False
+
+    return bool((yield from ask(Await(standing, part.rules.patience_s))))

@@ -1,0 +1,38 @@
+"""Sitting out a store, or a disk, that does not answer."""
+
+import logging
+from collections.abc import Callable
+from typing import TypeVar
+
+from curtail_dist.errors import StoreUnavailable
+from curtail_dist.membership.effects import Look, Now, Pause, Steps, ask
+from curtail_dist.membership.part import Part
+from curtail_dist.units import Seconds
+
+T = TypeVar("T")
+_LOG = logging.getLogger(__name__)
+RETRY_S: Seconds = 0.5
+"""Real time between two tries."""
+
+
+def patiently(part: Part, attempt: Callable[[], Steps[T]], what: str) -> Steps[T]:
+    """Return what `attempt` returns, which is begun again while the store or the disk does not answer.
+
+    It must be safe to begin again after any of its effects: what it wrote may or may not be there. `what` says
+    what is waited for.
+
+    Raises StoreUnavailable or OSError when that has gone on for the bound, and whatever else `attempt` raises
+    at once.
+    """
+    failing_since: Seconds | None = None
+    while True:
+        try:
+            return (yield from attempt())
+        except (StoreUnavailable, OSError) as error:
+            now = yield from ask(Now())
+            failing_since = now if failing_since is None else failing_since
+            silent_s = max((yield from ask(Look())).stale_s, now - failing_since)
+            if silent_s >= part.rules.outage_s:
+                raise
+            _LOG.warning("site %s: %s waits: %s", part.me.site, what, error)
+            yield from ask(Pause(RETRY_S))

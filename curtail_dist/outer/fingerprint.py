@@ -1,0 +1,27 @@
+"""A hash of what this machine's arithmetic makes of fixed numbers.
+
+Members of a run compute the same outer step each for itself and must get the same bytes. CPU families can
+differ in the last bit (vector widths, fused multiplications): such a site is told so when it joins, not by a
+vote hours later.
+"""
+
+import hashlib
+
+import torch
+
+from curtail_dist.outer.anchor import Anchor
+from curtail_dist.outer.codec import average, encode
+from curtail_dist.outer.nesterov import Nesterov
+
+_SIZE = 4099
+"""Not a multiple of any vector width."""
+
+
+def fingerprint() -> str:
+    """Return the hash of two outer steps (Nesterov) on the weighted mean of three fixed payloads."""
+    generator = torch.Generator().manual_seed(20)
+    anchor = Anchor(0, {"x": torch.randn(_SIZE, generator=generator)}, Nesterov)
+    for _ in range(2):
+        payloads = [encode([torch.randn(_SIZE, generator=generator)]) for _ in range(3)]
+        anchor = anchor.stepped(average(payloads, [3.0, 7.0, 11.0], list(anchor.parameters.values())))
+    return hashlib.sha256(anchor.version.hash.encode()).hexdigest()

@@ -1,0 +1,33 @@
+"""What must be the same at every site of a run, as named hashes."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+
+from curtail_dist.config import RunConfig
+from curtail_dist.membership.records import SCHEMA
+from curtail_dist.outer.fingerprint import fingerprint
+from curtail_dist.outer.optimizer import DiLoCo
+from curtail_dist.state.snapshot import like
+
+
+def identity(config: RunConfig, outer: DiLoCo, *, data: str, program: Mapping[str, str]) -> dict[str, str]:
+    """Return named hashes of all that must agree.
+
+    Args:
+        config: The run file; its seed, passes and outer section count.
+        outer: Gives the model's parameters: names, types, shapes.
+        data: Hash of the data manifest.
+        program: What the rank program adds: its tokenizer, its model's configuration.
+    """
+    section = json.dumps(config.to_mapping()["outer"], sort_keys=True)
+    return {
+        "protocol": str(SCHEMA),
+        "data": data,
+        "model": like(outer.state.tensors),
+        "outer": hashlib.sha256(section.encode()).hexdigest(),
+        "numerics": fingerprint(),
+        "seed": str(config.run.seed),
+        "passes": str(config.data.passes),
+        **program,
+    }

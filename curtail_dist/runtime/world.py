@@ -1,0 +1,248 @@
+"""The world as one process's protocol meets it: carries out each effect on real parts."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from curtail_dist.clock import Clock
+from curtail_dist.config import RunConfig
+from curtail_dist.membership import effects as do
+from curtail_dist.membership.board import Board
+from curtail_dist.membership.records import Card, Commit, Member
+from curtail_dist.membership.view import View
+from curtail_dist.runtime.contact import Contact
+from curtail_dist.runtime.group import EpochGroup
+from curtail_dist.runtime.holding import Holding
+from curtail_dist.runtime.progress import Progress
+from curtail_dist.state.transfer import probe
+from curtail_dist.telemetry.events import Committed, EpochFormed, RoundDiscarded
+from curtail_dist.telemetry.joining import JoinTimes
+from curtail_dist.telemetry.record import EventLog
+
+_LOG = logging.getLogger(__name__)
+_PROBE_S = 1.0
+
+Probe = Callable[[str], None]
+"""Called with the name of each effect of the main loop before it is carried out."""
+
+
+@dataclass(kw_only=True)
+class Account:
+    """What one round of this process comes to, for the record."""
+
+    steps: int = 0
+    rows: int = 0
+    loss: float | None = None
+    ended: float = 0.0
+    """Real monotonic time of the last inner step's end."""
+    sent: int = 0
+    """Bytes sent before it."""
+
+
+@dataclass(kw_only=True)
+class World:
+    """Carries out effects for a process's two generators: its life, in the main loop, and its presence.
+
+    Owns nothing: all parts stay their maker's.
+    """
+
+    config: RunConfig
+    me: Member
+    board: Board
+    contact: Contact
+    group: EpochGroup
+    holding: Holding
+    clock: Clock
+    events: EventLog
+    progress: Progress
+    arrived: Callable[[str, Commit, dict[str, float]], None]
+    """Called when this process came in: how, at which head, and where the time went (seconds by cause)."""
+    times: JoinTimes | None = None
+    """Where the time of the first join has gone so far."""
+    probe: Probe | None = None
+    account: Account = field(default_factory=Account)
+    failure: BaseException | None = None
+    """What ended the presence, if anything did: the main loop must end, too."""
+
+    def __post_init__(self) -> None:
+        self._times = JoinTimes()
+        self._shared = self._shared_handlers()
+        self._all = {**self._shared, **self._main_handlers()}
+
+    def live(self, effect: do.Effect[Any]) -> Any:
+        """Carry out an effect of the life."""
+        self.check()
+        if self.probe is not None:
+            self.probe(type(effect).__name__)
+        self.progress.passed(self.config.train.stall_s)
+        return self._all[type(effect)](effect)
+
+    def attend(self, effect: do.Effect[Any]) -> Any:
+        """Carry out an effect of the presence, in its own thread."""
+        return self._shared[type(effect)](effect)
+
+    def check(self) -> None:
+        """Raise what ended the presence or the board, if anything did."""
+        failure = self.failure or self.board.failure
+        if failure is not None:
+            raise failure
+
+    def look(self) -> View:
+        """Return the run as last seen."""
+        return replace(self.board.view(), stale_s=self.contact.silent_s)
+
+    def watch(self) -> View:
+        """The same, while the main loop waits for others: that is a progress point."""
+        self.check()
+        self.progress.passed(self.config.coordination.lease_ttl_s)
+        return self.board.view()
+
+    def _shared_handlers(self) -> Mapping[type[do.Effect[Any]], Callable[[Any], Any]]:
+        contact = self.contact
+        return {
+            do.Read: contact.read,
+            do.Transact: contact.transact,
+            do.Put: contact.put,
+            do.Grant: contact.grant,
+            do.KeepAlive: contact.keep_alive,
+            do.PutLeased: contact.put_leased,
+            do.Revoke: contact.revoke,
+            do.Look: lambda _: self.look(),
+            do.Await: lambda effect: self.board.wait(effect.check, timeout=effect.timeout),
+            do.Wake: lambda _: self.board.wake(),
+            do.Now: lambda _: time.monotonic(),
+            do.Pause: lambda effect: time.sleep(effect.seconds),
+            do.MakesProgress: lambda _: self.progress.made,
+        }
+
+    def _main_handlers(self) -> Mapping[type[do.Effect[Any]], Callable[[Any], Any]]:
+        holding = self.holding
+        return {
+            do.Await: self._await,
+            do.Form: self._form,
+            do.GatherCards: self._gather_cards,
+            do.GatherPayloads: self._gather_payloads,
+            do.GatherVotes: lambda effect: self.group.gather_votes(effect.hash),
+            do.Vacate: lambda _: self.group.vacate(),
+            do.Probe: self._reach,
+            do.Held: holding.held,
+            do.Encode: holding.encode,
+            do.StepCopy: holding.step_copy,
+            do.Swap: holding.swap,
+            do.Reset: self._reset,
+            do.Pull: lambda effect: self._got(holding.pull, effect),
+            do.Load: lambda effect: self._got(holding.load, effect),
+            do.MakeDurable: holding.make_durable,
+            do.SnapshotSoon: holding.snapshot_soon,
+            do.Readable: lambda effect: holding.snapshots.is_readable(effect.commit),
+            do.Secure: holding.secure,
+            do.TakeKept: holding.take_kept,
+            do.Knock: self._knock,
+            do.Enter: self._enter,
+            do.Announce: self._announce,
+            do.Tell: lambda effect: self.events.emit(effect.event),
+        }
+
+    def _await(self, effect: do.Await[Any]) -> Any:
+        """Wait for the board; a virtual clock may move meanwhile, unless there is nothing to wait for."""
+
+        def check(view: View) -> Any:
+            self.watch()
+            return effect.check(view)
+
+        found = effect.check(self.look())
+        if found is not None or effect.timeout <= 0:
+            return found
+        with self.clock.waiting():
+            return self.board.wait(check, timeout=effect.timeout)
+
+    def _form(self, effect: do.Form) -> None:
+        epoch = effect.epoch
+        self.events.place(epoch=epoch.number)
+        self.group.form(epoch)
+        self.events.emit(EpochFormed(members=epoch.sites, reason=epoch.reason))
+        _LOG.info("site %s: in epoch %d with %s", self.me.site, epoch.number, epoch.sites)
+
+    def _gather_cards(self, effect: do.GatherCards) -> list[Card]:
+        with self.clock.waiting() if self.group.size > 1 else nullcontext():
+            return self.group.gather_cards(effect.card)
+
+    def _gather_payloads(self, effect: do.GatherPayloads) -> None:
+        self.holding.gathered = self.group.gather_payloads(effect.cards, self.holding.payload)
+        if self.group.size > 1:
+            self.clock.spend(self.config.clock.sync_s)
+
+    def _reach(self, effect: do.Probe) -> frozenset[str]:
+        """Ask all members at once whether they can be connected to."""
+        reached: set[str] = set()
+
+        def look(member: Member) -> None:
+            if probe(member.host, member.state_port, run=self.config.run.name, timeout=_PROBE_S):
+                reached.add(member.site)
+
+        threads = [threading.Thread(target=look, args=(one,), name="probe") for one in effect.members]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(timeout=2 * _PROBE_S)
+        return frozenset(reached)
+
+    def _reset(self, effect: do.Reset) -> None:
+        if self.account.steps and effect.reason:
+            lost = RoundDiscarded(steps=self.account.steps, rows=self.account.rows, reason=effect.reason)
+            self.events.emit(lost)
+        self.account.steps = 0
+        self.holding.reset()
+
+    def _knock(self, _: do.Knock) -> None:
+        """A process's first join began with the agent's decision, a later one begins here."""
+        self._times = self.times or JoinTimes()
+        self.times = None
+
+    def _enter(self, effect: do.Enter) -> None:
+        self.holding.entered = True
+        self._place(effect.head.version)
+        self._times.mark("boundary" if effect.how == "pulled" else "pull")
+        self.arrived(effect.how, effect.head, self._times.seconds)
+
+    def _got(self, get: Callable[[Any], Any], effect: do.Effect[Any]) -> Any:
+        """Get a version; the time that takes is a cause of its own."""
+        try:
+            return get(effect)
+        finally:
+            self._times.mark("pull")
+
+    def _announce(self, effect: do.Announce) -> None:
+        record, account = effect.record, self.account
+        work = [
+            {
+                "site": one.site,
+                "tokens": one.tokens,
+                "steps": one.steps,
+                "rows": [list(span) for span in one.rows],
+                "open": [list(row) for row in one.open],
+            }
+            for one in record.work
+        ]
+        self.events.emit(
+            Committed(
+                version=record.version,
+                hash=record.hash,
+                tokens=record.tokens,
+                rows=record.ledger.rows_done,
+                work=work,
+                joiners=list(record.joiners),
+                loss=account.loss,
+                bytes_sent=self.group.bytes_sent - account.sent,
+                stall_s=time.monotonic() - account.ended,
+            )
+        )
+        self.account = Account(ended=time.monotonic(), sent=self.group.bytes_sent)
+        self._place(record.version)
+
+    def _place(self, version: int) -> None:
+        self.events.place(round=version + 1)
