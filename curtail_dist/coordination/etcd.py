@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+from curtail_dist.coordination.answers import Json, header_of
 from curtail_dist.coordination.etcd_watch import EtcdWatch
-from curtail_dist.coordination.gateway import Gateway, Json, encode
+from curtail_dist.coordination.gateway import Gateway, encode
 from curtail_dist.coordination.store import CoordinationStore, Entry, Lease, Listing, TxnResult
 from curtail_dist.coordination.transaction import check_disjoint
 from curtail_dist.errors import LeaseExpired
@@ -190,5 +191,5 @@ def _first(answer: Mapping[str, Any]) -> Entry | None:
     return _entry(kvs[0]) if kvs else None
 
 
-def _revision(answer: Mapping[str, Any]) -> int:
-    return int(answer["header"]["revision"])
+def _revision(answer: Json) -> int:
+    return header_of(answer).revision

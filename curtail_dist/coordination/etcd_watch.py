@@ -8,7 +8,8 @@ from base64 import b64decode
 from collections.abc import Sequence
 from typing import Any
 
-from curtail_dist.coordination.gateway import Gateway, Json, Stream
+from curtail_dist.coordination.answers import Json, header_of
+from curtail_dist.coordination.gateway import Gateway, Stream
 from curtail_dist.coordination.store import Change, Entry
 from curtail_dist.errors import CoordinationError, StoreUnavailable
 from curtail_dist.units import Seconds
@@ -86,14 +87,20 @@ class EtcdWatch:
         with contextlib.closing(self._gateway.stream("watch", {"create_request": create})) as stream:
             with self._news:
                 self._stream = stream
+            stands = False
             try:
                 while not self.closed and self._error is None:
                     message = stream.read(self._gateway.timeout_s)
                     if message is None:
                         return
+                    # A store that was set back would keep silent about a revision that it has yet to reach.
+                    begun = stream.begun if message.get("created") else 0
+                    self._gateway.weigh(stream.endpoint, message, begun)
                     self._take(message)
+                    stands = True
             finally:
-                self._lost_at = time.monotonic()
+                if stands:
+                    self._lost_at = time.monotonic()
                 with self._news:
                     self._stream = None
 
@@ -107,7 +114,7 @@ class EtcdWatch:
         elif not message.get("created"):
             # A progress message: every change up to its revision has been sent. The first message, `created`,
             # says no such thing: older changes may still follow it.
-            self._next_revision = max(self._next_revision, int(message["header"]["revision"]) + 1)
+            self._next_revision = max(self._next_revision, header_of(message).revision + 1)
         with self._news:
             self._changes.extend(changes)
             self._news.notify_all()

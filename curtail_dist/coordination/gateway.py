@@ -13,20 +13,17 @@ import time
 from base64 import b64encode
 from collections.abc import Sequence
 from http.client import HTTPConnection, HTTPException, HTTPResponse
-from typing import Any
 
-from curtail_dist.errors import CoordinationError, LeaseExpired, StoreUnavailable
+from curtail_dist.coordination.answers import Json, NoAnswer, header_of, parse, reason, unavailable
+from curtail_dist.coordination.continuity import Continuity
+from curtail_dist.errors import CoordinationError, StoreUnavailable
 from curtail_dist.units import Seconds
 
 log = logging.getLogger(__name__)
 
-Json = dict[str, Any]
-
 _IDLE_CONNECTIONS = 8
 """Connections to one endpoint that are kept for the next call."""
 _HEADERS = {"Content-Type": "application/json"}
-_UNANSWERED = {1, 4, 8, 14}
-"""gRPC codes that leave the effect of a write unknown: cancelled, deadline, exhausted, unavailable."""
 
 
 def encode(text: str | bytes) -> str:
@@ -34,22 +31,26 @@ def encode(text: str | bytes) -> str:
     return b64encode(text.encode() if isinstance(text, str) else text).decode("ascii")
 
 
-class _Failure(Exception):
-    """One endpoint gave no answer; `sent` when the request may have reached it."""
-
-    def __init__(self, endpoint: str, reason: str, *, sent: bool) -> None:
-        super().__init__(f"{endpoint} ({reason})")
-        self.sent = sent
+_PROBE: Json = {"key": encode(b"\0"), "count_only": True}
+"""The cheapest linearizable read."""
 
 
 class Stream:
     """An open streaming answer. One thread reads; any thread may close, which ends the read at once."""
 
     def __init__(
-        self, endpoint: str, connection: HTTPConnection, wire: socket.socket, response: HTTPResponse
+        self,
+        endpoint: str,
+        connection: HTTPConnection,
+        wire: socket.socket,
+        response: HTTPResponse,
+        *,
+        begun: int,
     ) -> None:
         """Take over a connection whose answer has begun; `wire` is its socket."""
         self.endpoint = endpoint
+        self.begun = begun
+        """The highest revision that had been seen when it was asked for."""
         self._connection = connection
         self._wire = wire
         self._response = response
@@ -68,7 +69,7 @@ class Stream:
         except TimeoutError:
             return None
         except (OSError, HTTPException, ValueError) as error:
-            raise StoreUnavailable(f"etcd at {self.endpoint} broke the watch ({_reason(error)})") from error
+            raise StoreUnavailable(f"etcd at {self.endpoint} broke the watch ({reason(error)})") from error
         if message is None:
             raise StoreUnavailable(f"etcd at {self.endpoint} ended the watch (it is stopping or overloaded)")
         if "result" not in message:
@@ -101,6 +102,7 @@ class Gateway:
             raise ValueError("endpoints is empty; it must name at least one HOST:PORT")
         self.timeout_s = timeout_s
         self._endpoints = tuple(endpoints)
+        self._continuity = Continuity()
         self._lock = threading.Lock()
         self._preferred = 0
         self._idle: dict[str, list[HTTPConnection]] = {endpoint: [] for endpoint in endpoints}
@@ -112,8 +114,8 @@ class Gateway:
         A call that writes is not `repeatable`: once it may have been sent it goes to no other endpoint, since
         a second copy could meet the effect of the first.
 
-        Raises StoreUnavailable without an answer in time, LeaseExpired when etcd misses the lease, and
-        CoordinationError when it refuses the call.
+        Raises StoreUnavailable without an answer in time, LeaseExpired when etcd misses the lease,
+        StoreReplaced when it is not the etcd of before, and CoordinationError when it refuses the call.
         """
         data = json.dumps(body).encode()
         deadline = time.monotonic() + self.timeout_s
@@ -122,15 +124,13 @@ class Gateway:
         for position, endpoint in enumerate(order):
             until = _share(deadline, len(order) - position)
             try:
-                return self._exchange(
-                    endpoint, path, data, connect_by=until, answer_by=until if repeatable else deadline
-                )
-            except _Failure as failure:
+                return self._exchange(endpoint, path, data, (until, deadline), repeatable=repeatable)
+            except NoAnswer as failure:
                 self._avoid(endpoint)
                 failures.append(str(failure))
                 if failure.sent and not repeatable:
                     break
-        raise _unavailable(failures)
+        raise unavailable(failures)
 
     def stream(self, path: str, body: Json) -> Stream:
         """POST `body` to /v3/`path` and return the open answer. Raises as `call` does."""
@@ -141,10 +141,20 @@ class Gateway:
         for position, endpoint in enumerate(order):
             try:
                 return self._open(endpoint, path, data, _share(deadline, len(order) - position))
-            except _Failure as failure:
+            except NoAnswer as failure:
                 self._avoid(endpoint)
                 failures.append(str(failure))
-        raise _unavailable(failures)
+        raise unavailable(failures)
+
+    def weigh(self, endpoint: str, message: Json, begun: int) -> None:
+        """Take note of an answer that a member of the cluster may give while it lags behind the others.
+
+        When it is older than `begun`, what had been seen when it was asked for, a linearizable read settles
+        whether the store was set back. Raises StoreReplaced then, and as `call` does.
+        """
+        self._confirm(endpoint, message, 0)
+        if header_of(message).revision < begun:
+            self.call("kv/range", _PROBE, repeatable=True)
 
     def close(self) -> None:
         """Close idle connections; idempotent. Later calls raise StoreUnavailable."""
@@ -168,44 +178,77 @@ class Gateway:
                 self._preferred = (self._preferred + 1) % len(self._endpoints)
 
     def _exchange(
-        self, endpoint: str, path: str, data: bytes, *, connect_by: float, answer_by: float
+        self, endpoint: str, path: str, data: bytes, limits: tuple[float, float], *, repeatable: bool
     ) -> Json:
-        connection = self._connect(endpoint, connect_by)
+        """Call one endpoint. It has its share of the time to connect, and to answer what is repeatable."""
+        share, deadline = limits
+        begun = self._continuity.begin()
+        connection, fresh = self._connect(endpoint, share)
+        if fresh and self._continuity.known and not repeatable:
+            self._meet(endpoint, connection, share, begun)
+        status, raw = self._post(endpoint, connection, path, data, share if repeatable else deadline)
+        self._keep(endpoint, connection)
+        answer = parse(endpoint, status, raw)
+        if "header" in answer:
+            self._confirm(endpoint, answer, begun)
+        elif "result" in answer:
+            self.weigh(endpoint, answer["result"], begun)
+        return answer
+
+    def _meet(self, endpoint: str, connection: HTTPConnection, until: float, begun: int) -> None:
+        """Read over a new connection before anything is written over it: a restart may have come before."""
         try:
-            connection.sock.settimeout(_left(answer_by))
+            status, raw = self._post(endpoint, connection, "kv/range", json.dumps(_PROBE).encode(), until)
+            self._confirm(endpoint, parse(endpoint, status, raw), begun)
+        except (NoAnswer, CoordinationError) as error:
+            connection.close()
+            if isinstance(error, NoAnswer):
+                error.sent = False
+            raise
+
+    def _confirm(self, endpoint: str, answer: Json, begun: int) -> None:
+        cluster, revision = header_of(answer)
+        self._continuity.confirm(f"etcd at {endpoint}", cluster, revision, begun=begun)
+
+    def _post(
+        self, endpoint: str, connection: HTTPConnection, path: str, data: bytes, until: float
+    ) -> tuple[int, bytes]:
+        try:
+            connection.sock.settimeout(_left(until))
             connection.request("POST", f"/v3/{path}", body=data, headers=_HEADERS)
             response = connection.getresponse()
             body = response.read()
         except (OSError, HTTPException) as error:
             connection.close()
-            raise _Failure(endpoint, _reason(error), sent=True) from error
-        self._keep(endpoint, connection)
-        return _parse(endpoint, response.status, body)
+            raise NoAnswer(endpoint, reason(error), sent=True) from error
+        return response.status, body
 
     def _open(self, endpoint: str, path: str, data: bytes, until: float) -> Stream:
-        connection = self._connect(endpoint, until)
+        begun = self._continuity.begin()
+        connection, _ = self._connect(endpoint, until)
         wire: socket.socket = connection.sock
         try:
             wire.settimeout(_left(until))
             connection.request("POST", f"/v3/{path}", body=data, headers=_HEADERS)
             response = connection.getresponse()
             if response.status != 200:
-                _parse(endpoint, response.status, response.read())
+                parse(endpoint, response.status, response.read())
         except (OSError, HTTPException) as error:
             connection.close()
-            raise _Failure(endpoint, _reason(error), sent=True) from error
-        except (_Failure, CoordinationError):
+            raise NoAnswer(endpoint, reason(error), sent=True) from error
+        except (NoAnswer, CoordinationError):
             connection.close()
             raise
-        return Stream(endpoint, connection, wire, response)
+        return Stream(endpoint, connection, wire, response, begun=begun)
 
-    def _connect(self, endpoint: str, until: float) -> HTTPConnection:
+    def _connect(self, endpoint: str, until: float) -> tuple[HTTPConnection, bool]:
+        """Return a connection, and whether it is a new one."""
         with self._lock:
             idle = self._idle[endpoint]
             while idle:
                 connection = idle.pop()
                 if not _dropped(connection):
-                    return connection
+                    return connection, False
                 connection.close()
         host, _, port = endpoint.rpartition(":")
         connection = HTTPConnection(host.strip("[]"), int(port), timeout=_left(until))
@@ -213,8 +256,8 @@ class Gateway:
             connection.connect()
         except OSError as error:
             connection.close()
-            raise _Failure(endpoint, _reason(error), sent=False) from error
-        return connection
+            raise NoAnswer(endpoint, reason(error), sent=False) from error
+        return connection, True
 
     def _keep(self, endpoint: str, connection: HTTPConnection) -> None:
         with self._lock:
@@ -240,41 +283,3 @@ def _dropped(connection: HTTPConnection) -> bool:
     poll = select.poll()
     poll.register(connection.sock, select.POLLIN)
     return bool(poll.poll(0))
-
-
-def _reason(error: Exception) -> str:
-    match error:
-        case TimeoutError():
-            return "no answer in time"
-        case ConnectionRefusedError():
-            return "connection refused"
-        case ConnectionError():
-            return "connection lost"
-        case socket.gaierror():
-            return "unknown host name"
-        case _:
-            return str(error) or type(error).__name__
-
-
-def _unavailable(failures: Sequence[str]) -> StoreUnavailable:
-    remedy = "start it or correct coordination.endpoints"
-    return StoreUnavailable(f"etcd does not answer at {', '.join(failures)}; {remedy}")
-
-
-def _parse(endpoint: str, status: int, raw: bytes) -> Json:
-    """Return the decoded answer, or raise what it stands for."""
-    try:
-        body: Json = json.loads(raw)
-    except ValueError as error:
-        raise StoreUnavailable(
-            f"{endpoint} answers HTTP {status}, but not as etcd's v3 JSON gateway does; start etcd 3.4 or "
-            "later there (with --enable-grpc-gateway) or correct coordination.endpoints"
-        ) from error
-    if status == 200:
-        return body
-    message = str(body.get("message") or body.get("error"))
-    if "lease not found" in message:
-        raise LeaseExpired("the lease no longer exists: grant another and write its keys again")
-    if body.get("code") in _UNANSWERED:
-        raise _Failure(endpoint, message, sent=True)
-    raise CoordinationError(f"etcd at {endpoint} refuses the call (HTTP {status}): {message}")

@@ -1,176 +1,18 @@
-"""The coordination store in one process: for simulations, tests, and sites that are threads."""
+"""The coordination store in one process: for tests, and sites that are threads."""
 
-import threading
-import time
-from bisect import bisect_left
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from types import TracebackType
 from typing import Self
 
+from curtail_dist.coordination.continuity import Continuity
+from curtail_dist.coordination.keyspace import Keyspace
+from curtail_dist.coordination.memory_cluster import MemoryCluster
 from curtail_dist.coordination.store import Change, Entry, Lease, Listing, TxnResult
-from curtail_dist.coordination.transaction import check_disjoint
-from curtail_dist.errors import LeaseExpired, StoreUnavailable
+from curtail_dist.errors import StoreUnavailable
 from curtail_dist.units import Seconds
 
-_LEAST_WAIT_S = 0.01
-"""A watcher looks no more often than this for a lease that is about to end."""
-
-
-@dataclass(kw_only=True)
-class _Grant:
-    ttl: Seconds
-    ends_at: float
-
-
-class MemoryCluster:
-    """What the stores of one process share: keys, leases, and the history that watches read.
-
-    Thread-safe; freed with its last store. Leases end by `monotonic`, whenever the cluster is asked something
-    or `tick` is called.
-    """
-
-    def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
-        """Begin empty at revision 1; `monotonic` gives the seconds that leases are counted in."""
-        self._monotonic = monotonic
-        self._changed = threading.Condition()
-        self._entries: dict[str, Entry] = {}
-        self._leases: dict[int, _Grant] = {}
-        self._last_lease = 0
-        self._revision = 1
-        self._history: list[Change] = []
-        self._compacted = 0
-
-    def tick(self) -> None:
-        """End the leases whose time is over and wake watchers; for whoever moves an injected clock."""
-        with self._changed:
-            self._expire()
-            self._changed.notify_all()
-
-    def compact(self, revision: int) -> None:
-        """Forget the changes before `revision`; watches that still ask for them fail."""
-        with self._changed:
-            self._compacted = max(self._compacted, min(revision, self._revision))
-            del self._history[: self._first_at(self._compacted)]
-            self._changed.notify_all()
-
-    def read(self, key: str) -> Entry | None:
-        """Return the key's entry, or None."""
-        with self._changed:
-            self._expire()
-            return self._entries.get(key)
-
-    def read_below(self, prefix: str) -> Listing:
-        """Return the entries below `prefix`, sorted by key."""
-        with self._changed:
-            self._expire()
-            keys = sorted(key for key in self._entries if key.startswith(prefix))
-            return Listing(entries=tuple(self._entries[key] for key in keys), revision=self._revision)
-
-    def write(
-        self, compare: Mapping[str, int], puts: Mapping[str, bytes], deletes: Sequence[str], lease: int
-    ) -> TxnResult:
-        """Apply a transaction; `lease` 0 is none."""
-        check_disjoint(puts, deletes)
-        with self._changed:
-            self._expire()
-            current = {key: self._entries.get(key) for key in compare}
-            revisions = {key: entry.revision if entry else 0 for key, entry in current.items()}
-            if revisions != dict(compare):
-                return TxnResult(succeeded=False, revision=self._revision, current=current)
-            if puts and lease and lease not in self._leases:
-                raise _expired(lease)
-            self._apply(puts, deletes, lease)
-            return TxnResult(succeeded=True, revision=self._revision, current={})
-
-    def remove(self, key: str) -> bool:
-        """Delete a key; return whether it existed."""
-        with self._changed:
-            self._expire()
-            existed = key in self._entries
-            self._apply({}, (key,), 0)
-            return existed
-
-    def grant(self, ttl: Seconds) -> int:
-        """Grant a lease and return its id."""
-        if ttl <= 0:
-            raise ValueError(f"ttl is {ttl}; it must be above 0 seconds")
-        with self._changed:
-            self._last_lease += 1
-            self._leases[self._last_lease] = _Grant(ttl=ttl, ends_at=self._monotonic() + ttl)
-            return self._last_lease
-
-    def renew(self, lease: int) -> None:
-        """Give a lease its full time again."""
-        with self._changed:
-            self._expire()
-            if lease not in self._leases:
-                raise _expired(lease)
-            self._leases[lease].ends_at = self._monotonic() + self._leases[lease].ttl
-
-    def revoke(self, lease: int) -> None:
-        """End a lease and delete its keys."""
-        with self._changed:
-            self._expire()
-            self._end(lease)
-
-    def changes(self, prefix: str, revision: int) -> tuple[Sequence[Change], int]:
-        """Return the changes below `prefix` made at `revision` or later, and the revision to ask from next.
-
-        Raises StoreUnavailable when they were compacted.
-        """
-        with self._changed:
-            self._expire()
-            if revision < self._compacted:
-                raise StoreUnavailable(
-                    f"history before revision {self._compacted} is compacted, the watch of {prefix!r} asks "
-                    f"for {revision}: list again and watch from there"
-                )
-            found = [c for c in self._history[self._first_at(revision) :] if c.key.startswith(prefix)]
-            return found, max(revision, self._revision + 1)
-
-    def wait(self, ready: Callable[[], bool], timeout: Seconds) -> None:
-        """Block until `ready()` or for `timeout` seconds of real time, ending leases meanwhile."""
-        deadline = time.monotonic() + timeout
-        with self._changed:
-            while not ready():
-                left = deadline - time.monotonic()
-                if left <= 0:
-                    return
-                ends = [grant.ends_at for grant in self._leases.values()]
-                due = min(ends) - self._monotonic() if ends else left
-                self._changed.wait(min(left, max(due, _LEAST_WAIT_S)))
-
-    def _first_at(self, revision: int) -> int:
-        return bisect_left(self._history, revision, key=lambda change: change.revision)
-
-    def _expire(self) -> None:
-        now = self._monotonic()
-        for lease in [lease for lease, grant in self._leases.items() if grant.ends_at <= now]:
-            self._end(lease)
-
-    def _end(self, lease: int) -> None:
-        if self._leases.pop(lease, None) is not None:
-            self._apply({}, sorted(key for key, entry in self._entries.items() if entry.lease == lease), 0)
-
-    def _apply(self, puts: Mapping[str, bytes], deletes: Sequence[str], lease: int) -> None:
-        """Write one revision; deleting what is absent is no change."""
-        present = [key for key in deletes if key in self._entries]
-        if not puts and not present:
-            return
-        self._revision += 1
-        for key, value in puts.items():
-            entry = Entry(key=key, value=bytes(value), revision=self._revision, lease=lease)
-            self._entries[key] = entry
-            self._history.append(Change(key=key, entry=entry, revision=self._revision))
-        for key in present:
-            del self._entries[key]
-            self._history.append(Change(key=key, entry=None, revision=self._revision))
-        self._changed.notify_all()
-
-
-def _expired(lease: int) -> LeaseExpired:
-    return LeaseExpired(f"lease {lease} no longer exists: grant another and write its keys again")
+_WHERE = "the store in this process"
 
 
 class MemoryStore:
@@ -182,16 +24,19 @@ class MemoryStore:
     def __init__(self, cluster: MemoryCluster | None = None) -> None:
         """Share `cluster`, or begin a new one."""
         self.cluster = cluster or MemoryCluster()
+        self._continuity = Continuity()
         self._closed = False
         self._watches: list[_MemoryWatch] = []
 
     def get(self, key: str) -> Entry | None:
         """Return the key's entry, or None."""
-        return self._open().read(key)
+        with self._contents() as contents:
+            return contents.get(key)
 
     def list(self, prefix: str) -> Listing:
         """Return all entries whose key starts with `prefix`."""
-        return self._open().read_below(prefix)
+        with self._contents() as contents:
+            return contents.list(prefix)
 
     def put(self, key: str, value: bytes, *, lease: Lease | None = None) -> int:
         """Write without comparing; return the new revision. Raises LeaseExpired for an ended lease."""
@@ -206,7 +51,10 @@ class MemoryStore:
         lease: Lease | None = None,
     ) -> TxnResult:
         """Apply all `puts` and `deletes` if every compared key has its revision, else none."""
-        return self._open().write(compare, puts or {}, deletes, lease.id if lease else 0)
+        with self._contents() as contents:
+            return contents.transact(
+                compare=compare, puts=puts, deletes=deletes, lease=lease.id if lease else 0
+            )
 
     def compare_and_swap(
         self, key: str, value: bytes, *, revision: int, lease: Lease | None = None
@@ -216,15 +64,17 @@ class MemoryStore:
 
     def delete(self, key: str) -> bool:
         """Delete the key; return whether it existed."""
-        return self._open().remove(key)
+        with self._contents() as contents:
+            return contents.delete(key)
 
     def grant(self, ttl: Seconds) -> Lease:
         """Grant a lease of exactly `ttl` seconds."""
-        return _MemoryLease(self._open, id=self._open().grant(ttl), ttl=ttl)
+        with self._contents() as contents:
+            return _MemoryLease(self._contents, id=contents.grant(ttl), ttl=ttl)
 
     def watch(self, prefix: str, *, revision: int) -> "_MemoryWatch":
         """Watch all keys below `prefix`, beginning with changes made at `revision` or later."""
-        watch = _MemoryWatch(self._open(), prefix, revision)
+        watch = _MemoryWatch(self._open(), self._continuity, prefix, revision)
         self._watches.append(watch)
         return watch
 
@@ -249,10 +99,25 @@ class MemoryStore:
             raise StoreUnavailable("this store was closed; open another on its cluster")
         return self.cluster
 
+    def _contents(self) -> AbstractContextManager[Keyspace]:
+        return _confirmed(self._open(), self._continuity)
+
+
+@contextmanager
+def _confirmed(cluster: MemoryCluster, continuity: Continuity) -> Generator[Keyspace]:
+    """Lend the contents of `cluster` if they continue what was seen before, and take note of what is done."""
+    with cluster.contents() as contents:
+        begun = continuity.begin()
+        continuity.confirm(_WHERE, contents.cluster, contents.revision, begun=begun)
+        yield contents
+        continuity.confirm(_WHERE, contents.cluster, contents.revision, begun=begun)
+
 
 class _MemoryLease:
-    def __init__(self, cluster: Callable[[], MemoryCluster], *, id: int, ttl: Seconds) -> None:
-        self._cluster = cluster
+    def __init__(
+        self, contents: Callable[[], AbstractContextManager[Keyspace]], *, id: int, ttl: Seconds
+    ) -> None:
+        self._contents = contents
         self._id = id
         self._ttl = ttl
 
@@ -268,20 +133,23 @@ class _MemoryLease:
 
     def keep_alive(self) -> None:
         """Renew for another `ttl`."""
-        self._cluster().renew(self._id)
+        with self._contents() as contents:
+            contents.keep_alive(self._id)
 
     def revoke(self) -> None:
         """End it now."""
-        self._cluster().revoke(self._id)
+        with self._contents() as contents:
+            contents.revoke(self._id)
 
 
 class _MemoryWatch:
     """Reads the cluster's history; it owns nothing but its place in it."""
 
-    def __init__(self, cluster: MemoryCluster, prefix: str, revision: int) -> None:
+    def __init__(self, cluster: MemoryCluster, continuity: Continuity, prefix: str, revision: int) -> None:
         self._cluster = cluster
+        self._continuity = continuity
         self._prefix = prefix
-        self._next_revision = revision
+        self._seen = max(0, revision - 1)
         self._found: Sequence[Change] = ()
         self._closed = False
 
@@ -289,7 +157,7 @@ class _MemoryWatch:
         """Return the next changes, or an empty sequence after `timeout` seconds or once closed."""
         self._cluster.wait(self._look, timeout)
         found, self._found = self._found, ()
-        return () if self._closed else tuple(found)
+        return () if self._closed else found
 
     def close(self) -> None:
         """End the subscription; idempotent."""
@@ -298,5 +166,8 @@ class _MemoryWatch:
 
     def _look(self) -> bool:
         if not self._closed:
-            self._found, self._next_revision = self._cluster.changes(self._prefix, self._next_revision)
+            with _confirmed(self._cluster, self._continuity) as contents:
+                changes = contents.changes_since(self._seen)
+                self._found = tuple(change for change in changes if change.key.startswith(self._prefix))
+                self._seen = max(self._seen, contents.revision)
         return self._closed or bool(self._found)

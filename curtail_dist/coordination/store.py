@@ -83,7 +83,7 @@ class Watch(Protocol):
         """Return the next changes, or an empty sequence after `timeout` seconds of real time.
 
         Raises StoreUnavailable when the store cannot be reached or no longer has the changes asked for
-        (compacted); the caller then lists again and opens a new watch.
+        (compacted); the caller then lists again and opens a new watch. Raises StoreReplaced as every call.
         """
         ...
 
@@ -97,6 +97,9 @@ class CoordinationStore(Protocol):
 
     Every call answers within the store's own timeout or raises StoreUnavailable; then a write may or may not
     have happened: read before writing again.
+
+    Once another store answers in its place, or an older state of it, that call and all later ones of this
+    handle raise StoreReplaced. A write goes over a new connection only after a read has shown the same store.
     """
 
     def get(self, key: str) -> Entry | None:

@@ -119,3 +119,65 @@ def test_an_etcd_on_the_path_comes_first(tmp_path, monkeypatch):
     own.symlink_to(find_etcd())
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
     assert find_etcd() == own
+
+
+def test_a_killed_one_is_gone_until_it_is_restarted_and_leaves_nothing_behind():
+    before = set(psutil.Process().children(recursive=True))
+    with EmbeddedEtcd(election_timeout_ms=200) as server:
+        scratch = data_dir_of(server.pid).parent
+        endpoint, dead = server.endpoint, server.pid
+        server.kill()
+        assert not psutil.pid_exists(dead)
+        assert server.endpoint == endpoint
+        with pytest.raises(CoordinationError, match="not running"):
+            server.kill()
+        server.restart()
+        assert data_dir_of(server.pid).parent == scratch
+        server.kill()
+    assert not scratch.exists()
+    assert set(psutil.Process().children(recursive=True)) == before
+    with pytest.raises(CoordinationError, match="not running"):
+        server.restart()
+
+
+def test_the_directory_of_a_killed_one_ends_with_its_owner():
+    program = (
+        "import time\n"
+        "from curtail_dist.coordination import EmbeddedEtcd\n"
+        "server = EmbeddedEtcd(election_timeout_ms=200).start()\n"
+        "print(server.pid, flush=True)\n"
+        "input()\n"
+        "server.kill()\n"
+        "print(flush=True)\n"
+        "time.sleep(60)\n"
+    )
+    command = [sys.executable, "-c", program]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) as owner:
+        scratch = data_dir_of(int(owner.stdout.readline())).parent
+        owner.stdin.write("\n")
+        owner.stdin.flush()
+        owner.stdout.readline()
+        (guard,) = psutil.Process(owner.pid).children()
+        assert scratch.is_dir()
+        owner.send_signal(signal.SIGKILL)
+        assert psutil.wait_procs([guard], timeout=DEADLINE_S)[1] == []
+    assert not scratch.exists()
+
+
+def test_history_and_disk_are_bounded(etcd):
+    options = dict(word[2:].partition("=")[::2] for word in psutil.Process(etcd.pid).cmdline()[1:])
+    assert (options["auto-compaction-mode"], options["auto-compaction-retention"]) == ("revision", "1000")
+    assert 0 < int(options["quota-backend-bytes"]) <= 2**30
+
+
+def test_every_new_data_directory_is_a_cluster_of_its_own(tmp_path):
+    def token(data_dir: Path) -> str:
+        with EmbeddedEtcd(data_dir, election_timeout_ms=200) as server:
+            (option,) = [
+                word for word in psutil.Process(server.pid).cmdline() if "initial-cluster-token" in word
+            ]
+        return option
+
+    # Otherwise equal peer addresses, which two servers may get by chance, would give equal cluster ids.
+    assert token(tmp_path / "a") != token(tmp_path / "b")
