@@ -64,7 +64,10 @@ class RowReader:
         shard = self._manifest.shards[number]
         verify(shard)
         try:
-            column = pq.read_table(shard.path, columns=[self._manifest.column], memory_map=True).column(0)
+            # pq.read_table would import pyarrow.dataset first: a second in which the other sites wait.
+            column = (
+                pq.ParquetFile(shard.path, memory_map=True).read(columns=[self._manifest.column]).column(0)
+            )
         except (pa.ArrowException, OSError, IndexError) as error:
             raise DataError(
                 f"shard {shard.path} has no readable column {self._manifest.column!r}: {error}"

@@ -30,9 +30,9 @@ def patiently(part: Part, attempt: Callable[[], Steps[T]], what: str) -> Steps[T
             return (yield from attempt())
         except (StoreUnavailable, OSError) as error:
             now = yield from ask(Now())
-            failing_since = now if failing_since is None else failing_since
-            silent_s = max((yield from ask(Look())).stale_s, now - failing_since)
-            if silent_s >= part.rules.outage_s:
+            if failing_since is None:
+                failing_since = now  # not the end yet: it may be this process that stood still
+            elif max((yield from ask(Look())).stale_s, now - failing_since) >= part.rules.outage_s:
                 raise
             _LOG.warning("site %s: %s waits: %s", part.me.site, what, error)
             yield from ask(Pause(RETRY_S))

@@ -11,6 +11,7 @@ from curtail_dist.membership.effects import (
     Await,
     Grant,
     KeepAlive,
+    Look,
     MakesProgress,
     Now,
     Pause,
@@ -63,6 +64,8 @@ class _Standing:
 
     shown: Presence | None = None
     """What its key says; None while it holds no lease."""
+    revision: int = 0
+    """Of the key as this process wrote it."""
     fresh: bool = True
     """Whether this process has never been registered."""
     renew_at: Seconds = 0.0
@@ -81,14 +84,18 @@ def _write(part: Part, standing: _Standing) -> Steps[None]:
     entry = (yield from ask(Read([key])))[key]
     mine = entry is None or Presence.decode(entry.value).member == part.me
     if not mine and not standing.fresh:
-        raise Superseded(f"site {part.me.site}: a newer process of this site is registered; this one ends")
+        raise _superseded(part)
     if standing.shown is None:
         yield from ask(Grant())
         standing.renew_at = (yield from ask(Now())) + part.rules.ttl_s / 3
     shown = part.shown
     result = yield from ask(PutLeased(key, shown.encode(), entry.revision if entry else 0))
     if result.succeeded:
-        standing.shown, standing.fresh = shown, False
+        standing.shown, standing.revision, standing.fresh = shown, result.revision, False
+
+
+def _superseded(part: Part) -> Superseded:
+    return Superseded(f"site {part.me.site}: a newer process of this site is registered; this one ends")
 
 
 def _renew(part: Part, standing: _Standing) -> Steps[None]:
@@ -105,7 +112,16 @@ def _withdraw(part: Part) -> Steps[None]:
 
 
 def _answer(part: Part, standing: _Standing) -> Steps[None]:
-    """Wait until there is something to do; affirm that this process lives where it is suspected."""
+    """Wait until there is something to do; affirm that this process lives where it is suspected.
+
+    Raises Superseded when a newer process took the key over, though the lease of this one lives.
+    """
+
+    def taken(view: View) -> bool:
+        entry = view.entries.get(part.keys.member(part.me.site))
+        if standing.shown is None or entry is None or entry.revision <= standing.revision:
+            return False
+        return Presence.decode(entry.value).member != part.me
 
     def suspected(view: View) -> int | None:
         epoch = view.epoch
@@ -114,13 +130,15 @@ def _answer(part: Part, standing: _Standing) -> Steps[None]:
         return epoch.number if view.regrouping(epoch) else None
 
     def look(view: View) -> int | None:
-        if part.closed or (standing.shown is not None and part.shown != standing.shown):
+        if part.closed or taken(view) or (standing.shown is not None and part.shown != standing.shown):
             return -1
         return suspected(view)
 
     now = yield from ask(Now())
     left = standing.renew_at - now if standing.shown is not None else _RETRY_S
     epoch = yield from ask(Await(look, max(0.0, left)))
+    if not part.closed and taken((yield from ask(Look()))):
+        raise _superseded(part)
     if epoch is not None and epoch >= 0:
         word = Word(epoch=epoch, incarnation=part.me.incarnation)
         yield from ask(Put(part.keys.affirm(part.me.site), word.encode()))

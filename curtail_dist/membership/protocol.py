@@ -20,7 +20,14 @@ from curtail_dist.errors import (
 )
 from curtail_dist.membership.agreement import agree
 from curtail_dist.membership.committing import write_commit
-from curtail_dist.membership.decisions import admit, contributes, going_on, next_commit, ready_joiners, release
+from curtail_dist.membership.decisions import (
+    admit,
+    contributes,
+    going_on,
+    next_commit,
+    ready_joiners,
+    release,
+)
 from curtail_dist.membership.effects import (
     Announce,
     Await,

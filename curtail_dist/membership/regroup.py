@@ -58,9 +58,11 @@ def write_epoch(part: Part, following: Epoch) -> Steps[Epoch]:
 def settle(part: Part, following: Epoch) -> Steps[Epoch]:
     """Move on to `following`, which all members of the present epoch derived alike; return what stands.
 
-    The lowest rank that stays writes it, another one after the grace.
+    The lowest rank that stays writes it, another one after the grace. Raises Expelled if nobody stays.
     """
     staying = [member for member in following.members if member in part.epoch.members]
+    if not staying:
+        raise Expelled(f"site {part.me.site}: a newer process of this site takes its place; rejoining")
     if staying[0] != part.me:
         seen = yield from await_epoch(following.number, timeout=part.rules.grace_s)
         if seen is not None:

@@ -1,1 +1,1 @@
-"""A site's part in a run: entering, rounds, leaving. The commit order is in round.py."""
+"""A site's part in a run: carries out what the protocol asks for."""

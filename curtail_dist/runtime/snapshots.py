@@ -1,97 +1,133 @@
 """Keeps the run resumable: writes snapshots beside training, and says which are durable."""
 
 import logging
-import queue
 import threading
 import time
 
-from curtail_dist.coordination.store import CoordinationStore, Entry
-from curtail_dist.errors import CoordinationError
+from curtail_dist.coordination.store import CoordinationStore
+from curtail_dist.errors import CurtailError
 from curtail_dist.membership.board import Board
 from curtail_dist.membership.records import Commit, encode
 from curtail_dist.state import snapshot
+from curtail_dist.state.shelf import open_shelf
 from curtail_dist.state.snapshot import Snapshot
 from curtail_dist.state.version import Version
 from curtail_dist.telemetry.events import Snapshot as SnapshotWritten
 from curtail_dist.telemetry.record import EventLog
 
 _LOG = logging.getLogger(__name__)
+_WRITE_S = 300.0
+"""Real time after which a snapshot that another thread writes counts as stuck."""
+_CLOSE_S = 60.0
 
 
 class SnapshotKeeper:
-    """Writes versions below the run's snapshot URL. Owns one writing thread between `start` and `close`."""
+    """Writes versions below the run's snapshot URL. Owns one writing thread between `start` and `close`.
+
+    One snapshot is written at a time; of those that wait only the newest is kept, since a commit that needs
+    an older one makes it durable itself.
+    """
 
     def __init__(
         self, url: str, *, keep: int, store: CoordinationStore, board: Board, events: EventLog
     ) -> None:
-        """Keep the snapshots of the newest `keep` versions below `url`."""
+        """Keep the snapshots of the newest `keep` versions below `url`. Raises ConfigError for an odd URL."""
+        open_shelf(url)
         self._url = url
         self._keep = keep
         self._store = store
         self._board = board
         self._events = events
-        self._queue: queue.Queue[tuple[Version, Commit] | None] = queue.Queue(maxsize=1)
-        self._thread = threading.Thread(target=self._work, name="snapshots", daemon=True)
-        self._writing = threading.Lock()
+        self._next: tuple[Version, Commit] | None = None
+        self._told: tuple[int, str] | None = None
         self._closed = False
+        self._changed = threading.Condition()
+        self._writing = threading.Lock()
+        self._thread = threading.Thread(target=self._work, name="snapshots", daemon=True)
 
     def start(self) -> None:
         """Start the writing thread."""
         self._thread.start()
 
     def write_soon(self, version: Version, record: Commit) -> None:
-        """Write in the background; waits while the one before is still being written."""
-        self._queue.put((version, record))
+        """Write a committed version in the background, then let go of what the chain needs no more.
+
+        Returns at once. A failure is logged; `make_durable` tries again.
+        """
+        with self._changed:
+            self._next = (version, record)
+            self._changed.notify_all()
 
     def make_durable(self, version: Version, record: Commit) -> None:
         """Return when the snapshot of this version is durable, written here if nobody has.
 
         Raises OSError when the disk fails, StoreUnavailable when its holder key could not be written.
         """
-        with self._writing:
-            if not self._board.view().durable(record):
+        if not self._writing.acquire(timeout=_WRITE_S):
+            raise OSError(f"the snapshot before {record.version} has been under way for {_WRITE_S:.0f} s")
+        try:
+            if not self._is_durable(record):
                 self._write(version, record)
+        finally:
+            self._writing.release()
 
     def secure(self, version: Version, record: Commit) -> None:
         """Write a snapshot without a word to the store, which is away. Raises OSError."""
-        with self._writing:
-            snapshot.write(self._url, version, record)
+        snapshot.write(self._url, version, record)
 
     def load(self, number: int, hash: str) -> Snapshot:
         """Read the snapshot of a version. Raises SnapshotMissing, SnapshotCorrupt."""
         return snapshot.read(self._url, number, hash)
 
     def is_readable(self, record: Commit) -> bool:
-        """Return whether the snapshot of a version is to be seen from this site."""
-        return snapshot.readable(self._url, record.version, record.hash)
+        """Return whether the snapshot of a version is to be seen from this site; its bytes are not read."""
+        try:
+            return snapshot.readable(self._url, record.version, record.hash)
+        except OSError as error:
+            _LOG.warning("%s cannot be reached from here: %s", self._url, error)
+            return False
 
     def close(self) -> None:
-        """Finish what is queued and stop the thread; idempotent."""
-        if not self._closed:
+        """Finish what waits and stop the thread; idempotent."""
+        with self._changed:
             self._closed = True
-            self._queue.put(None)
-            self._thread.join(timeout=60.0)
+            self._changed.notify_all()
+        if self._thread.ident is not None:
+            self._thread.join(timeout=_CLOSE_S)
+
+    def _is_durable(self, record: Commit) -> bool:
+        return (record.version, record.hash) == self._told or self._board.view().durable(record)
 
     def _work(self) -> None:
-        while (item := self._queue.get()) is not None:
+        while (item := self._take()) is not None:
+            version, record = item
             try:
-                self.make_durable(*item)
-            except (OSError, CoordinationError) as error:
+                self.make_durable(version, record)
+                self._forget(record)
+            except (OSError, CurtailError) as error:
                 _LOG.warning(
-                    "snapshot %d was not written: %s; the next commit tries again", item[0].number, error
+                    "version %d: its snapshot, or the removal of older ones, failed: %s; the next commit "
+                    "tries again",
+                    record.version,
+                    error,
                 )
+
+    def _take(self) -> tuple[Version, Commit] | None:
+        """Wait for the next to write; None at the end."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._next is not None or self._closed)
+            item, self._next = self._next, None
+            return item
 
     def _write(self, version: Version, record: Commit) -> None:
         began = time.monotonic()
         snapshot.write(self._url, version, record)
         holder = encode({"hash": record.hash, "path": self._url})
-        key = self._board.keys.holder(version.number)
-        revision = self._store.put(key, holder)
-        self._board.note(Entry(key=key, value=holder, revision=revision))
-        self._forget(record)
+        self._store.put(self._board.keys.holder(record.version), holder)
+        self._told = (record.version, record.hash)
         self._events.emit(
             SnapshotWritten(
-                version=version.number,
+                version=record.version,
                 hash=record.hash,
                 size_bytes=version.size_bytes,
                 wall_s=time.monotonic() - began,
@@ -99,11 +135,18 @@ class SnapshotKeeper:
         )
 
     def _forget(self, record: Commit) -> None:
-        """Let go of versions that fell out of retention: their word first, then their files."""
-        head = self._board.view().head
-        committed = min(record.version, head.version) if head is not None else 0
-        holders = self._board.keys.holders
+        """Let go of versions that fell out of retention: the word for them first, then their files.
+
+        The store is asked for head, the mirror will not do: a process that slept through a rewind holds a
+        higher number than the living chain has reached, and must not take its snapshots away.
+        """
+        keys = self._board.keys
+        entry = self._store.get(keys.head)
+        if entry is None:
+            return
+        committed = min(record.version, Commit.decode(entry.value).version)
         for key in self._board.view().entries:
-            if key.startswith(holders) and int(key.removeprefix(holders)) <= committed - self._keep:
+            number = key.removeprefix(keys.holders)
+            if key.startswith(keys.holders) and number.isdigit() and int(number) <= committed - self._keep:
                 self._store.delete(key)
         snapshot.prune(self._url, committed=committed, keep=self._keep)

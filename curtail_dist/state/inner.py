@@ -1,85 +1,111 @@
 """The inner optimizer's state on a site's own disk, for its return after a short absence."""
 
-import json
 import logging
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 
+from curtail_dist.state.sealed import read_sealed, write_sealed
 from curtail_dist.units import Seconds
 
+SCHEMA = 2
 _LOG = logging.getLogger(__name__)
-SCHEMA = 1
-_ABOUT = "about"
+_PLAIN = (bool, int, float, str, type(None))
 
 
 def save(path: Path, optimizer: torch.optim.Optimizer, *, at: Seconds) -> None:
     """Write the state of any torch optimizer, whole or not at all. Raises OSError.
 
+    An optimizer whose state holds more than tensors and plain values is not kept, with a warning.
+
     Args:
         path: The file; what it held is replaced.
-        optimizer: Its state may hold tensors and plain numbers. Its groups' settings are not kept: the script
-            sets them.
+        optimizer: Its groups' settings (learning rates, ...) are not kept: the script sets them.
         at: The present run time.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     tensors: dict[str, torch.Tensor] = {}
     plain: dict[str, Any] = {}
-    for key, value in _flatten(optimizer.state_dict()["state"]):
-        if isinstance(value, torch.Tensor):
-            tensors[key] = value.detach().to("cpu", copy=True).contiguous()
-        else:
-            plain[key] = value
-    about = json.dumps({"schema": SCHEMA, "at": at, "like": _like(optimizer), "plain": plain})
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    save_file(tensors, partial, metadata={_ABOUT: about})
-    with partial.open("rb") as file:
-        os.fsync(file.fileno())
-    partial.replace(path)
+    elsewhere: list[str] = []
+    for number, parameter in enumerate(_parameters(optimizer)):
+        for key, value in optimizer.state.get(parameter, {}).items():
+            name = f"{number}/{key}"
+            if isinstance(value, torch.Tensor):
+                tensors[name] = value
+                if value.device != parameter.device:
+                    elsewhere.append(name)
+            elif isinstance(value, _PLAIN):
+                plain[name] = value
+            else:
+                _LOG.warning("the inner optimizer keeps a %s: its state is not kept", type(value).__name__)
+                return
+    about = {"at": at, "like": _like(optimizer), "plain": plain, "on_cpu": elsewhere}
+    write_sealed(path, tensors, about, schema=SCHEMA)
 
 
 def load(path: Path, optimizer: torch.optim.Optimizer, *, now: Seconds, max_age_s: Seconds) -> bool:
     """Take the state up again; return whether it was there, whole, fitting and no older than `max_age_s`.
 
-    Never raises for what the file holds: a site without it begins with a fresh state.
+    Never raises for what the file holds: a site without it begins with a fresh state. When this returns False
+    the optimizer is as it was.
     """
-    if not path.exists():
-        return False
     try:
-        with safe_open(path, framework="pt") as file:
-            about = json.loads((file.metadata() or {})[_ABOUT])
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - no mapping
-        if about["schema"] != SCHEMA or about["like"] != _like(optimizer):
-            raise ValueError("it belongs to another model or optimizer")
-        if not 0 <= now - about["at"] <= max_age_s:
-            raise ValueError(f"it is {now - about['at']:.0f} s old; at most {max_age_s:.0f} are taken")
-        state = _unflatten({**tensors, **about["plain"]})
-        groups = optimizer.state_dict()["param_groups"]
-        optimizer.load_state_dict({"state": state, "param_groups": groups})
-    except (SafetensorError, OSError, KeyError, ValueError, TypeError) as error:
+        tensors, about = read_sealed(path, schema=SCHEMA)
+        _check(about, like=_like(optimizer), now=now, max_age_s=max_age_s)
+        states = _states(optimizer, tensors, about)
+    except FileNotFoundError:
+        _LOG.info("the inner optimizer begins afresh: there is no %s", path)
+        return False
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
         _LOG.warning("the inner optimizer begins afresh; %s is not taken: %s", path, error)
         return False
+    for parameter, state in zip(_parameters(optimizer), states, strict=True):
+        optimizer.state.pop(parameter, None)
+        if state:
+            optimizer.state[parameter] = state
     return True
 
 
-def _flatten(state: Mapping[int, Mapping[str, Any]]) -> list[tuple[str, Any]]:
-    return [(f"{number}/{key}", value) for number, one in state.items() for key, value in one.items()]
+def _check(about: Mapping[str, Any], *, like: list[Any], now: Seconds, max_age_s: Seconds) -> None:
+    if about["like"] != like:
+        raise ValueError("it belongs to another model or optimizer")
+    age = now - about["at"]
+    if not 0 <= age <= max_age_s:
+        raise ValueError(f"it is {age:.0f} s old; at most {max_age_s:.0f} are taken")
 
 
-def _unflatten(flat: Mapping[str, Any]) -> dict[int, dict[str, Any]]:
-    state: dict[int, dict[str, Any]] = {}
-    for path, value in flat.items():
-        number, _, key = path.partition("/")
-        state.setdefault(int(number), {})[key] = value
-    return state
+def _states(
+    optimizer: torch.optim.Optimizer, tensors: Mapping[str, torch.Tensor], about: Mapping[str, Any]
+) -> list[dict[str, Any]]:
+    """Return each parameter's state, tensors with the bytes and types that they were kept with.
+
+    `Optimizer.load_state_dict` would not do: it casts to the parameter's type, which loses bits where an
+    optimizer holds a moment in a wider one.
+    """
+    parameters = _parameters(optimizer)
+    states: list[dict[str, Any]] = [{} for _ in parameters]
+    for name, value in (*tensors.items(), *about["plain"].items()):
+        number, _, key = name.partition("/")
+        index = int(number)
+        there = isinstance(value, torch.Tensor) and name not in about["on_cpu"]
+        states[index][key] = value.to(parameters[index].device) if there else value
+    return states
+
+
+def _parameters(optimizer: torch.optim.Optimizer) -> list[torch.Tensor]:
+    return [parameter for group in optimizer.param_groups for parameter in group["params"]]
 
 
 def _like(optimizer: torch.optim.Optimizer) -> list[Any]:
-    """What the optimizer must have in common with the one whose state was kept."""
-    shapes = [[list(one.shape) for one in group["params"]] for group in optimizer.param_groups]
-    return [type(optimizer).__name__, shapes]
+    """Return what the optimizer must have in common with the one whose state was kept.
+
+    That is its kind, its parameters' types and shapes, and those settings that say which state there is
+    (amsgrad, fused, ...); numbers may be set otherwise than before.
+    """
+    groups: list[Any] = []
+    for group in optimizer.param_groups:
+        shapes = [[str(one.dtype), list(one.shape)] for one in group["params"]]
+        choices = {key: value for key, value in sorted(group.items()) if isinstance(value, bool | str)}
+        groups.append([shapes, choices])
+    return [type(optimizer).__name__, groups]

@@ -1,158 +1,225 @@
-"""Where folders of files are put whole: a local directory, or below a URL that fsspec opens."""
+"""Where snapshots are kept: a folder of this host, or whatever fsspec opens; named groups of files in either.
+
+A group is there when it has its last file, which is written after all others and removed before them.
+"""
 
 import os
+import secrets
 import shutil
-import tempfile
-import uuid
-from collections.abc import Generator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, BinaryIO, Protocol
+from urllib.parse import unquote, urlsplit
+
+from curtail_dist.errors import ConfigError, CurtailError
+from curtail_dist.state.sealed import sync
+
+Create = Callable[[str], AbstractContextManager[BinaryIO]]
+"""Opens a new file of the group under way, to be written from its beginning to its end."""
 
 
 class Shelf(Protocol):
-    """Holds folders by name. A folder is there with all its files, or does not count."""
+    """Holds groups of files by name. Every call raises OSError when it cannot be reached or is full."""
 
-    def names(self) -> list[str]:
-        """Return what stands on it, half-written folders too."""
+    def stored_name(self, file: str) -> str:
+        """Return the name under which to create a file other than the last, so that writers do not meet."""
         ...
 
-    def exists(self, path: str) -> bool:
-        """Return whether a file is there, by FOLDER/FILE."""
-        ...
+    def write(self, group: str, last: str, save: Callable[[Create], None]) -> None:
+        """Have `save` create all files of a group, `last` as its last one; durable when this returns.
 
-    def placing(self, name: str, *, last: str) -> AbstractContextManager[Path]:
-        """Give a local folder to fill; at the context's end it is put in place, durably, as `name`.
-
-        The file `last` appears after all others. A folder that others put there meanwhile is left alone.
-        Raises OSError; nothing is in place then.
+        Leaves a group that has `last` alone. After a failure the group is not there.
         """
         ...
 
-    def fetched(self, name: str, files: Sequence[str]) -> AbstractContextManager[Path]:
-        """Give a local folder with these files of `name`, to be read while the context is open."""
+    def open(self, group: str, file: str) -> AbstractContextManager[BinaryIO]:
+        """Open a file to read. Raises FileNotFoundError."""
         ...
 
-    def remove(self, name: str) -> None:
-        """Delete a folder; what cannot be deleted is left."""
+    def has(self, group: str, file: str) -> bool:
+        """Whether a file is there."""
+        ...
+
+    def names(self) -> list[str]:
+        """Return all names, those of unfinished groups too; none where the place does not exist yet."""
+        ...
+
+    def remove(self, group: str, last: str) -> None:
+        """Remove what there is of a group, `last` first: half a removal leaves no group."""
         ...
 
 
 def open_shelf(url: str) -> Shelf:
-    """Return the shelf at a path or URL."""
-    scheme, separator, rest = url.partition("://")
-    if not separator:
+    """Return the place of a URL or path. Raises ConfigError for one that nothing here can open.
+
+    Only URLs with a scheme other than `file` load fsspec.
+    """
+    scheme, marker, _ = url.partition("://")
+    if not marker:
         return LocalShelf(Path(url))
-    return LocalShelf(Path(rest)) if scheme == "file" else RemoteShelf(url)
+    if scheme == "file":
+        return LocalShelf(Path(unquote(urlsplit(url).path)))
+    from fsspec.core import url_to_fs  # here: a plain folder shall not pay for it
+
+    try:
+        filesystem, root = url_to_fs(url, use_listings_cache=False)
+    except (ImportError, ValueError) as error:
+        raise ConfigError(
+            f"state.url is {url!r}; it must be a directory or a URL that fsspec opens: {error}"
+        ) from error
+    return RemoteShelf(filesystem, root)
 
 
 class LocalShelf:
-    """A directory of this machine or a mounted one, in which renaming is atomic."""
+    """Groups as folders of a directory, each written beside its place and renamed into it."""
 
     def __init__(self, root: Path) -> None:
-        """Put folders below `root`, which is made at the first."""
+        """Keep groups below `root`, which need not exist."""
         self._root = root
 
-    def names(self) -> list[str]:
-        """Return what stands there."""
-        return [path.name for path in self._root.iterdir()] if self._root.is_dir() else []
+    def stored_name(self, file: str) -> str:
+        """Return the name itself: writers use folders of their own."""
+        return file
 
-    def exists(self, path: str) -> bool:
-        """Return whether a file is there."""
-        return (self._root / path).is_file()
-
-    @contextmanager
-    def placing(self, name: str, *, last: str) -> Generator[Path]:
-        """Fill a folder beside its place, bring it to the disk, rename it."""
-        del last  # a rename shows all files at once
+    def write(self, group: str, last: str, save: Callable[[Create], None]) -> None:
+        """See Shelf."""
+        if self.has(group, last):
+            return
         self._root.mkdir(parents=True, exist_ok=True)
-        target, partial = self._root / name, self._root / f".{name}.{uuid.uuid4().hex}"
+        partial = self._root / f".{group}.{secrets.token_hex(4)}"
         partial.mkdir()
         try:
-            yield partial
-            for path in (*partial.iterdir(), partial):
-                _sync(path)
-            _rename(partial, target)
-            _sync(self._root)
+            save(lambda file: _durable(partial / file))
+            sync(partial)
+            self._move(partial, group, last)
         finally:
             shutil.rmtree(partial, ignore_errors=True)
+        sync(self._root)
 
-    @contextmanager
-    def fetched(self, name: str, files: Sequence[str]) -> Generator[Path]:
-        """Give the folder itself."""
-        del files
-        yield self._root / name
-
-    def remove(self, name: str) -> None:
-        """Delete a folder, out of sight first, so that nobody finds half of it."""
-        grave = self._root / f".{name.removeprefix('.')}.{uuid.uuid4().hex}"
+    def _move(self, partial: Path, group: str, last: str) -> None:
+        target = self._root / group
         try:
-            (self._root / name).rename(grave)
+            partial.rename(target)
         except OSError:
-            return
-        shutil.rmtree(grave, ignore_errors=True)
+            if self.has(group, last):
+                return
+            # What stands there lacks its last file: the remains of a removal that was cut short.
+            aside = self._root / f".{group}.{secrets.token_hex(4)}"
+            target.rename(aside)
+            partial.rename(target)
+            shutil.rmtree(aside, ignore_errors=True)
+
+    def open(self, group: str, file: str) -> AbstractContextManager[BinaryIO]:
+        """See Shelf."""
+        try:
+            return (self._root / group / file).open("rb")
+        except NotADirectoryError as error:
+            raise FileNotFoundError(str(error)) from error
+
+    def has(self, group: str, file: str) -> bool:
+        """See Shelf."""
+        return (self._root / group / file).is_file()
+
+    def names(self) -> list[str]:
+        """See Shelf."""
+        try:
+            return [path.name for path in self._root.iterdir()]
+        except FileNotFoundError:
+            return []
+
+    def remove(self, group: str, last: str) -> None:
+        """See Shelf."""
+        path = self._root / group
+        with suppress(FileNotFoundError):
+            (path / last).unlink(missing_ok=True)
+            shutil.rmtree(path)
+
+
+@contextmanager
+def _durable(path: Path) -> Iterator[BinaryIO]:
+    with path.open("xb") as file:
+        yield file
+        file.flush()
+        os.fsync(file.fileno())
 
 
 class RemoteShelf:
-    """An object store, through fsspec: single files appear whole, folders do not."""
+    """Groups as prefixes of an object store, whose objects are whole or not there, but cannot be renamed."""
 
-    def __init__(self, url: str) -> None:
-        """Put folders below `url`. Raises ImportError, which names the missing package, for some schemes."""
-        import fsspec
+    def __init__(self, filesystem: Any, root: str) -> None:
+        """Keep groups below `root` of an fsspec filesystem."""
+        self._filesystem = filesystem
+        self._root = root.rstrip("/")
 
-        self._files, self._root = fsspec.core.url_to_fs(url)
+    def stored_name(self, file: str) -> str:
+        """Return a new name: two writers of a group must not write over each other's files."""
+        return f"{secrets.token_hex(4)}.{file}"
+
+    def write(self, group: str, last: str, save: Callable[[Create], None]) -> None:
+        """See Shelf."""
+        if self.has(group, last):
+            return
+        created: list[str] = []
+
+        @contextmanager
+        def create(file: str) -> Iterator[BinaryIO]:
+            path = self._path(group, file)
+            if file != last:
+                created.append(path)
+            with self._filesystem.open(path, "wb") as opened:
+                yield opened
+
+        with _as_os_errors():
+            self._filesystem.makedirs(self._path(group), exist_ok=True)
+            try:
+                save(create)
+            except BaseException:
+                for path in created:
+                    with suppress(Exception):  # the first failure is the one to tell
+                        self._filesystem.rm_file(path)
+                raise
+
+    @contextmanager
+    def open(self, group: str, file: str) -> Iterator[BinaryIO]:
+        """See Shelf."""
+        with _as_os_errors(), self._filesystem.open(self._path(group, file), "rb") as opened:
+            yield opened
+
+    def has(self, group: str, file: str) -> bool:
+        """See Shelf."""
+        with _as_os_errors():
+            try:
+                return self._filesystem.info(self._path(group, file))["type"] == "file"
+            except FileNotFoundError:
+                return False
 
     def names(self) -> list[str]:
-        """Return what stands there."""
-        self._files.invalidate_cache()
-        try:
-            found: list[Any] = self._files.ls(self._root, detail=False)
-        except FileNotFoundError:
-            return []
-        return [str(path).rstrip("/").rpartition("/")[2] for path in found]
+        """See Shelf."""
+        with _as_os_errors():
+            try:
+                found = self._filesystem.ls(self._root, detail=False)
+            except FileNotFoundError:
+                return []
+        return [path.rstrip("/").rpartition("/")[2] for path in found]
 
-    def exists(self, path: str) -> bool:
-        """Return whether an object is there."""
-        self._files.invalidate_cache()
-        return bool(self._files.isfile(f"{self._root}/{path}"))
+    def remove(self, group: str, last: str) -> None:
+        """See Shelf."""
+        with _as_os_errors(), suppress(FileNotFoundError):
+            with suppress(FileNotFoundError):
+                self._filesystem.rm_file(self._path(group, last))
+            self._filesystem.rm(self._path(group), recursive=True)
 
-    @contextmanager
-    def placing(self, name: str, *, last: str) -> Generator[Path]:
-        """Fill a local folder, then send its files, `last` at the end."""
-        with tempfile.TemporaryDirectory(prefix="snapshot-") as folder:
-            yield Path(folder)
-            files = sorted(Path(folder).iterdir(), key=lambda path: path.name == last)
-            self._files.makedirs(f"{self._root}/{name}", exist_ok=True)
-            for path in files:
-                self._files.put_file(str(path), f"{self._root}/{name}/{path.name}")
-
-    @contextmanager
-    def fetched(self, name: str, files: Sequence[str]) -> Generator[Path]:
-        """Get the files into a local folder."""
-        with tempfile.TemporaryDirectory(prefix="snapshot-") as folder:
-            for file in files:
-                self._files.get_file(f"{self._root}/{name}/{file}", f"{folder}/{file}")
-            yield Path(folder)
-
-    def remove(self, name: str) -> None:
-        """Delete a folder's objects."""
-        try:
-            self._files.rm(f"{self._root}/{name}", recursive=True)
-        except OSError:
-            return
+    def _path(self, *parts: str) -> str:
+        return "/".join((self._root, *parts))
 
 
-def _rename(partial: Path, target: Path) -> None:
+@contextmanager
+def _as_os_errors() -> Iterator[None]:
+    """Each filesystem of fsspec has errors of its own (credentials, endpoints): all of them are a disk's."""
     try:
-        partial.rename(target)
-    except OSError:
-        if not target.exists():
-            raise
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        yield
+    except (OSError, CurtailError, ValueError, KeyError, TypeError):
+        raise
+    except Exception as error:
+        raise OSError(f"the object store failed: {error!r}") from error

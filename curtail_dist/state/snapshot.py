@@ -3,28 +3,34 @@
     <number>-<hash8>/model.safetensors outer.safetensors ledger.json manifest.json
 
 They stand below a directory, or below any URL that fsspec opens (s3://BUCKET/RUN). In a directory a snapshot
-is written beside its place and renamed into it; in an object store its manifest is written last, and without
-one it does not count. Either way a reader sees all of it or nothing, and it is never written over. The
-manifest holds the hash of each file and of the state. Torn or corrupt ones are passed over.
+is written beside its place and renamed into it; in an object store, where its other files carry a prefix of
+their writer's, its manifest is written last, and without one it does not count. Either way a reader sees all
+of it or nothing, and it is never written over. The manifest holds the hash of each file and of the state.
 """
 
+import errno
 import hashlib
 import json
 import logging
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
 
-from curtail_dist.errors import SnapshotCorrupt, SnapshotMissing
+from curtail_dist.errors import MembershipError, SnapshotCorrupt, SnapshotMissing, StateDiverged
 from curtail_dist.membership.records import Commit
-from curtail_dist.state.shelf import Shelf, open_shelf
+from curtail_dist.state.shelf import Create, Shelf, open_shelf
+from curtail_dist.state.tensorfile import read_tensors, write_tensors
 from curtail_dist.state.version import OPTIMIZER, PARAMETER, Version
 
-SCHEMA = 2
+SCHEMA = 3
 MODEL, OUTER, LEDGER, MANIFEST = "model.safetensors", "outer.safetensors", "ledger.json", "manifest.json"
+_PARTS = {MODEL: PARAMETER, OUTER: OPTIMIZER}
+_TEXT_LIMIT = 256 * 2**20
+_NAME = re.compile(r"(?P<partial>\.?)(?P<number>\d{6,})-[0-9a-f]{8}(?(partial)|$)")
+_DAMAGED = (errno.EIO, errno.EBADMSG)
 _LOG = logging.getLogger(__name__)
 
 
@@ -34,7 +40,7 @@ class Snapshot:
 
     version: Version
     commit: Commit
-    """The record of this version."""
+    """The record of this version, as it was committed or was about to be."""
 
 
 def name(number: int, hash: str) -> str:
@@ -43,112 +49,157 @@ def name(number: int, hash: str) -> str:
 
 
 def write(url: str, version: Version, commit: Commit) -> None:
-    """Write a snapshot durably, below `url`. Leaves an existing one of the same name alone. Raises OSError.
+    """Write a snapshot durably, below `url`. Leaves an existing one of the same name alone.
 
-    When this returns, a reader anywhere finds it.
+    When this returns, a reader anywhere finds it. Equal versions give equal files, so writers that do the
+    same at once do not harm each other. Raises OSError; then nothing new is to be found.
     """
+    if (version.number, version.hash) != (commit.version, commit.hash):
+        raise StateDiverged(
+            f"version {version.number} with hash {version.hash[:8]} is not what the record of "
+            f"version {commit.version} names, {commit.hash[:8]}; nothing is written"
+        )
     shelf = open_shelf(url)
-    target = name(version.number, commit.hash)
-    if shelf.exists(f"{target}/{MANIFEST}"):
-        return
-    with shelf.placing(target, last=MANIFEST) as folder:
-        _save(version, PARAMETER, folder / MODEL)
-        _save(version, OPTIMIZER, folder / OUTER)
-        (folder / LEDGER).write_bytes(commit.encode())
-        files = {file: _hash_file(folder / file) for file in (MODEL, OUTER, LEDGER)}
+
+    def save(create: Create) -> None:
+        files: dict[str, list[str]] = {}
+        for file, prefix in _PARTS.items():
+            stored = shelf.stored_name(file)
+            with create(stored) as opened:
+                files[file] = [stored, write_tensors(opened, _part(version, prefix))]
+        stored, text = shelf.stored_name(LEDGER), commit.encode()
+        with create(stored) as opened:
+            opened.write(text)
+        files[LEDGER] = [stored, hashlib.sha256(text).hexdigest()]
         manifest = {"schema": SCHEMA, "version": version.number, "hash": commit.hash, "files": files}
-        (folder / MANIFEST).write_text(json.dumps(manifest), encoding="utf-8")
+        with create(MANIFEST) as opened:
+            opened.write(json.dumps(manifest).encode())
+
+    shelf.write(name(version.number, commit.hash), MANIFEST, save)
 
 
 def readable(url: str, number: int, hash: str) -> bool:
-    """Return whether the snapshot of this version is to be seen below `url`."""
-    return open_shelf(url).exists(f"{name(number, hash)}/{MANIFEST}")
+    """Return whether the snapshot of this version is to be seen below `url`. Raises OSError."""
+    return open_shelf(url).has(name(number, hash), MANIFEST)
 
 
 def read(url: str, number: int, hash: str) -> Snapshot:
-    """Read and verify the snapshot of a version. Raises SnapshotMissing, SnapshotCorrupt."""
-    shelf, place = open_shelf(url), name(number, hash)
-    if not shelf.exists(f"{place}/{MANIFEST}"):
-        raise SnapshotMissing(
-            f"there is no snapshot {place} below {url}; it was not finished, or is elsewhere"
-        )
-    snapshot = _read(shelf, place)
-    if snapshot.commit.hash != hash:
-        raise SnapshotCorrupt(f"snapshot {place} below {url} is of another version; delete it")
-    return snapshot
+    """Read and verify the snapshot of a version, each tensor straight into its memory.
+
+    Raises:
+        SnapshotMissing: it is not there, or `url` cannot be reached from here.
+        SnapshotCorrupt: it is there, and torn or changed.
+    """
+    place = name(number, hash)
+    found = _read(open_shelf(url), place, f"snapshot {place} below {url}")
+    if found.commit.hash != hash:
+        raise SnapshotMissing(f"snapshot {place} below {url} is of {found.commit.hash}, not of {hash}")
+    return found
 
 
 def newest(url: str) -> Snapshot | None:
-    """Return the newest snapshot below `url` that is whole, None if there is none."""
+    """Return the newest snapshot below `url` that is whole, None if there is none. Raises OSError.
+
+    Of which chain it is only its record says.
+    """
     shelf = open_shelf(url)
-    for place in sorted(_placed(shelf), reverse=True):
+    places = [
+        (number, place) for place in shelf.names() if (number := _number(place, whole=True)) is not None
+    ]
+    for _, place in sorted(places, reverse=True):
         try:
-            return _read(shelf, place)
+            return _read(shelf, place, f"snapshot {place} below {url}")
         except SnapshotCorrupt as error:
             _LOG.warning("%s; looking for an older one", error)
+        except SnapshotMissing:
+            continue
     return None
 
 
 def prune(url: str, *, committed: int, keep: int) -> None:
-    """Delete what no chain needs once version `committed` is: snapshots of versions up to committed - keep.
+    """Delete what the chain no longer needs once version `committed` is: versions up to committed - keep.
 
-    Newer ones are left alone, whatever is there: the one that a process of a dead chain writes must not push
-    out those of the living. What a process that died left half-written goes with its version.
+    Newer ones are left alone, whatever is there: what a process of a dead chain writes must not push out the
+    living one's. What a process that died left half-written goes with its version. Raises OSError.
     """
     shelf = open_shelf(url)
     for place in shelf.names():
         number = _number(place)
         if number is not None and number <= committed - keep:
-            shelf.remove(place)
+            shelf.remove(place, MANIFEST)
 
 
-def _read(shelf: Shelf, place: str) -> Snapshot:
+def _read(shelf: Shelf, place: str, shown: str) -> Snapshot:
     try:
-        with shelf.fetched(place, (MODEL, OUTER, LEDGER, MANIFEST)) as folder:
-            manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-            if manifest["schema"] != SCHEMA:
-                raise SnapshotCorrupt(
-                    f"snapshot {place} has schema {manifest['schema']}; this version reads {SCHEMA}"
-                )
-            for file, expected in manifest["files"].items():
-                if _hash_file(folder / file) != expected:
-                    raise SnapshotCorrupt(
-                        f"snapshot {place}: {file} does not have its hash; it is torn or was changed"
-                    )
-            tensors = {PARAMETER + key: value for key, value in load_file(folder / MODEL).items()}
-            tensors |= {OPTIMIZER + key: value for key, value in load_file(folder / OUTER).items()}
-            commit = Commit.decode((folder / LEDGER).read_bytes())
-    except (OSError, KeyError, ValueError) as error:
-        raise SnapshotCorrupt(f"snapshot {place} cannot be read: {error}") from error
-    version = Version(number=manifest["version"], tensors=tensors)
-    if version.hash != manifest["hash"]:
-        raise SnapshotCorrupt(f"snapshot {place} does not hold the state its manifest names; delete it")
+        manifest = _manifest(shelf, place)
+        return _contents(shelf, place, manifest)
+    except FileNotFoundError as error:
+        if _has_manifest(shelf, place):
+            raise SnapshotCorrupt(f"{shown} lacks a file: {error}; delete it") from error
+        raise SnapshotMissing(f"{shown} is not there; it was not finished, or is elsewhere") from error
+    except OSError as error:
+        if error.errno in _DAMAGED:
+            raise SnapshotCorrupt(f"{shown} cannot be read: {error}") from error
+        raise SnapshotMissing(f"{shown} cannot be reached from here: {error}") from error
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError, MembershipError) as error:
+        raise SnapshotCorrupt(f"{shown} is torn or was changed: {error}; delete it") from error
+
+
+def _manifest(shelf: Shelf, place: str) -> Mapping[str, Any]:
+    with shelf.open(place, MANIFEST) as file:
+        manifest = json.loads(file.read(_TEXT_LIMIT))
+    if manifest["schema"] != SCHEMA:
+        raise ValueError(f"its schema is {manifest['schema']}; this version reads {SCHEMA}")
+    return manifest
+
+
+def _contents(shelf: Shelf, place: str, manifest: Mapping[str, Any]) -> Snapshot:
+    tensors: dict[str, torch.Tensor] = {}
+    for file, prefix in _PARTS.items():
+        stored, expected = manifest["files"][file]
+        with shelf.open(place, stored) as opened:
+            try:
+                contents = read_tensors(opened)
+            except ValueError as error:
+                raise ValueError(f"{file}: {error}") from error
+        _compare(file, contents.sha256, expected)
+        tensors |= {prefix + key: value for key, value in contents.tensors.items()}
+    stored, expected = manifest["files"][LEDGER]
+    with shelf.open(place, stored) as opened:
+        text = opened.read(_TEXT_LIMIT)
+    _compare(LEDGER, hashlib.sha256(text).hexdigest(), expected)
+    commit = Commit.decode(text)
+    version = Version(number=commit.version, tensors=tensors)
+    named = (manifest["version"], manifest["hash"])
+    if (version.number, version.hash) != named or commit.hash != version.hash:
+        raise ValueError("it does not hold the state that its manifest and its record name")
     return Snapshot(version=version, commit=commit)
 
 
-def _placed(shelf: Shelf) -> Iterator[str]:
-    for place in shelf.names():
-        if not place.startswith(".") and shelf.exists(f"{place}/{MANIFEST}"):
-            yield place
+def _compare(file: str, found: str, expected: str) -> None:
+    if found != expected:
+        raise ValueError(f"{file} does not have its hash")
 
 
-def _number(place: str) -> int | None:
-    digits = place.removeprefix(".").partition("-")[0]
-    return int(digits) if digits.isdigit() else None
+def _has_manifest(shelf: Shelf, place: str) -> bool:
+    try:
+        return shelf.has(place, MANIFEST)
+    except OSError:
+        return False
 
 
-def _save(version: Version, prefix: str, path: Path) -> None:
-    part = {
-        key.removeprefix(prefix): tensor.detach().contiguous()
-        for key, tensor in version.tensors.items()
-        if key.startswith(prefix)
+def _number(place: str, *, whole: bool = False) -> int | None:
+    """Return the version that a snapshot's name stands for, else None; with `whole` partial ones are none."""
+    found = _NAME.match(place)
+    if found is None or (whole and found["partial"]):
+        return None
+    return int(found["number"])
+
+
+def _part(version: Version, prefix: str) -> dict[str, torch.Tensor]:
+    return {
+        key.removeprefix(prefix): tensor for key, tensor in version.tensors.items() if key.startswith(prefix)
     }
-    save_file(part, path)
-
-
-def _hash_file(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def like(tensors: Mapping[str, torch.Tensor]) -> str:

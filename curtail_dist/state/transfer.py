@@ -1,45 +1,46 @@
 """Hands a version of the state from a living site to a joining one, over TCP, in hashed chunks.
 
-The bytes of a version are those of its tensors, one after the other in the order of their names. A joiner
-asks for one chunk after the other, so what it has when a connection breaks it need not ask for again: equal
-hashes mean equal bytes, whoever gives them. Both sides work in the tensors' own memory.
+    joiner: what it wants: run, number, hash           member: the tensors' names, types, shapes | why not
+    joiner: the SHA-256 of each chunk it has, or 0     member: for each chunk its SHA-256 and, where that is
+                                                               another than the joiner's, its bytes
 
-    joiner: GET <schema> <run> <number> <hash>      member: OK <length of the header>, header | NO <reason>
-    joiner: CHUNK <index>                           member: SHA-256 (32 bytes), then the chunk
-    joiner: HELLO <schema> <run>                    member: YES | NO <reason>
-
-Lines end with a newline. The header is JSON: the tensors' names, types and shapes, and the size of a chunk.
+Both sides work in the tensors' own memory. Equal hashes mean equal bytes, whoever gives them: what a joiner
+has when a connection breaks it need not pull again, and what one member gave is compared with the next one's.
 """
 
 import contextlib
-import hashlib
-import json
-import math
 import socket
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Self
 
-import torch
-
 from curtail_dist.errors import PeerLost
+from curtail_dist.state.layout import CHUNK_BYTES, Layout, digest_of
 from curtail_dist.state.version import Version
+from curtail_dist.state.wire import receive_into, receive_message, send_bytes, send_message
 from curtail_dist.units import Seconds
 
-SCHEMA = 2
-CHUNK_BYTES = 8 << 20
-_LINE_BYTES = 512
-_HEADER_BYTES = 64 << 20
-_IDLE_S = 30.0
-_TRIES = 2
-_AHEAD = 2
-"""Chunks asked for before they are waited for, so that a long link is never empty."""
-_JOIN_S = 5.0
+SCHEMA = 3
+_CONNECTIONS = 32
+"""How many are served at once; more are turned away and ask another member."""
+_REQUEST_BYTES = 2**16
+_HEADER_BYTES = 2**26
+_REQUEST_S = 5.0
+_SEND_S = 30.0
+_CLOSE_S = 5.0
 _DIGEST_BYTES = 32
+_NOTHING = bytes(_DIGEST_BYTES)
+_NAME = "state-server"
 
 
 class StateServer:
-    """Serves the version this site holds. Owns a socket, and a thread for each joiner, until `close`."""
+    """Serves the version this site holds. Owns a socket, and a thread for each joiner, until `close`.
+
+    A version that is being served stays in memory until its last chunk is sent, whatever is committed
+    meanwhile.
+    """
 
     def __init__(
         self,
@@ -53,26 +54,28 @@ class StateServer:
         self._run = run
         self._current = current
         self._chunk_bytes = chunk_bytes
-        self._socket = socket.create_server((host, 0))
+        self._digests: tuple[tuple[int, str], list[bytes]] = ((-1, ""), [])
+        self._socket = socket.create_server((host, 0), backlog=_CONNECTIONS)
         self.port: int = self._socket.getsockname()[1]
         """Port it listens on."""
         self._closed = False
         self._lock = threading.Lock()
         self._open: dict[socket.socket, threading.Thread] = {}
-        self._thread = threading.Thread(target=self._accept, name="state-server", daemon=True)
+        self._thread = threading.Thread(target=self._accept, name=_NAME, daemon=True)
         self._thread.start()
 
     def close(self) -> None:
         """Stop serving, in mid-transfer too; idempotent."""
-        self._closed = True
         with self._lock:
+            self._closed = True
             connections = dict(self._open)
         for connection in (self._socket, *connections):
             with contextlib.suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
         self._socket.close()
+        deadline = time.monotonic() + _CLOSE_S
         for thread in (self._thread, *connections.values()):
-            thread.join(timeout=_JOIN_S)
+            thread.join(timeout=max(0.0, deadline - time.monotonic()))
 
     def __enter__(self) -> Self:
         """Return itself."""
@@ -83,96 +86,115 @@ class StateServer:
         self.close()
 
     def _accept(self) -> None:
-        while not self._closed:
+        while True:
             try:
                 connection, _ = self._socket.accept()
             except OSError:
-                return
-            thread = threading.Thread(
-                target=self._serve, args=(connection,), name="state-transfer", daemon=True
-            )
+                if self._closed:
+                    return
+                time.sleep(0.05)  # out of file descriptors, or a connection that was gone at once
+                continue
             with self._lock:
+                if self._closed or len(self._open) >= _CONNECTIONS:
+                    connection.close()
+                    continue
+                name = f"{_NAME}-{connection.fileno()}"
+                thread = threading.Thread(target=self._serve, args=(connection,), name=name, daemon=True)
                 self._open[connection] = thread
-            thread.start()
+                thread.start()
 
     def _serve(self, connection: socket.socket) -> None:
-        with connection, contextlib.suppress(OSError, ValueError):
-            connection.settimeout(_IDLE_S)
-            self._answer(connection)
-        with self._lock:
-            self._open.pop(connection, None)
+        try:
+            with connection, contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+                connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                self._answer(connection)
+        finally:
+            with self._lock:
+                self._open.pop(connection, None)
 
     def _answer(self, connection: socket.socket) -> None:
-        verb, schema, run, *rest = _read_line(connection).split()
-        if schema != str(SCHEMA) or run != self._run or verb not in ("GET", "HELLO"):
-            connection.sendall(f"NO this is run {self._run}, schema {SCHEMA}\n".encode())
-            return
-        if verb == "HELLO":
-            connection.sendall(b"YES\n")
-            return
-        number, hash = rest
+        request = receive_message(connection, limit_bytes=_REQUEST_BYTES, within=_REQUEST_S)
+        connection.settimeout(_SEND_S)
+        if (request["schema"], request["run"]) != (SCHEMA, self._run):
+            send_message(connection, {"no": f"this is run {self._run}, schema {SCHEMA}"})
+        elif request["want"] == "answer":
+            send_message(connection, {"here": True})
+        else:
+            self._give(connection, (request["number"], request["hash"]))
+
+    def _give(self, connection: socket.socket, wanted: tuple[int, str]) -> None:
         held = self._current()
-        if held is None or (held.number, held.hash) != (int(number), hash):
-            connection.sendall(f"NO version {held.number if held else 'none'} is held\n".encode())
+        if held is None or held.number != wanted[0] or held.hash != wanted[1]:
+            shown = "none" if held is None else f"{held.number} with hash {held.hash[:8]}"
+            send_message(connection, {"no": f"version {shown} is held"})
             return
-        layout = _Layout.of(held, self._chunk_bytes)
-        header = layout.header()
-        connection.sendall(f"OK {len(header)}\n".encode() + header)
-        while (line := _read_line(connection)) != "":
-            verb, _, index = line.partition(" ")
-            if verb != "CHUNK":
-                return
-            pieces = list(layout.chunk(int(index)))
-            connection.sendall(_digest(pieces))
+        layout = Layout(held.tensors, self._chunk_bytes)
+        send_message(connection, {"layout": layout.description})
+        there = bytearray(layout.chunks * _DIGEST_BYTES)
+        receive_into(connection, memoryview(there), deadline=time.monotonic() + _SEND_S)
+        connection.settimeout(_SEND_S)
+        digests = self._known_digests(wanted, layout.chunks)
+        for index in range(layout.chunks):
+            if digests[index] == _NOTHING:
+                digests[index] = layout.digest(index)
+            connection.sendall(digests[index])
+            if there[index * _DIGEST_BYTES : (index + 1) * _DIGEST_BYTES] != digests[index]:
+                for piece in layout.pieces(index):
+                    send_bytes(connection, piece)
+
+    def _known_digests(self, version: tuple[int, str], chunks: int) -> list[bytes]:
+        """Return the hashes of the version's chunks as far as known, to be filled by who serves it."""
+        with self._lock:
+            if self._digests[0] != version:
+                self._digests = (version, [_NOTHING] * chunks)
+            return self._digests[1]
+
+
+@dataclass(kw_only=True)
+class Kept:
+    """The chunks of one version that are here already. Give the same to each `pull` to go on from there."""
+
+    received: int = 0
+    """Chunks that ever came, of whatever version."""
+    _wanted: tuple[int, str] = (-1, "")
+    _layout: Layout = field(default_factory=lambda: Layout({}, CHUNK_BYTES))
+    _digests: list[bytes] = field(default_factory=list[bytes])
+
+    def aim(self, number: int, hash: str) -> None:
+        """Say what is pulled next; chunks of anything else are let go."""
+        if self._wanted != (number, hash):
+            self.clear()
+            self._wanted = (number, hash)
+
+    def clear(self) -> None:
+        """Let go of all chunks."""
+        self._wanted, self._layout, self._digests = (-1, ""), Layout({}, CHUNK_BYTES), []
+
+    def fill(self, connection: socket.socket, description: Any, progress: Callable[[], None]) -> Version:
+        """Get what is missing into its place; what came whole is kept. Raises OSError, ValueError, ..."""
+        if description != self._layout.description:
+            self._layout = Layout.parse(description)
+            self._digests = [_NOTHING] * self._layout.chunks
+        connection.sendall(b"".join(self._digests))
+        expected = bytearray(_DIGEST_BYTES)
+        for index in range(self._layout.chunks):
+            receive_into(connection, memoryview(expected))
+            if expected == self._digests[index]:
+                continue
+            self._digests[index] = _NOTHING
+            pieces = list(self._layout.pieces(index))
             for piece in pieces:
-                connection.sendall(piece)
+                receive_into(connection, piece)
+            if digest_of(pieces) != expected:
+                raise ValueError(f"chunk {index} does not have its hash")
+            self._digests[index] = bytes(expected)
+            self.received += 1
+            progress()
+        return Version(number=self._wanted[0], tensors=self._layout.tensors)
 
 
-class _Layout:
-    """Where the bytes of a version lie: its tensors' memory, cut into chunks."""
-
-    def __init__(self, tensors: Mapping[str, torch.Tensor], chunk_bytes: int) -> None:
-        self.tensors = {name: tensors[name] for name in sorted(tensors)}
-        self.chunk_bytes = chunk_bytes
-        self._views = [_bytes_of(tensor) for tensor in self.tensors.values()]
-        self._size = sum(len(view) for view in self._views)
-
-    @classmethod
-    def of(cls, version: Version, chunk_bytes: int) -> Self:
-        return cls({name: tensor.contiguous() for name, tensor in version.tensors.items()}, chunk_bytes)
-
-    @classmethod
-    def parse(cls, header: bytes) -> Self:
-        """Make room for what a header describes. Raises ValueError for what is no header."""
-        raw = json.loads(header)
-        tensors = {name: torch.empty(shape, dtype=_dtype(kind)) for name, kind, shape in raw["tensors"]}
-        chunk_bytes = int(raw["chunk_bytes"])
-        if chunk_bytes < 1:
-            raise ValueError(f"a chunk has {chunk_bytes} bytes; it must have at least 1")
-        return cls(tensors, chunk_bytes)
-
-    def header(self) -> bytes:
-        described = [
-            [name, str(tensor.dtype).removeprefix("torch."), list(tensor.shape)]
-            for name, tensor in self.tensors.items()
-        ]
-        return json.dumps({"tensors": described, "chunk_bytes": self.chunk_bytes}).encode()
-
-    @property
-    def chunks(self) -> int:
-        return math.ceil(self._size / self.chunk_bytes)
-
-    def chunk(self, index: int) -> Iterator[memoryview]:
-        """Yield the pieces of memory of one chunk, in order. Raises ValueError for one that is not there."""
-        if not 0 <= index < self.chunks:
-            raise ValueError(f"chunk {index} is asked for; there are {self.chunks}")
-        first, last = index * self.chunk_bytes, (index + 1) * self.chunk_bytes
-        start = 0
-        for view in self._views:
-            end = start + len(view)
-            if start < last and end > first:
-                yield view[max(0, first - start) : min(len(view), last - start)]
-            start = end
+class _RefusedError(Exception):
+    """A peer does not have what is wanted; asking it again will not help."""
 
 
 def pull(
@@ -183,8 +205,11 @@ def pull(
     hash: str,
     timeout: Seconds,
     progress: Callable[[], None] = lambda: None,
+    kept: Kept | None = None,
 ) -> Version:
     """Fetch one version from the first of these peers that can give it.
+
+    Whoever breaks off is asked again after the others, as long as chunks keep coming.
 
     Args:
         peers: Host and port of members, in the order in which they are asked.
@@ -192,118 +217,63 @@ def pull(
         number: Of the version.
         hash: Of the version; what is returned has it.
         timeout: Real seconds that a peer may be silent.
-        progress: Called at each chunk.
+        progress: Called at each chunk that came.
+        kept: Chunks from earlier calls; what comes now is added.
 
-    Raises PeerLost, naming each reason, when it cannot be had from any of them. What one gave before it broke
-    off is kept while the others are asked.
+    Raises PeerLost, naming each peer's reason, when it cannot be had from any of them.
     """
-    partial = _Partial()
-    reasons: list[str] = []
-    for host, port in [*peers] * _TRIES:
-        try:
-            with socket.create_connection((host, port), timeout=timeout) as connection:
-                connection.sendall(f"GET {SCHEMA} {run} {number} {hash}\n".encode())
-                partial.fill(connection, progress)
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            reasons.append(f"{host}:{port} does not give version {number}: {error}")
-            continue
-        version = Version(number=number, tensors=partial.tensors)
-        if version.hash == hash:
-            return version
-        reasons.append(f"{host}:{port} gave bytes that are not version {number} with hash {hash[:8]}")
-        partial = _Partial()
-    raise PeerLost("; ".join(reasons[: len(peers)]) or f"no living member holds version {number}")
+    kept = Kept() if kept is None else kept
+    kept.aim(number, hash)
+    request = {"schema": SCHEMA, "run": run, "want": "version", "number": number, "hash": hash}
+    reasons: dict[tuple[str, int], str] = {}
+    candidates = list(dict.fromkeys(peers))
+    before = -1
+    while candidates and kept.received != before:
+        before = kept.received
+        for peer in list(candidates):
+            try:
+                return _pull_from(peer, request, kept, timeout, progress)
+            except _RefusedError as refusal:
+                reasons[peer] = f"{_shown(peer)} {refusal}"
+                candidates.remove(peer)
+            except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
+                reasons[peer] = f"{_shown(peer)} broke off while giving version {number}: {error}"
+    raise PeerLost("; ".join(reasons.values()) or f"no member is known that holds version {number}")
 
 
-class _Partial:
-    """A version of which some chunks are here."""
-
-    def __init__(self) -> None:
-        self._header = b""
-        self._layout = _Layout({}, CHUNK_BYTES)
-        self._missing: list[int] = []
-
-    @property
-    def tensors(self) -> Mapping[str, torch.Tensor]:
-        return self._layout.tensors
-
-    def fill(self, connection: socket.socket, progress: Callable[[], None]) -> None:
-        """Get what is missing. Raises OSError, ValueError; what came whole is kept."""
-        answer, _, detail = _read_line(connection).partition(" ")
-        if answer != "OK":
-            raise ValueError(detail)
-        header = bytearray(_bounded(int(detail), _HEADER_BYTES))
-        _read_into(connection, memoryview(header))
-        if bytes(header) != self._header:
-            self._header, self._layout = bytes(header), _Layout.parse(bytes(header))
-            self._missing = list(range(self._layout.chunks))
-        asked = 0
-        while self._missing:
-            while asked < min(_AHEAD, len(self._missing)):
-                connection.sendall(f"CHUNK {self._missing[asked]}\n".encode())
-                asked += 1
-            expected = bytearray(_DIGEST_BYTES)
-            _read_into(connection, memoryview(expected))
-            pieces = list(self._layout.chunk(self._missing[0]))
-            for piece in pieces:
-                _read_into(connection, piece)
-            if _digest(pieces) != expected:
-                raise ValueError(f"chunk {self._missing[0]} does not have its hash")
-            self._missing.pop(0)
-            asked -= 1
-            progress()
+def _pull_from(
+    peer: tuple[str, int],
+    request: Mapping[str, Any],
+    kept: Kept,
+    timeout: Seconds,
+    progress: Callable[[], None],
+) -> Version:
+    number, hash = request["number"], request["hash"]
+    with socket.create_connection(peer, timeout=timeout) as connection:
+        send_message(connection, dict(request))
+        answer = receive_message(connection, limit_bytes=_HEADER_BYTES, within=timeout)
+        if "layout" not in answer:
+            raise _RefusedError(f"does not give version {number}: {answer.get('no')}")
+        connection.settimeout(timeout)
+        version = kept.fill(connection, answer["layout"], progress)
+    matches = version.hash == hash
+    kept.clear()
+    if matches:
+        return version
+    kept.aim(number, hash)
+    raise _RefusedError(f"gave bytes that are not version {number} with hash {hash[:8]}")
 
 
 def probe(host: str, port: int, *, run: str, timeout: Seconds) -> bool:
-    """Return whether a site of this run serves state there."""
+    """Return whether a site of this run serves state there; within about `timeout` seconds of real time."""
     try:
         with socket.create_connection((host, port), timeout=timeout) as connection:
-            connection.sendall(f"HELLO {SCHEMA} {run}\n".encode())
-            return _read_line(connection) == "YES"
+            send_message(connection, {"schema": SCHEMA, "run": run, "want": "answer"})
+            answer = receive_message(connection, limit_bytes=_REQUEST_BYTES, within=timeout)
     except (OSError, ValueError):
         return False
+    return answer.get("here") is True
 
 
-def _bytes_of(tensor: torch.Tensor) -> memoryview:
-    return tensor.detach().reshape(-1).view(torch.uint8).numpy().data
-
-
-def _dtype(name: str) -> torch.dtype:
-    found = getattr(torch, name, None)
-    if isinstance(found, torch.dtype):
-        return found
-    raise ValueError(f"{name!r} is no tensor type")
-
-
-def _digest(pieces: Sequence[memoryview]) -> bytes:
-    digest = hashlib.sha256()
-    for piece in pieces:
-        digest.update(piece)
-    return digest.digest()
-
-
-def _bounded(size: int, most: int) -> int:
-    if not 0 <= size <= most:
-        raise ValueError(f"{size} bytes are announced; at most {most} are taken")
-    return size
-
-
-def _read_line(connection: socket.socket) -> str:
-    """Read up to a newline; empty at the end of the connection before a line began."""
-    line = bytearray()
-    while not line.endswith(b"\n"):
-        byte = connection.recv(1)
-        if not byte and not line:
-            return ""
-        if not byte or len(line) > _LINE_BYTES:
-            raise ValueError("the connection ended within a line")
-        line += byte
-    return line.decode().strip()
-
-
-def _read_into(connection: socket.socket, view: Any) -> None:
-    while len(view):
-        read = connection.recv_into(view)
-        if not read:
-            raise ValueError(f"the connection ended {len(view)} bytes early")
-        view = view[read:]
+def _shown(peer: tuple[str, int]) -> str:
+    return f"{peer[0]}:{peer[1]}"

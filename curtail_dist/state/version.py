@@ -7,6 +7,8 @@ from functools import cached_property
 
 import torch
 
+from curtail_dist.state.raw import raw
+
 PARAMETER = "parameter/"
 OPTIMIZER = "outer/"
 
@@ -30,9 +32,14 @@ class Version:
     @cached_property
     def hash(self) -> str:
         """SHA-256 over names, types, shapes and bytes, independent of the order of insertion."""
-        digest = hashlib.sha256()
-        for name in sorted(self.tensors):
-            tensor = self.tensors[name].detach().contiguous()
-            digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-            digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
-        return digest.hexdigest()
+        return hash_of(self.tensors)
+
+
+def hash_of(tensors: Mapping[str, torch.Tensor]) -> str:
+    """Return the SHA-256 over names, types, shapes and bytes, independent of the order of insertion."""
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        tensor = tensors[name]
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(raw(tensor))
+    return digest.hexdigest()

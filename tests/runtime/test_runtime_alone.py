@@ -6,9 +6,10 @@ import re
 import signal
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
-from lab import ROWS, Lab, Ranks, sorted_rows
+from lab import ROWS, Lab, Ranks, sorted_rows, wait_for
 
 from curtail_dist.config import CoordinationConfig
 from curtail_dist.coordination import open_store
@@ -36,10 +37,9 @@ def alone(make_lab, etcd) -> Alone:
     ranks = lab.start("a")
     lab.until_commit(3, of=ranks)
     os.kill(etcd.pid, signal.SIGSTOP)
-    stat = Path(f"/proc/{etcd.pid}/stat")
-    wait_for(lambda: stat.read_text().rpartition(")")[2].split()[0] == "T", "etcd stopped")
-    began = datetime.now(UTC)
+    stat, began = Path(f"/proc/{etcd.pid}/stat"), datetime.now(UTC)
     try:
+        wait_for(lambda: stat.read_text().rpartition(")")[2].split()[0] == "T", "etcd stopped")
         with open_store(CoordinationConfig(endpoints=(etcd.endpoint,), timeout_s=0.5)) as store:
             while (datetime.now(UTC) - began).total_seconds() < LEASE_S:
                 with pytest.raises(StoreUnavailable):

@@ -1,79 +1,369 @@
+import errno
 import json
+import logging
+import shutil
+import subprocess
+import sys
+import uuid
+from pathlib import Path
 
+import fsspec
 import pytest
 import torch
+from fsspec.implementations.memory import MemoryFileSystem
+from states import commit_of, make
 
-from curtail_dist.errors import SnapshotCorrupt
+from curtail_dist.errors import ConfigError, SnapshotCorrupt, SnapshotMissing, StateDiverged
 from curtail_dist.state import snapshot
 from curtail_dist.state.version import Version
 
-
-@pytest.fixture
-def version():
-    tensors = {
-        "parameter/w": torch.randn(3, 5),
-        "parameter/b": torch.randn(3),
-        "outer/w/momentum_buffer": torch.randn(3, 5),
-    }
-    return Version(number=7, tensors=tensors)
+VERSION, COMMIT = make(7)
 
 
-def test_what_is_read_has_the_bytes_that_were_written(tmp_path, version):
-    path = snapshot.write(tmp_path, version, version.hash, {"version": 7})
-    found = snapshot.read(path)
+@pytest.fixture(params=["path", "file", "memory"])
+def url(request, tmp_path):
+    places = {"path": str(tmp_path), "file": f"file://{tmp_path}", "memory": f"memory://{uuid.uuid4().hex}"}
+    yield places[request.param] + "/run/snapshots"
+    if request.param == "memory":
+        MemoryFileSystem.store.clear()
+        MemoryFileSystem.pseudo_dirs[:] = [""]
+
+
+class Files:
+    """The files of a snapshot, to be broken, wherever they are."""
+
+    def __init__(self, url, version=VERSION):
+        self.fs, self.root = fsspec.core.url_to_fs(url)
+        self.folder = f"{self.root}/{snapshot.name(version.number, version.hash)}"
+
+    def path(self, file):
+        return next(path for path in self.fs.ls(self.folder, detail=False) if path.endswith(file))
+
+    def read(self, file):
+        return self.fs.cat_file(self.path(file))
+
+    def write(self, file, content):
+        self.fs.pipe_file(self.path(file), content)
+
+
+def test_what_is_read_has_the_bytes_and_the_record_that_were_written(url):
+    snapshot.write(url, VERSION, COMMIT)
+    found = snapshot.read(url, 7, VERSION.hash)
     assert found.version.number == 7
-    assert found.version.hash == found.hash == version.hash
-    assert found.record == {"version": 7}
-    assert path.name == f"000007-{version.hash[:8]}"
+    assert found.version.hash == VERSION.hash
+    assert found.commit == COMMIT
+    assert found.commit.encode() == COMMIT.encode()
+    assert snapshot.readable(url, 7, VERSION.hash)
 
 
-def test_a_version_without_outer_state_is_kept_too(tmp_path):
-    version = Version(number=0, tensors={"parameter/w": torch.ones(2)})
-    assert snapshot.read(snapshot.write(tmp_path, version, version.hash, {})).version.hash == version.hash
+def test_a_version_without_outer_state_is_kept_too(url):
+    version = Version(number=0, tensors={"parameter/w": torch.ones(2), "parameter/empty": torch.empty(0, 3)})
+    snapshot.write(url, version, commit_of(version))
+    assert snapshot.read(url, 0, version.hash).version.hash == version.hash
+
+
+def test_a_state_is_not_kept_under_the_record_of_another(url):
+    with pytest.raises(StateDiverged, match="nothing is written"):
+        snapshot.write(url, VERSION, make(8)[1])
+    assert snapshot.newest(url) is None
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "outer.safetensors", "ledger.json"])
-def test_a_changed_file_is_found(tmp_path, version, name):
-    path = snapshot.write(tmp_path, version, version.hash, {"version": 7})
-    raw = bytearray((path / name).read_bytes())
-    raw[-1] ^= 1
-    (path / name).write_bytes(raw)
+@pytest.mark.parametrize("harm", ["changed", "torn", "emptied"])
+def test_a_broken_file_is_found(url, name, harm):
+    snapshot.write(url, VERSION, COMMIT)
+    files = Files(url)
+    whole = files.read(name)
+    broken = {"changed": whole[:-1] + bytes([whole[-1] ^ 1]), "torn": whole[:-5], "emptied": b""}
+    files.write(name, broken[harm])
     with pytest.raises(SnapshotCorrupt, match=name):
-        snapshot.read(path)
+        snapshot.read(url, 7, VERSION.hash)
 
 
-def test_a_torn_manifest_is_found(tmp_path, version):
-    path = snapshot.write(tmp_path, version, version.hash, {})
-    (path / "manifest.json").write_text('{"schema": 1, "ver')
-    with pytest.raises(SnapshotCorrupt, match="cannot be read"):
-        snapshot.read(path)
+def test_every_changed_byte_is_found(tmp_path):
+    url = str(tmp_path)
+    snapshot.write(url, VERSION, COMMIT)
+    path = tmp_path / snapshot.name(7, VERSION.hash) / "model.safetensors"
+    whole = path.read_bytes()
+    for place in range(len(whole)):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 0x41]) + whole[place + 1 :])
+        with pytest.raises(SnapshotCorrupt):
+            snapshot.read(url, 7, VERSION.hash)
 
 
-def test_a_manifest_of_another_state_is_found(tmp_path, version):
-    path = snapshot.write(tmp_path, version, version.hash, {})
-    manifest = json.loads((path / "manifest.json").read_text())
-    manifest["hash"] = "0" * 64
-    (path / "manifest.json").write_text(json.dumps(manifest))
+def test_a_file_that_is_gone_makes_a_snapshot_corrupt(url):
+    snapshot.write(url, VERSION, COMMIT)
+    files = Files(url)
+    files.fs.rm_file(files.path("outer.safetensors"))
+    with pytest.raises(SnapshotCorrupt, match="lacks a file"):
+        snapshot.read(url, 7, VERSION.hash)
+
+
+def test_without_its_manifest_a_snapshot_is_not_there(url):
+    snapshot.write(url, VERSION, COMMIT)
+    files = Files(url)
+    files.fs.rm_file(files.path("manifest.json"))
+    assert not snapshot.readable(url, 7, VERSION.hash)
+    assert snapshot.newest(url) is None
+    with pytest.raises(SnapshotMissing):
+        snapshot.read(url, 7, VERSION.hash)
+
+
+def test_what_a_removal_left_is_no_obstacle_to_writing_it_again(url):
+    snapshot.write(url, VERSION, COMMIT)
+    files = Files(url)
+    files.fs.rm_file(files.path("manifest.json"))
+    snapshot.write(url, VERSION, COMMIT)
+    assert snapshot.read(url, 7, VERSION.hash).commit == COMMIT
+
+
+def test_one_that_was_never_written_is_missing(url):
+    with pytest.raises(SnapshotMissing):
+        snapshot.read(url, 7, VERSION.hash)
+    assert not snapshot.readable(url, 7, VERSION.hash)
+    assert snapshot.newest(url) is None
+    snapshot.prune(url, committed=9, keep=2)
+
+
+def test_a_state_with_the_same_first_digits_is_not_taken_for_it(url):
+    snapshot.write(url, VERSION, COMMIT)
+    with pytest.raises(SnapshotMissing):
+        snapshot.read(url, 7, VERSION.hash[:8] + "0" * 56)
+
+
+@pytest.mark.parametrize(
+    "text", [b'{"schema": 3, "ver', b"", b"[]", b'"x"', b'{"schema": 1}', b"{}", b"\xff"]
+)
+def test_a_torn_manifest_is_found(url, text):
+    snapshot.write(url, VERSION, COMMIT)
+    Files(url).write("manifest.json", text)
+    with pytest.raises(SnapshotCorrupt):
+        snapshot.read(url, 7, VERSION.hash)
+
+
+def test_a_manifest_of_another_state_is_found(url):
+    snapshot.write(url, VERSION, COMMIT)
+    files = Files(url)
+    manifest = json.loads(files.read("manifest.json"))
+    files.write("manifest.json", json.dumps({**manifest, "hash": "0" * 64}).encode())
     with pytest.raises(SnapshotCorrupt, match="does not hold the state"):
-        snapshot.read(path)
+        snapshot.read(url, 7, VERSION.hash)
 
 
-def test_an_existing_snapshot_is_not_written_over(tmp_path, version):
-    path = snapshot.write(tmp_path, version, version.hash, {"first": True})
-    snapshot.write(tmp_path, version, version.hash, {"first": False})
-    assert snapshot.read(path).record == {"first": True}
+def test_an_existing_snapshot_is_not_written_over(url):
+    snapshot.write(url, VERSION, COMMIT)
+    files = Files(url)
+    before = {path: files.fs.cat_file(path) for path in files.fs.ls(files.folder, detail=False)}
+    other = commit_of(Version(number=7, tensors=VERSION.tensors))
+    object.__setattr__(other, "epoch", 4)
+    snapshot.write(url, VERSION, other)
+    assert before == {path: files.fs.cat_file(path) for path in files.fs.ls(files.folder, detail=False)}
 
 
-def test_an_unfinished_one_is_not_listed(tmp_path, version):
-    done = snapshot.write(tmp_path, version, version.hash, {})
-    (tmp_path / ".000008-abcdef01.99").mkdir()
-    (tmp_path / "000009-abcdef01").mkdir()
-    assert snapshot.complete(tmp_path) == [done]
+def test_a_snapshot_moved_in_meanwhile_stays(tmp_path):
+    url, place = str(tmp_path / "here"), snapshot.name(7, VERSION.hash)
+    snapshot.write(str(tmp_path / "there"), VERSION, COMMIT)
+    (tmp_path / "here").mkdir()
+
+    class Meanwhile(dict):
+        """The tensors; another writer is faster while they are read."""
+
+        def items(self):
+            if not (tmp_path / "here" / place).exists():
+                (tmp_path / "there" / place).rename(tmp_path / "here" / place)
+            return super().items()
+
+    version = Version(number=7, tensors=Meanwhile(VERSION.tensors))
+    faster = (tmp_path / "there" / place).stat().st_ino
+    snapshot.write(url, version, COMMIT)
+    assert (tmp_path / "here" / place).stat().st_ino == faster
+    assert [path.name for path in (tmp_path / "here").iterdir()] == [place]
 
 
-def test_pruning_keeps_the_newest_versions(tmp_path):
-    for number in range(5):
-        version = Version(number=number, tensors={"parameter/w": torch.full((2,), float(number))})
-        snapshot.write(tmp_path, version, version.hash, {})
-    snapshot.prune(tmp_path, 2)
-    assert [path.name[:6] for path in snapshot.complete(tmp_path)] == ["000004", "000003"]
+def test_the_newest_whole_one_is_found(url, caplog):
+    for number in (3, 9, 10):
+        snapshot.write(url, *make(number))
+    files = Files(url, make(10)[0])
+    files.write("model.safetensors", b"torn")
+    with caplog.at_level(logging.WARNING):
+        found = snapshot.newest(url)
+    assert found is not None
+    assert found.commit == make(9)[1]
+    assert "000010" in caplog.text
+
+
+def test_versions_count_as_numbers_beyond_six_digits(url):
+    for number in (999_999, 1_000_000):
+        snapshot.write(url, *make(number))
+    found = snapshot.newest(url)
+    assert found is not None
+    assert found.version.number == 1_000_000
+
+
+def numbers(url):
+    fs, root = fsspec.core.url_to_fs(url)
+    return sorted(path.rpartition("/")[2].lstrip(".")[:6] for path in fs.ls(root, detail=False))
+
+
+def test_pruning_deletes_what_the_chain_no_longer_needs(url):
+    for number in range(6):
+        snapshot.write(url, *make(number))
+    snapshot.prune(url, committed=5, keep=2)
+    assert numbers(url) == ["000004", "000005"]
+
+
+def test_a_dead_chain_with_higher_numbers_pushes_nothing_out(url):
+    for number in (3, 4, 5):
+        snapshot.write(url, *make(number))
+    for number in (50, 51, 52):
+        snapshot.write(url, *make(number, seed=1))
+    snapshot.prune(url, committed=5, keep=2)
+    assert numbers(url) == ["000004", "000005", "000050", "000051", "000052"]
+    assert snapshot.read(url, 4, make(4)[0].hash)
+
+
+def test_what_dead_attempts_left_goes_when_its_number_does(url):
+    fs, root = fsspec.core.url_to_fs(url)
+    for number in (2, 5):
+        snapshot.write(url, *make(number))
+        snapshot.write(url, *make(number, seed=1))
+        for place in (f".00000{number}-abcdef01.99", f"00000{number}-abcdef01"):
+            fs.makedirs(f"{root}/{place}", exist_ok=True)
+            fs.pipe_file(f"{root}/{place}/model.safetensors", b"half")
+    fs.pipe_file(f"{root}/notes.txt", b"somebody's own")
+    snapshot.prune(url, committed=5, keep=3)
+    assert numbers(url) == ["000005"] * 4 + ["notes."]
+
+
+@pytest.mark.parametrize("where", ["path", "object store"])
+def test_half_a_removal_leaves_no_snapshot(tmp_path, failing, monkeypatch, where):
+    def cut_short(*_args, **_options):
+        raise OSError("killed")
+
+    url = str(tmp_path) if where == "path" else failing
+    snapshot.write(url, VERSION, COMMIT)
+    with monkeypatch.context() as patched:
+        patched.setattr(shutil, "rmtree", cut_short)
+        patched.setattr(Failing, "rm", cut_short)
+        with pytest.raises(OSError, match="killed"):
+            snapshot.prune(url, committed=9, keep=2)
+    assert not snapshot.readable(url, 7, VERSION.hash)
+    with pytest.raises(SnapshotMissing):
+        snapshot.read(url, 7, VERSION.hash)
+    snapshot.prune(url, committed=9, keep=2)
+    assert numbers(url) == []
+
+
+def test_equal_versions_give_equal_files(tmp_path):
+    for place, order in (("a", list), ("b", reversed)):
+        tensors = {name: VERSION.tensors[name].clone() for name in order(list(VERSION.tensors))}
+        snapshot.write(str(tmp_path / place), Version(number=7, tensors=tensors), COMMIT)
+    name = snapshot.name(7, VERSION.hash)
+    for path in (tmp_path / "a" / name).iterdir():
+        assert path.read_bytes() == (tmp_path / "b" / name / path.name).read_bytes()
+
+
+class Failing(MemoryFileSystem):
+    """An object store whose connection goes at a file of a given name."""
+
+    protocol = "failing"
+    store = {}  # noqa: RUF012 - fsspec's own way
+    pseudo_dirs = [""]  # noqa: RUF012
+    at = ""
+    error: type[Exception] = RuntimeError
+
+    def _open(self, path, mode="rb", **options):
+        if self.at and path.endswith(self.at):
+            raise self.error("no route to the object store")
+        return super()._open(path, mode, **options)
+
+
+@pytest.fixture
+def failing(monkeypatch):
+    fsspec.register_implementation("failing", Failing, clobber=True)
+    monkeypatch.setattr(Failing, "store", {})
+    monkeypatch.setattr(Failing, "pseudo_dirs", [""])
+    return "failing://bucket/run"
+
+
+@pytest.mark.parametrize("at", ["model.safetensors", "outer.safetensors", "ledger.json", "manifest.json"])
+@pytest.mark.parametrize("error", [RuntimeError, OSError])
+def test_an_upload_that_breaks_off_leaves_no_snapshot_and_no_objects(failing, monkeypatch, at, error):
+    monkeypatch.setattr(Failing, "at", at)
+    monkeypatch.setattr(Failing, "error", error)
+    with pytest.raises(OSError, match="no route"):
+        snapshot.write(failing, VERSION, COMMIT)
+    assert Failing.store == {}
+    monkeypatch.setattr(Failing, "at", "")
+    with pytest.raises(SnapshotMissing):
+        snapshot.read(failing, 7, VERSION.hash)
+    snapshot.write(failing, VERSION, COMMIT)
+    assert snapshot.read(failing, 7, VERSION.hash).commit == COMMIT
+
+
+def test_a_second_writer_that_breaks_off_does_the_first_no_harm(failing, monkeypatch):
+    snapshot.write(failing, VERSION, COMMIT)
+    first = Files(failing)
+    manifest = first.read("manifest.json")
+    first.fs.rm_file(first.path("manifest.json"))  # the second began before it was there
+    monkeypatch.setattr(Failing, "at", "manifest.json")
+    with pytest.raises(OSError, match="no route"):
+        snapshot.write(failing, VERSION, COMMIT)
+    monkeypatch.setattr(Failing, "at", "")
+    first.fs.pipe_file(f"{first.folder}/manifest.json", manifest)
+    assert snapshot.read(failing, 7, VERSION.hash).commit == COMMIT
+
+
+@pytest.mark.parametrize("at", ["model.safetensors", "manifest.json"])
+def test_a_store_that_cannot_be_reached_is_not_taken_for_corrupt(failing, monkeypatch, at):
+    snapshot.write(failing, VERSION, COMMIT)
+    monkeypatch.setattr(Failing, "at", at)
+    with pytest.raises(SnapshotMissing, match="cannot be reached"):
+        snapshot.read(failing, 7, VERSION.hash)
+
+
+def test_a_bad_sector_is_corruption(failing, monkeypatch):
+    snapshot.write(failing, VERSION, COMMIT)
+    monkeypatch.setattr(Failing, "at", "model.safetensors")
+    monkeypatch.setattr(Failing, "error", staticmethod(lambda text: OSError(errno.EIO, text)))
+    with pytest.raises(SnapshotCorrupt, match="cannot be read"):
+        snapshot.read(failing, 7, VERSION.hash)
+
+
+def test_a_full_disk_leaves_nothing_behind(tmp_path):
+    class Full(dict):
+        """Tensors that do not fit: the disk is full as the second file is written."""
+
+        reads = 0
+
+        def items(self):
+            self.reads += 1
+            if self.reads == 2:
+                raise OSError(errno.ENOSPC, "no space left on device")
+            return super().items()
+
+    with pytest.raises(OSError, match="no space"):
+        snapshot.write(str(tmp_path), Version(number=7, tensors=Full(VERSION.tensors)), COMMIT)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("url", ["nosuchscheme://x/y", "abfs://x/y"])
+def test_a_url_that_nothing_opens_is_one_clear_error(url):
+    with pytest.raises(ConfigError, match=r"state\.url is"):
+        snapshot.readable(url, 7, VERSION.hash)
+
+
+def test_a_plain_directory_does_not_load_fsspec(tmp_path):
+    program = (
+        "import sys; from curtail_dist.state import snapshot\n"
+        f"assert snapshot.newest({str(tmp_path)!r}) is snapshot.newest('file://{tmp_path}') is None\n"
+        "sys.exit('fsspec' in sys.modules)"
+    )
+    root = Path(snapshot.__file__).parents[2]
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=50, cwd=root)
+
+
+def test_what_a_model_must_match_is_names_types_and_shapes():
+    zeros = {name: torch.zeros_like(tensor) for name, tensor in VERSION.tensors.items()}
+    assert snapshot.like(zeros) == snapshot.like(VERSION.tensors)
+    assert snapshot.like({**zeros, "parameter/b": torch.zeros(4)}) != snapshot.like(VERSION.tensors)

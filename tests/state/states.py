@@ -1,0 +1,36 @@
+"""Versions and their records, for tests of what is kept and handed over."""
+
+import torch
+
+from curtail_dist.membership.records import Commit, Work
+from curtail_dist.state.version import Version
+
+
+def make(number, *, seed=0):
+    """Return a version and its commit."""
+    generator = torch.Generator().manual_seed(1000 * seed + number)
+    tensors = {
+        "parameter/w": torch.randn(3, 5, generator=generator),
+        "parameter/b": torch.randn(3, generator=generator),
+        "outer/w/momentum_buffer": torch.randn(3, 5, generator=generator),
+    }
+    version = Version(number=number, tensors=tensors)
+    return version, commit_of(version)
+
+
+def commit_of(version):
+    """Return a record with something in every field."""
+    return Commit(
+        version=version.number,
+        hash=version.hash,
+        parent="0" * 64,
+        epoch=3,
+        total_rows=90,
+        done=((0, 5), (7, 9)),
+        open=((6, 11),),
+        tokens=1234,
+        steps=9,
+        work=(Work(site="a", tokens=1234, steps=9, rows=((7, 9),), open=((6, 11),)),),
+        joiners=("b",),
+        speeds={"a": 1.5, "b": 0.1},
+    )
