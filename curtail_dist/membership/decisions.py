@@ -91,6 +91,11 @@ class Muster:
         )
         return cls(epoch=epoch, me=me, words=words, waiting=waiting)
 
+    @property
+    def unheard(self) -> frozenset[Member]:
+        """Those who answered, but have not said yet whom they reach."""
+        return frozenset(one for one, word in self.words.items() if one != self.me and word.reaches is None)
+
     def survivors(self) -> Epoch:
         """Return the epoch of this member and of all who answered."""
         kept = [member for member in self.epoch.members if member == self.me or member in self.words]

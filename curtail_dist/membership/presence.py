@@ -83,15 +83,20 @@ def _write(part: Part, standing: _Standing) -> Steps[None]:
         return
     entry = (yield from ask(Read([key])))[key]
     mine = entry is None or Presence.decode(entry.value).member == part.me
-    if not mine and not standing.fresh:
+    if not mine and not standing.fresh and (entry is None or entry.revision != standing.revision):
         raise _superseded(part)
     if standing.shown is None:
         yield from ask(Grant())
         standing.renew_at = (yield from ask(Now())) + part.rules.ttl_s / 3
     shown = part.shown
+    first = standing.fresh
+    if standing.fresh:  # an answer may be lost: then only what stood before this try is an earlier process's
+        standing.revision, standing.fresh = entry.revision if entry else 0, False
     result = yield from ask(PutLeased(key, shown.encode(), entry.revision if entry else 0))
     if result.succeeded:
         standing.shown, standing.revision, standing.fresh = shown, result.revision, False
+    elif first:
+        standing.fresh = True  # certainly not written
 
 
 def _superseded(part: Part) -> Superseded:

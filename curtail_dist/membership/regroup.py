@@ -25,6 +25,8 @@ from curtail_dist.membership.view import View
 from curtail_dist.units import Seconds
 
 _LOG = logging.getLogger(__name__)
+LOOK_S = 2.0
+"""Real time that a member gets, beyond the grace, to find out whom it reaches."""
 BLIND_FORMATIONS = 2
 """Groups that may fail in a row before members look who reaches whom."""
 
@@ -142,11 +144,12 @@ def _recover(part: Part) -> Steps[Epoch]:
         if view.epoch is not None and view.epoch.number > epoch.number:
             return view.epoch
         muster = Muster.of(view, epoch, part.me)
-        if muster.waiting:
+        if muster.waiting or (looking and muster.unheard):
             return None
         return muster.connected() if looking else muster.survivors()
 
-    following = yield from ask(Await(decided, rules.grace_s))
+    patience = rules.grace_s + LOOK_S if looking else rules.grace_s
+    following = yield from ask(Await(decided, patience))
     if following is None:
         muster = Muster.of((yield from ask(Look())), epoch, part.me)
         following = muster.connected() if looking else muster.survivors()

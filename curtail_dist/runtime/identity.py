@@ -15,7 +15,8 @@ def identity(config: RunConfig, outer: DiLoCo, *, data: str, program: Mapping[st
     """Return named hashes of all that must agree.
 
     Args:
-        config: The run file; its seed, passes and outer section count.
+        config: The run file; its seed, passes, outer section and steps of a round count: rounds are planned
+            from them at each site for itself.
         outer: Gives the model's parameters: names, types, shapes.
         data: Hash of the data manifest.
         program: What the rank program adds: its tokenizer, its model's configuration.
@@ -29,5 +30,6 @@ def identity(config: RunConfig, outer: DiLoCo, *, data: str, program: Mapping[st
         "numerics": fingerprint(),
         "seed": str(config.run.seed),
         "passes": str(config.data.passes),
+        "round.steps": str(config.round.steps),
         **program,
     }

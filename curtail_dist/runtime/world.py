@@ -205,6 +205,7 @@ class World:
 
     def _enter(self, effect: do.Enter) -> None:
         self.holding.entered = True
+        self.account = Account(ended=time.monotonic(), sent=self.group.bytes_sent)
         self._place(effect.head.version)
         self._times.mark("boundary" if effect.how == "pulled" else "pull")
         self.arrived(effect.how, effect.head, self._times.seconds)

@@ -240,3 +240,13 @@ def test_a_key_that_changes_between_look_and_write_is_not_written_over(town, see
     else:
         old.attend()
         assert town.presence("a") == Presence(member=old.me)  # nobody can tell which of the two is newer
+
+
+def test_a_process_whose_first_answer_was_lost_knows_that_it_was_registered(town):
+    """What came after it, before it could look again, is newer."""
+    old, new = town.party("a", present=False), town.party("a", "a2", present=False)
+    old.store.lost = 1
+    old.answers[do.Pause] = lambda _: new.register_alone()
+    with pytest.raises(Superseded):
+        old.run(keep_present(old.part))
+    assert town.presence("a") == Presence(member=new.me)

@@ -1,5 +1,6 @@
 """Changing the epoch: who is in it after a failure, and that all who are agree."""
 
+import threading
 import time
 
 import pytest
@@ -289,3 +290,25 @@ def test_before_the_run_is_founded_there_is_no_round_to_end(town):
     a = town.party("a")
     a.run(ask_for_close(a.part, "drain"))
     assert town.store.get(town.keys.close("a")) is None
+
+
+def test_who_only_affirmed_is_heard_out_before_it_is_counted_as_reaching_all(town):
+    """Who cannot reach a peer needs its probe's whole timeout to find out; its presence affirms at once."""
+    a, b, c = mesh(town, {"a": "bc", "b": "a", "c": "a"})
+    looked = threading.Event()
+    for party, reached in ((b, "a"), (c, "a")):
+
+        def probe(_, reached=reached):
+            eventually(lambda: all(town.store.get(town.keys.affirm(site)) for site in "bc"))
+            eventually(looked.is_set)
+            return frozenset(reached)
+
+        party.answers[do.Probe] = probe
+
+    def first(_):
+        looked.set()
+        return frozenset("bc")
+
+    a.answers[do.Probe] = first
+    at_once(*(lambda party=party: outcome(party) for party in (a, b, c)))
+    assert town.epoch.sites == ["a", "b"]
