@@ -12,7 +12,7 @@ TESTS ?= tests
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format bench gpu clean
+.PHONY: help setup demo test check format bench faults chaos gpu clean
 
 help: ## what can be made
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-8s %s\n", $$1, $$2}'
@@ -41,6 +41,12 @@ format: .venv/.ready ## write the format that `check` wants
 
 bench: .venv/.ready ## CPU benchmarks into benchmarks/results/
 	$(RUN)python benchmarks/bench_demo.py
+
+faults: .venv/.ready ## the fault matrix, 20 plays each, into benchmarks/results/faults.json
+	PYTHONPATH=tests $(RUN)python benchmarks/bench_faults.py
+
+chaos: .venv/.ready ## ten minutes of faults of all kinds; the report is in runs/chaos
+	PYTHONPATH=tests $(RUN)python benchmarks/bench_chaos.py
 
 gpu: .venv/.ready ## tests that need CUDA; says so where there is none
 	@if $(RUN)python -c 'import sys, torch; sys.exit(not torch.cuda.is_available())'; \

@@ -65,4 +65,5 @@ def _awaited(part: Part, record: Commit) -> Steps[bool]:
             return True
         return None if any(counted_on(view, epoch, member) for member in lower) else False
 
-    return bool((yield from ask(Await(standing, part.rules.patience_s))))
+    # Without the store nobody is seen to write or to die: no longer than this process would wait itself.
+    return bool((yield from ask(Await(standing, min(part.rules.patience_s, part.rules.outage_s)))))

@@ -45,8 +45,8 @@ def release(epoch: Epoch, cards: Sequence[Card]) -> Epoch | None:
 def going_on(epoch: Epoch, cards: Sequence[Card]) -> tuple[str, ...]:
     """Return the sites for which the next round is planned: the members that do not drain.
 
-    Whoever trains it after this exchange plans it for the same sites, though some may see a newer epoch first:
-    otherwise two members could take the same row.
+    Whoever trains it after this exchange plans it for the same sites, though some may see a newer epoch
+    first: otherwise two members could take the same row.
     """
     return tuple((release(epoch, cards) or epoch).sites)
 
@@ -145,7 +145,7 @@ def next_commit(head: Commit, epoch: Epoch, cards: Sequence[Card], *, hash: str)
         tokens=head.tokens + sum(one.tokens for one in work),
         steps=head.steps + sum(one.steps for one in work),
         work=work,
-        joiners=tuple(card.work.site for card in cards if not card.work.steps),
+        joiners=tuple(card.work.site for card in cards if not (card.work.steps or card.draining)),
         sites=going_on(epoch, cards),
         speeds={**head.speeds, **measured},
     )

@@ -18,21 +18,24 @@ RETRY_S: Seconds = 0.5
 def patiently(part: Part, attempt: Callable[[], Steps[T]], what: str) -> Steps[T]:
     """Return what `attempt` returns, which is begun again while the store or the disk does not answer.
 
-    It must be safe to begin again after any of its effects: what it wrote may or may not be there. `what` says
-    what is waited for.
+    It must be safe to begin again after any of its effects: what it wrote may or may not be there. `what`
+    says what is waited for.
 
     Raises StoreUnavailable or OSError when that has gone on for the bound, and whatever else `attempt` raises
     at once.
     """
-    failing_since: Seconds | None = None
+    failing: bool | None = None  # whether it is the disk; None before anything failed
+    since: Seconds = 0.0
     while True:
         try:
             return (yield from attempt())
         except (StoreUnavailable, OSError) as error:
             now = yield from ask(Now())
-            if failing_since is None:
-                failing_since = now  # not the end yet: it may be this process that stood still
-            elif max((yield from ask(Look())).stale_s, now - failing_since) >= part.rules.outage_s:
+            disk = isinstance(error, OSError)
+            silent_s = 0.0 if disk else (yield from ask(Look())).stale_s
+            if failing is not disk:
+                failing, since = disk, now  # not the end yet: this process may have stood still
+            elif max(silent_s, now - since) >= part.rules.outage_s:
                 raise
             _LOG.warning("site %s: %s waits: %s", part.me.site, what, error)
             yield from ask(Pause(RETRY_S))

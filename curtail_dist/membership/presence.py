@@ -48,11 +48,14 @@ def keep_present(part: Part) -> Steps[None]:
             elif (yield from ask(Now())) >= standing.renew_at:
                 yield from _renew(part, standing)
             yield from _answer(part, standing)
+            standing.silent = False
         except LeaseExpired:
             _LOG.warning("site %s: the lease lapsed; registering again", part.me.site)
             standing.shown = None
         except StoreUnavailable as error:
-            _LOG.warning("site %s: the lease was not renewed: %s", part.me.site, error)
+            if not standing.silent:
+                _LOG.warning("site %s: the lease is not renewed: %s", part.me.site, error)
+            standing.silent = True
             yield from ask(Pause(_RETRY_S))
     if standing.shown is not None:
         yield from _withdraw(part)
@@ -71,6 +74,8 @@ class _Standing:
     renew_at: Seconds = 0.0
     affirmed: int = -1
     """The last epoch in which it affirmed itself."""
+    silent: bool = False
+    """Whether the store did not answer the last time."""
 
 
 def _write(part: Part, standing: _Standing) -> Steps[None]:

@@ -121,7 +121,6 @@ class Holding:
 
     def secure(self, effect: Secure) -> None:
         """Keep S and the open round on this site's disk."""
-        self.snapshots.secure(self.outer.state, effect.head)
         self.keep_inner()
         work = effect.done.work
         if work.steps:
@@ -135,6 +134,8 @@ class Holding:
             }
             payload = self.payload if self.payload.numel() else self.outer.encode()
             keep_open(self._open_path, payload, base_hash=effect.head.hash, work=described)
+        # Last: the place of snapshots may be out of reach together with the store.
+        self.snapshots.secure(self.outer.state, effect.head)
 
     def take_kept(self, effect: TakeKept) -> Done | None:
         """Return the round kept on disk if it stands on this version and none of its rows is done since."""

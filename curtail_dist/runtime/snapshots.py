@@ -5,7 +5,7 @@ import threading
 import time
 
 from curtail_dist.coordination.store import CoordinationStore
-from curtail_dist.errors import CurtailError
+from curtail_dist.errors import CurtailError, SnapshotCorrupt
 from curtail_dist.membership.board import Board
 from curtail_dist.membership.records import Commit, encode
 from curtail_dist.state import snapshot
@@ -39,7 +39,9 @@ class SnapshotKeeper:
         self._board = board
         self._events = events
         self._next: tuple[Version, Commit] | None = None
+        self._written: tuple[int, str] | None = None
         self._told: tuple[int, str] | None = None
+        self._corrupt: set[tuple[int, str]] = set()
         self._closed = False
         self._changed = threading.Condition()
         self._writing = threading.Lock()
@@ -73,11 +75,19 @@ class SnapshotKeeper:
 
     def secure(self, version: Version, record: Commit) -> None:
         """Write a snapshot without a word to the store, which is away. Raises OSError."""
-        snapshot.write(self._url, version, record)
+        if not self._is_written(record):
+            snapshot.write(self._url, version, record)
 
     def load(self, number: int, hash: str) -> Snapshot:
-        """Read the snapshot of a version. Raises SnapshotMissing, SnapshotCorrupt."""
-        return snapshot.read(self._url, number, hash)
+        """Read the snapshot of a version. Raises SnapshotMissing, SnapshotCorrupt.
+
+        One that is corrupt does not count as durable here any more, whatever its holder key says.
+        """
+        try:
+            return snapshot.read(self._url, number, hash)
+        except SnapshotCorrupt:
+            self._corrupt.add((number, hash))
+            raise
 
     def is_readable(self, record: Commit) -> bool:
         """Return whether the snapshot of a version is to be seen from this site; its bytes are not read."""
@@ -96,7 +106,12 @@ class SnapshotKeeper:
             self._thread.join(timeout=_CLOSE_S)
 
     def _is_durable(self, record: Commit) -> bool:
-        return (record.version, record.hash) == self._told or self._board.view().durable(record)
+        key = (record.version, record.hash)
+        return key not in self._corrupt and (key == self._told or self._board.view().durable(record))
+
+    def _is_written(self, record: Commit) -> bool:
+        key = (record.version, record.hash)
+        return key not in self._corrupt and key == self._written
 
     def _work(self) -> None:
         while (item := self._take()) is not None:
@@ -120,11 +135,14 @@ class SnapshotKeeper:
             return item
 
     def _write(self, version: Version, record: Commit) -> None:
-        began = time.monotonic()
-        snapshot.write(self._url, version, record)
+        began, key = time.monotonic(), (record.version, record.hash)
+        if not self._is_written(record):  # it is where the store was away when it was to be told
+            snapshot.write(self._url, version, record)
+            self._written = key
+            self._corrupt.discard(key)
         holder = encode({"hash": record.hash, "path": self._url})
         self._store.put(self._board.keys.holder(record.version), holder)
-        self._told = (record.version, record.hash)
+        self._told = key
         self._events.emit(
             SnapshotWritten(
                 version=record.version,

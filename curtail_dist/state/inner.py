@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from curtail_dist.state.raw import ELEMENTS
 from curtail_dist.state.sealed import read_sealed, write_sealed
 from curtail_dist.units import Seconds
 
@@ -18,7 +19,7 @@ _PLAIN = (bool, int, float, str, type(None))
 def save(path: Path, optimizer: torch.optim.Optimizer, *, at: Seconds) -> None:
     """Write the state of any torch optimizer, whole or not at all. Raises OSError.
 
-    An optimizer whose state holds more than tensors and plain values is not kept, with a warning.
+    An optimizer whose state holds more than plain tensors and plain values is not kept, with a warning.
 
     Args:
         path: The file; what it held is replaced.
@@ -31,14 +32,14 @@ def save(path: Path, optimizer: torch.optim.Optimizer, *, at: Seconds) -> None:
     for number, parameter in enumerate(_parameters(optimizer)):
         for key, value in optimizer.state.get(parameter, {}).items():
             name = f"{number}/{key}"
-            if isinstance(value, torch.Tensor):
+            if _is_plain_tensor(value):
                 tensors[name] = value
                 if value.device != parameter.device:
                     elsewhere.append(name)
             elif isinstance(value, _PLAIN):
                 plain[name] = value
             else:
-                _LOG.warning("the inner optimizer keeps a %s: its state is not kept", type(value).__name__)
+                _LOG.warning("the inner optimizer's %s is %s: its state is not kept", key, _kind(value))
                 return
     about = {"at": at, "like": _like(optimizer), "plain": plain, "on_cpu": elsewhere}
     write_sealed(path, tensors, about, schema=SCHEMA)
@@ -91,6 +92,17 @@ def _states(
         there = isinstance(value, torch.Tensor) and name not in about["on_cpu"]
         states[index][key] = value.to(parameters[index].device) if there else value
     return states
+
+
+def _is_plain_tensor(value: Any) -> bool:
+    """Whether its bytes are all there is to it: no subclass (8-bit states), not sparse, of a stored type."""
+    kinds = (torch.Tensor, torch.nn.Parameter)
+    return type(value) in kinds and value.layout is torch.strided and value.dtype in ELEMENTS.values()
+
+
+def _kind(value: object) -> str:
+    name = f"of type {type(value).__name__}"
+    return f"{name}, {value.dtype}, {value.layout}" if isinstance(value, torch.Tensor) else name
 
 
 def _parameters(optimizer: torch.optim.Optimizer) -> list[torch.Tensor]:

@@ -85,6 +85,7 @@ class LocalShelf:
     def write(self, group: str, last: str, save: Callable[[Create], None]) -> None:
         """See Shelf."""
         if self.has(group, last):
+            sync(self._root)  # whoever put it there may not have come to that yet
             return
         self._root.mkdir(parents=True, exist_ok=True)
         partial = self._root / f".{group}.{secrets.token_hex(4)}"
@@ -167,11 +168,12 @@ class RemoteShelf:
             path = self._path(group, file)
             if file != last:
                 created.append(path)
-            with self._filesystem.open(path, "wb") as opened:
+            with self._opened(path, "wb") as opened:
                 yield opened
 
         with _as_os_errors():
             self._filesystem.makedirs(self._path(group), exist_ok=True)
+        with _as_os_errors(*_OURS):
             try:
                 save(create)
             except BaseException:
@@ -180,10 +182,15 @@ class RemoteShelf:
                         self._filesystem.rm_file(path)
                 raise
 
-    @contextmanager
-    def open(self, group: str, file: str) -> Iterator[BinaryIO]:
+    def open(self, group: str, file: str) -> AbstractContextManager[BinaryIO]:
         """See Shelf."""
-        with _as_os_errors(), self._filesystem.open(self._path(group, file), "rb") as opened:
+        return self._opened(self._path(group, file), "rb")
+
+    @contextmanager
+    def _opened(self, path: str, mode: str) -> Iterator[BinaryIO]:
+        with _as_os_errors():
+            file = self._filesystem.open(path, mode)
+        with _as_os_errors(*_OURS), file as opened:
             yield opened
 
     def has(self, group: str, file: str) -> bool:
@@ -214,12 +221,20 @@ class RemoteShelf:
         return "/".join((self._root, *parts))
 
 
+_OURS = (CurtailError, ValueError, KeyError, TypeError)
+"""What this package says of a file's contents while it is open."""
+
+
 @contextmanager
-def _as_os_errors() -> Iterator[None]:
-    """Each filesystem of fsspec has errors of its own (credentials, endpoints): all of them are a disk's."""
+def _as_os_errors(*passed: type[Exception]) -> Iterator[None]:
+    """Turn what a filesystem of fsspec raises into OSError.
+
+    Each has errors of its own (credentials, endpoints, HTTP answers), and all of them mean that it cannot be
+    reached. Where code of this package runs inside, `passed` names what may be its own.
+    """
     try:
         yield
-    except (OSError, CurtailError, ValueError, KeyError, TypeError):
+    except (OSError, *passed):
         raise
     except Exception as error:
         raise OSError(f"the object store failed: {error!r}") from error

@@ -49,10 +49,11 @@ def name(number: int, hash: str) -> str:
 
 
 def write(url: str, version: Version, commit: Commit) -> None:
-    """Write a snapshot durably, below `url`. Leaves an existing one of the same name alone.
+    """Write a snapshot durably, below `url`. Leaves an existing one of the same name alone if it is whole.
 
     When this returns, a reader anywhere finds it. Equal versions give equal files, so writers that do the
-    same at once do not harm each other. Raises OSError; then nothing new is to be found.
+    same at once do not harm each other. One that is torn or was changed is read to find that out, and
+    replaced. Raises OSError; then nothing new is to be found.
     """
     if (version.number, version.hash) != (commit.version, commit.hash):
         raise StateDiverged(
@@ -60,6 +61,8 @@ def write(url: str, version: Version, commit: Commit) -> None:
             f"version {commit.version} names, {commit.hash[:8]}; nothing is written"
         )
     shelf = open_shelf(url)
+    place = name(version.number, commit.hash)
+    _clear_corrupt(shelf, place, f"snapshot {place} below {url}")
 
     def save(create: Create) -> None:
         files: dict[str, list[str]] = {}
@@ -72,10 +75,11 @@ def write(url: str, version: Version, commit: Commit) -> None:
             opened.write(text)
         files[LEDGER] = [stored, hashlib.sha256(text).hexdigest()]
         manifest = {"schema": SCHEMA, "version": version.number, "hash": commit.hash, "files": files}
+        text = json.dumps(manifest).encode()
         with create(MANIFEST) as opened:
-            opened.write(json.dumps(manifest).encode())
+            opened.write(text)
 
-    shelf.write(name(version.number, commit.hash), MANIFEST, save)
+    shelf.write(place, MANIFEST, save)
 
 
 def readable(url: str, number: int, hash: str) -> bool:
@@ -127,6 +131,19 @@ def prune(url: str, *, committed: int, keep: int) -> None:
         number = _number(place)
         if number is not None and number <= committed - keep:
             shelf.remove(place, MANIFEST)
+
+
+def _clear_corrupt(shelf: Shelf, place: str, shown: str) -> None:
+    """Remove a snapshot whose bytes are not what its name says: else it would count as durable for ever."""
+    if not shelf.has(place, MANIFEST):
+        return
+    try:
+        _read(shelf, place, shown)
+    except SnapshotCorrupt as error:
+        _LOG.warning("%s; it is written anew", error)
+        shelf.remove(place, MANIFEST)
+    except SnapshotMissing as error:
+        raise OSError(str(error)) from error
 
 
 def _read(shelf: Shelf, place: str, shown: str) -> Snapshot:

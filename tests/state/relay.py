@@ -1,4 +1,4 @@
-"""A TCP relay in front of a state server, that counts what it hands on, breaks off, or changes a byte."""
+"""A TCP relay before a state server: counts what it hands on, breaks off, falls silent, changes a byte."""
 
 import contextlib
 import socket
@@ -8,10 +8,11 @@ import threading
 class Relay:
     """Hands bytes to and from `port`. Owns a socket and its threads until `close`."""
 
-    def __init__(self, port, *, cut_after=None, flip_at=None, serves=None):
+    def __init__(self, port, *, cut_after=None, flip_at=None, mute_after=None, serves=None):
         self._target = port
         self.cut_after = cut_after
         self.flip_at = flip_at
+        self._mute_after = mute_after
         self._serves = serves
         self.connections = 0
         self.received = 0
@@ -51,6 +52,8 @@ class Relay:
                         data[self.flip_at - passed] ^= 1
                     if self.cut_after is not None:
                         data = data[: self.cut_after - passed]
+                    if self._mute_after is not None:
+                        data = data[: max(0, self._mute_after - passed)]
                     self.received += len(data)
                 passed += len(data)
                 sink.sendall(data)

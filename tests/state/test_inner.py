@@ -172,6 +172,71 @@ def test_saving_replaces_what_was_there_and_leaves_nothing_else(tmp_path):
     assert not inner.load(path, sgd(), now=1.5, max_age_s=9.0), "the second one is from the future"
 
 
+class Plain(torch.optim.Optimizer):
+    """An optimizer whose state has a value of each plain kind."""
+
+    VALUES = {  # noqa: RUF012 - never changed
+        "steps": 3,
+        "scale": 0.1,
+        "huge": float("inf"),
+        "warm": True,
+        "name": "x/y",
+        "none": None,
+        "count": torch.tensor(7),
+        "factor": torch.tensor(0.5, dtype=torch.float64),
+        "nothing": torch.empty(0, 3),
+        "moment": torch.arange(12, dtype=torch.bfloat16).view(3, 4).t(),
+    }
+
+    def __init__(self, parameters):
+        super().__init__(parameters, {"lr": 0.1})
+
+    def step(self):
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                self.state[parameter] = dict(self.VALUES)
+
+
+def test_plain_values_and_small_tensors_keep_their_kinds(tmp_path):
+    optimizer, returned = Plain(parameters()), Plain(parameters())
+    optimizer.step()
+    inner.save(tmp_path / "inner", optimizer, at=0.0)
+    assert inner.load(tmp_path / "inner", returned, now=0.0, max_age_s=1.0)
+    for parameter in held_parameters(returned):
+        state = returned.state[parameter]
+        assert state.keys() == Plain.VALUES.keys()
+        for key, value in Plain.VALUES.items():
+            assert type(state[key]) is type(value), key
+            if isinstance(value, torch.Tensor):
+                assert (state[key].dtype, state[key].shape) == (value.dtype, value.shape), key
+                assert torch.equal(state[key], value), key
+            else:
+                assert state[key] == value, key
+
+
+class Wrapped(torch.Tensor):
+    """A tensor whose bytes are not all there is to it."""
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        torch.ones(2, dtype=torch.complex64),
+        torch.eye(2).to_sparse(),
+        torch.ones(2).as_subclass(Wrapped),
+        [1, 2],
+    ],
+    ids=["complex", "sparse", "subclass", "list"],
+)
+def test_a_state_that_bytes_do_not_carry_is_not_kept_and_does_not_stop_the_site(tmp_path, caplog, odd):
+    optimizer = sgd()
+    step(optimizer, 0)
+    optimizer.state[held_parameters(optimizer)[1]]["odd"] = odd
+    inner.save(tmp_path / "inner", optimizer, at=0.0)
+    assert "its state is not kept" in caplog.text
+    assert not (tmp_path / "inner").exists()
+
+
 def test_an_optimizer_with_odd_state_is_not_kept(tmp_path, caplog):
     optimizer = torch.optim.LBFGS(parameters()[:1])
     values = optimizer.param_groups[0]["params"]

@@ -14,6 +14,7 @@ from curtail_dist.errors import PeerLost
 from curtail_dist.state import transfer
 from curtail_dist.state.transfer import Kept, StateServer, probe, pull
 from curtail_dist.state.version import Version
+from curtail_dist.state.wire import receive_message, send_message
 
 CHUNK = 4096
 VERSION = Version(
@@ -177,6 +178,56 @@ def test_each_peers_reason_is_named(make):
     assert f":{gone.port} broke off" in reasons[0]
     assert "version 9 with hash" in reasons[1]
     assert "timed out" in reasons[2]
+
+
+def test_a_peer_that_falls_silent_is_given_up_and_gone_on_from_at_another(make):
+    mute, calls = make(mute_after=6 * CHUNK), []
+    version = fetch(mute, make(), timeout=0.3, progress=lambda: calls.append(1))
+    assert version.hash == VERSION.hash
+    assert mute.received == 6 * CHUNK
+    assert len(calls) == CHUNKS, "what came before the silence was not asked for again"
+
+
+def test_a_version_that_moves_on_while_it_is_pulled_is_still_given_whole(make):
+    large = Version(number=4, tensors={"parameter/w": torch.arange(2.0**23)})
+    server = make(large, chunk_bytes=1 << 16)
+    following = Version(number=5, tensors={"parameter/w": large.tensors["parameter/w"] + 1})
+    moved = []
+
+    def move_on():
+        moved.append(1)
+        server.held[0] = following
+
+    assert fetch(server, hash=large.hash, progress=move_on).hash == large.hash
+    assert len(moved) == 2**25 // 2**16
+    with pytest.raises(PeerLost, match="version 5 with hash"):
+        fetch(server, hash=large.hash)
+    assert fetch(server, number=5, hash=following.hash).hash == following.hash
+
+
+@pytest.mark.parametrize("want", ["answer", "version"])
+def test_a_joiner_of_another_schema_is_told_so(make, want):
+    with socket.create_connection(make().peer, timeout=10) as other:
+        request = {"schema": transfer.SCHEMA - 1, "run": "r", "want": want, "number": 4, "hash": VERSION.hash}
+        send_message(other, request)
+        answer = receive_message(other, limit_bytes=1000, within=10)
+    assert answer == {"no": f"this is run r, schema {transfer.SCHEMA}"}
+
+
+@pytest.mark.parametrize("answer", [b"\x00\x00\x00\x0c" + b'{"no":"odd"}', b"\xff" * 9, b""])
+def test_a_probe_takes_no_other_answer_for_yes(answer):
+    with socket.create_server(("127.0.0.1", 0)) as odd:
+
+        def say():
+            connection, _ = odd.accept()
+            with connection:
+                connection.recv(1000)
+                connection.sendall(answer)
+
+        thread = threading.Thread(target=say)
+        thread.start()
+        assert not probe(*odd.getsockname(), run="r", timeout=5.0)
+        thread.join(timeout=10)
 
 
 def test_several_joiners_are_served_at_once(make):

@@ -3,39 +3,13 @@ import uuid
 
 import fsspec
 import pytest
-from fsspec.implementations.memory import MemoryFileSystem
-from states import make
+from versions import KEYS, WAIT_S, Disk, Setting, make
 
-from curtail_dist.coordination.memory import MemoryStore
 from curtail_dist.errors import ConfigError, SnapshotCorrupt, SnapshotMissing, StoreUnavailable
-from curtail_dist.membership.board import Board
-from curtail_dist.membership.keys import Keys
 from curtail_dist.membership.records import Commit, encode
 from curtail_dist.runtime.snapshots import SnapshotKeeper
 from curtail_dist.state import snapshot
-from curtail_dist.telemetry.record import EventLog, read_events
-
-KEYS = Keys("r")
-WAIT_S = 20.0
-
-
-class Disk(MemoryFileSystem):
-    """An object store that can be full, and can be held up."""
-
-    protocol = "disk"
-    store = {}  # noqa: RUF012 - fsspec's own way
-    pseudo_dirs = [""]  # noqa: RUF012
-    full = False
-    reached = threading.Event()
-    go_on = threading.Event()
-
-    def _open(self, path, mode="rb", **options):
-        if mode == "wb":
-            self.reached.set()
-            assert self.go_on.wait(WAIT_S)
-            if self.full:
-                raise OSError("no space left on device")
-        return super()._open(path, mode, **options)
+from curtail_dist.telemetry.record import read_events
 
 
 @pytest.fixture
@@ -45,53 +19,13 @@ def disk(monkeypatch):
         ("store", {}),
         ("pseudo_dirs", [""]),
         ("full", False),
+        ("opened", 0),
         ("reached", threading.Event()),
     ):
         monkeypatch.setattr(Disk, name, value)
     monkeypatch.setattr(Disk, "go_on", threading.Event())
     Disk.go_on.set()
     return "disk://bucket"
-
-
-class Clock:
-    def now(self):
-        return 0.0
-
-
-class Setting:
-    """A run's store and one process's keeper."""
-
-    def __init__(self, url, folder, *, keep=2):
-        self.url = url
-        self.folder = folder
-        self.store = MemoryStore()
-        self.board = Board(self.store, KEYS)
-        self.events = EventLog(folder, site="a", process="p", clock=Clock())
-        self.keeper = SnapshotKeeper(url, keep=keep, store=self.store, board=self.board, events=self.events)
-        self.board.start()
-        self.keeper.start()
-
-    def commit(self, number, *, seed=0):
-        version, record = make(number, seed=seed)
-        self.store.put(KEYS.head, record.encode())
-        self.board.wait(lambda view: view.head == record or None, timeout=WAIT_S)
-        return version, record
-
-    def holders(self):
-        return {
-            int(one.key.removeprefix(KEYS.holders)): one.value
-            for one in self.store.list(KEYS.holders).entries
-        }
-
-    def kept(self):
-        fs, root = fsspec.core.url_to_fs(self.url)
-        return sorted(path.rpartition("/")[2] for path in fs.ls(root, detail=False))
-
-    def close(self):
-        self.keeper.close()
-        self.board.close()
-        self.events.close()
-        self.store.close()
 
 
 @pytest.fixture
@@ -197,22 +131,65 @@ def test_a_full_disk_is_logged_and_the_next_commit_tries_again(setting, monkeypa
     assert "the next commit tries again" in caplog.text
 
 
-def test_a_store_that_is_away_is_told_at_the_next_commit(setting, caplog):
+def test_a_store_that_is_away_is_told_later_and_nothing_is_written_twice(setting):
     version, record = setting.commit(3)
 
     class Away:
-        """A store out of reach."""
+        """A store that is out of reach at first."""
+
+        away = True
 
         def put(self, key, value):
-            raise StoreUnavailable("no answer")
+            if self.away:
+                raise StoreUnavailable("no answer")
+            return setting.store.put(key, value)
 
-    keeper = SnapshotKeeper(setting.url, keep=2, store=Away(), board=setting.board, events=setting.events)
+    store = Away()
+    keeper = setting.another_keeper(store=store)
     with pytest.raises(StoreUnavailable):
         keeper.make_durable(version, record)
     assert setting.holders() == {}
-    setting.keeper.make_durable(version, record)
+    assert keeper.is_readable(record)
+    store.away, Disk.opened = False, 0
+    keeper.make_durable(version, record)
     assert list(setting.holders()) == [3]
+    assert Disk.opened == 0, "neither written again nor read to compare"
     keeper.close()
+
+
+def test_a_holder_key_of_another_state_does_not_count(setting):
+    other = make(3, seed=1)[1]
+    setting.store.put(KEYS.holder(3), encode({"hash": other.hash, "path": "elsewhere"}))
+    version, record = setting.commit(3)
+    setting.board.wait(lambda view: view.durable(other) or None, timeout=WAIT_S)
+    setting.keeper.make_durable(version, record)
+    assert setting.keeper.load(3, record.hash).commit == record
+    assert setting.board.wait(lambda view: view.durable(record) or None, timeout=WAIT_S)
+
+
+def test_nobody_is_told_before_the_last_file_is_there(setting):
+    version, record = setting.commit(3)
+    Disk.go_on.clear()
+    setting.keeper.write_soon(version, record)
+    assert Disk.reached.wait(WAIT_S)
+    assert setting.holders() == {}
+    assert not setting.keeper.is_readable(record)
+    Disk.go_on.set()
+    assert setting.board.wait(lambda view: view.durable(record) or None, timeout=WAIT_S)
+    assert setting.keeper.is_readable(record)
+
+
+@pytest.mark.parametrize("whose", ["mine", "another process's"])
+def test_a_snapshot_found_corrupt_is_durable_no_more_and_is_written_anew(setting, whose):
+    version, record = setting.commit(3)
+    (setting.keeper if whose == "mine" else setting.another_keeper()).make_durable(version, record)
+    assert setting.board.wait(lambda view: view.durable(record) or None, timeout=WAIT_S)
+    model = next(path for path in Disk.store if path.endswith("model.safetensors"))
+    fsspec.filesystem("disk").pipe_file(model, b"torn")
+    with pytest.raises(SnapshotCorrupt):
+        setting.keeper.load(3, record.hash)
+    setting.keeper.make_durable(version, record)
+    assert setting.keeper.load(3, record.hash).commit == record
 
 
 def test_securing_needs_no_store(setting):
@@ -220,6 +197,14 @@ def test_securing_needs_no_store(setting):
     setting.store.close()
     setting.keeper.secure(version, record)
     assert setting.keeper.load(3, record.hash).commit == record
+
+
+def test_securing_what_is_written_writes_and_reads_nothing(setting):
+    version, record = setting.commit(3)
+    setting.keeper.make_durable(version, record)
+    Disk.opened = 0
+    setting.keeper.secure(version, record)
+    assert Disk.opened == 0
 
 
 def test_handing_over_never_waits_and_the_newest_is_written(setting):

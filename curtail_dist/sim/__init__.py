@@ -1,0 +1,1 @@
+"""Deterministic simulation of the protocol: virtual time, seeded faults, every invariant checked."""
