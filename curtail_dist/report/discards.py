@@ -1,6 +1,6 @@
 """Training that was thrown away: rounds that living sites discarded, and the open rounds of killed ones."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from curtail_dist.report.audit import Commit
@@ -49,7 +49,22 @@ def discards_of(site: str, records: Sequence[Record], chain: Sequence[Commit]) -
         if gone is not None or finished:
             stop = left.t if gone is None else gone
             found.append(Discard(begun=left.begun, t=stop, steps=left.steps, rows=left.rows, killed=True))
-    return tuple(found)
+    return (*found, *_rewound(site, records))
+
+
+def _rewound(site: str, records: Sequence[Record]) -> Iterator[Discard]:
+    """Yield what a site had contributed to versions that a rewind dropped, at the moment of the rewind."""
+    standing: dict[int, Record] = {}
+    for record in records:
+        if record.event == "commit":
+            standing.setdefault(record["version"], record)
+        elif record.event == "rewound":
+            for version in sorted(number for number in standing if number > record["base"]):
+                for entry in standing.pop(version)["work"]:
+                    if entry["site"] == site:
+                        rows = sum(last - first for first, last in entry["rows"])
+                        t = record.t
+                        yield Discard(begun=t, t=t, steps=entry["steps"], rows=rows, killed=False)
 
 
 def _follow(site: str, written: Sequence[Record]) -> tuple[list[Discard], _Open | None]:

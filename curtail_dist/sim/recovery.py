@@ -66,6 +66,12 @@ def _shared_epoch(chain: Chain, one: Happening) -> bool:
 
 
 def _stopped(world: World) -> bool:
-    """Whether every site's last process found the state nowhere: a legal end where disks were spoiled."""
+    """Whether the state is nowhere: a legal end where disks were spoiled.
+
+    Every site's last process said so; where each has its own snapshots and one rotted, that site's alone: the
+    others may have been told to wait for it.
+    """
     last = {one.who.split("/")[0]: str(one.what).split(":")[0] for one in world.history.of("ended")}
-    return all(last.get(site) in _NOWHERE for site in world.setting.sites)
+    said = [last.get(site) in _NOWHERE for site in world.setting.sites]
+    rotten = any(True for _ in world.history.of("rotten"))
+    return any(said) if rotten and not world.setting.shared else all(said)

@@ -94,3 +94,13 @@ def test_a_round_that_was_discarded_before_the_version_came_counts_once():
     told = say(15.0, "round_discarded", steps=5, rows=20, reason="committed without this site")
     commit = say(15.0, "commit", version=4, work=[{"site": "california"}])
     assert [d.steps for d in discards_of("texas", [*trained(), told, commit], ())] == [5]
+
+
+def test_work_of_a_version_that_a_rewind_dropped_is_lost_once():
+    work = [{"site": "texas", "tokens": 1, "steps": 4, "rows": [[0, 10], [12, 16]]}]
+    commits = [say(15.0, "commit", site=site, version=4, work=work) for site in ("california", "texas")]
+    rewind = say(20.0, "rewound", site="california", base=3, hash="h3", dropped=1)
+    lost = discards_of("texas", [*commits, rewind], ())
+    assert [(discard.steps, discard.rows, discard.killed) for discard in lost] == [(4, 14, False)]
+    assert discards_of("california", [*commits, rewind], ()) == ()
+    assert discards_of("texas", [*commits, say(20.0, "rewound", base=4, hash="h4", dropped=1)], ()) == ()

@@ -1,52 +1,19 @@
-import errno
 import json
 import logging
-import os
-import shutil
-import signal
 import subprocess
 import sys
-import uuid
 from pathlib import Path
 
 import fsspec
 import pytest
 import torch
-from fsspec.implementations.local import LocalFileSystem
-from fsspec.implementations.memory import MemoryFileSystem
-from states import commit_of, make
+from states import Files, commit_of, make, numbers
 
 from curtail_dist.errors import ConfigError, SnapshotCorrupt, SnapshotMissing, StateDiverged
 from curtail_dist.state import snapshot
 from curtail_dist.state.version import Version
 
 VERSION, COMMIT = make(7)
-
-
-@pytest.fixture(params=["path", "file", "memory"])
-def url(request, tmp_path):
-    places = {"path": str(tmp_path), "file": f"file://{tmp_path}", "memory": f"memory://{uuid.uuid4().hex}"}
-    yield places[request.param] + "/run/snapshots"
-    if request.param == "memory":
-        MemoryFileSystem.store.clear()
-        MemoryFileSystem.pseudo_dirs[:] = [""]
-
-
-class Files:
-    """The files of a snapshot, to be broken, wherever they are."""
-
-    def __init__(self, url, version=VERSION):
-        self.fs, self.root = fsspec.core.url_to_fs(url)
-        self.folder = f"{self.root}/{snapshot.name(version.number, version.hash)}"
-
-    def path(self, file):
-        return next(path for path in self.fs.ls(self.folder, detail=False) if path.endswith(file))
-
-    def read(self, file):
-        return self.fs.cat_file(self.path(file))
-
-    def write(self, file, content):
-        self.fs.pipe_file(self.path(file), content)
 
 
 def test_what_is_read_has_the_bytes_and_the_record_that_were_written(url):
@@ -75,7 +42,7 @@ def test_a_state_is_not_kept_under_the_record_of_another(url):
 @pytest.mark.parametrize("harm", ["changed", "torn", "emptied"])
 def test_a_broken_file_is_found(url, name, harm):
     snapshot.write(url, VERSION, COMMIT)
-    files = Files(url)
+    files = Files(url, VERSION)
     whole = files.read(name)
     broken = {"changed": whole[:-1] + bytes([whole[-1] ^ 1]), "torn": whole[:-5], "emptied": b""}
     files.write(name, broken[harm])
@@ -96,7 +63,7 @@ def test_every_changed_byte_is_found(tmp_path):
 
 def test_a_file_that_is_gone_makes_a_snapshot_corrupt(url):
     snapshot.write(url, VERSION, COMMIT)
-    files = Files(url)
+    files = Files(url, VERSION)
     files.fs.rm_file(files.path("outer.safetensors"))
     with pytest.raises(SnapshotCorrupt, match="lacks a file"):
         snapshot.read(url, 7, VERSION.hash)
@@ -104,7 +71,7 @@ def test_a_file_that_is_gone_makes_a_snapshot_corrupt(url):
 
 def test_without_its_manifest_a_snapshot_is_not_there(url):
     snapshot.write(url, VERSION, COMMIT)
-    files = Files(url)
+    files = Files(url, VERSION)
     files.fs.rm_file(files.path("manifest.json"))
     assert not snapshot.readable(url, 7, VERSION.hash)
     assert snapshot.newest(url) is None
@@ -114,7 +81,7 @@ def test_without_its_manifest_a_snapshot_is_not_there(url):
 
 def test_what_a_removal_left_is_no_obstacle_to_writing_it_again(url):
     snapshot.write(url, VERSION, COMMIT)
-    files = Files(url)
+    files = Files(url, VERSION)
     files.fs.rm_file(files.path("manifest.json"))
     snapshot.write(url, VERSION, COMMIT)
     assert snapshot.read(url, 7, VERSION.hash).commit == COMMIT
@@ -139,14 +106,14 @@ def test_a_state_with_the_same_first_digits_is_not_taken_for_it(url):
 )
 def test_a_torn_manifest_is_found(url, text):
     snapshot.write(url, VERSION, COMMIT)
-    Files(url).write("manifest.json", text)
+    Files(url, VERSION).write("manifest.json", text)
     with pytest.raises(SnapshotCorrupt):
         snapshot.read(url, 7, VERSION.hash)
 
 
 def test_a_manifest_of_another_state_is_found(url):
     snapshot.write(url, VERSION, COMMIT)
-    files = Files(url)
+    files = Files(url, VERSION)
     manifest = json.loads(files.read("manifest.json"))
     files.write("manifest.json", json.dumps({**manifest, "hash": "0" * 64}).encode())
     with pytest.raises(SnapshotCorrupt, match="does not hold the state"):
@@ -155,7 +122,7 @@ def test_a_manifest_of_another_state_is_found(url):
 
 def test_an_existing_snapshot_is_not_written_over(url):
     snapshot.write(url, VERSION, COMMIT)
-    files = Files(url)
+    files = Files(url, VERSION)
     before = {path: files.fs.cat_file(path) for path in files.fs.ls(files.folder, detail=False)}
     other = commit_of(Version(number=7, tensors=VERSION.tensors))
     object.__setattr__(other, "epoch", 4)
@@ -203,13 +170,6 @@ def test_versions_count_as_numbers_beyond_six_digits(url):
     assert found.version.number == 1_000_000
 
 
-def numbers(url):
-    fs, root = fsspec.core.url_to_fs(url)
-    if not fs.exists(root):
-        return []
-    return sorted(path.rpartition("/")[2].lstrip(".")[:6] for path in fs.ls(root, detail=False))
-
-
 def test_pruning_deletes_what_the_chain_no_longer_needs(url):
     for number in range(6):
         snapshot.write(url, *make(number))
@@ -240,25 +200,6 @@ def test_what_dead_attempts_left_goes_when_its_number_does(url):
     assert numbers(url) == ["000005"] * 4 + ["notes."]
 
 
-@pytest.mark.parametrize("where", ["path", "object store"])
-def test_half_a_removal_leaves_no_snapshot(tmp_path, failing, monkeypatch, where):
-    def cut_short(*_args, **_options):
-        raise OSError("killed")
-
-    url = str(tmp_path) if where == "path" else failing
-    snapshot.write(url, VERSION, COMMIT)
-    with monkeypatch.context() as patched:
-        patched.setattr(shutil, "rmtree", cut_short)
-        patched.setattr(Failing, "rm", cut_short)
-        with pytest.raises(OSError, match="killed"):
-            snapshot.prune(url, committed=9, keep=2)
-    assert not snapshot.readable(url, 7, VERSION.hash)
-    with pytest.raises(SnapshotMissing):
-        snapshot.read(url, 7, VERSION.hash)
-    snapshot.prune(url, committed=9, keep=2)
-    assert numbers(url) == []
-
-
 def test_equal_versions_give_equal_files(tmp_path):
     for place, order in (("a", list), ("b", reversed)):
         tensors = {name: VERSION.tensors[name].clone() for name in order(list(VERSION.tensors))}
@@ -266,181 +207,6 @@ def test_equal_versions_give_equal_files(tmp_path):
     name = snapshot.name(7, VERSION.hash)
     for path in (tmp_path / "a" / name).iterdir():
         assert path.read_bytes() == (tmp_path / "b" / name / path.name).read_bytes()
-
-
-class Failing(MemoryFileSystem):
-    """An object store whose connection goes at a file of a given name."""
-
-    protocol = "failing"
-    store = {}  # noqa: RUF012 - fsspec's own way
-    pseudo_dirs = [""]  # noqa: RUF012
-    at = ""
-    error: type[Exception] = RuntimeError
-    cut = False
-
-    def _open(self, path, mode="rb", **options):
-        if self.at and path.endswith(self.at):
-            raise self.error("no route to the object store")
-        return super()._open(path, mode, **options)
-
-    def _reach(self):
-        if self.cut:
-            raise self.error("no route to the object store")
-
-    def info(self, path, **options):
-        self._reach()
-        return super().info(path, **options)
-
-    def ls(self, path, *args, **options):
-        self._reach()
-        return super().ls(path, *args, **options)
-
-    def rm_file(self, path):
-        self._reach()
-        return super().rm_file(path)
-
-
-@pytest.fixture
-def failing(monkeypatch):
-    fsspec.register_implementation("failing", Failing, clobber=True)
-    monkeypatch.setattr(Failing, "store", {})
-    monkeypatch.setattr(Failing, "pseudo_dirs", [""])
-    return "failing://bucket/run"
-
-
-@pytest.mark.parametrize("at", ["model.safetensors", "outer.safetensors", "ledger.json", "manifest.json"])
-@pytest.mark.parametrize("error", [RuntimeError, OSError, ValueError, KeyError])
-def test_an_upload_that_breaks_off_leaves_no_snapshot_and_no_objects(failing, monkeypatch, at, error):
-    monkeypatch.setattr(Failing, "at", at)
-    monkeypatch.setattr(Failing, "error", error)
-    with pytest.raises(OSError, match="no route"):
-        snapshot.write(failing, VERSION, COMMIT)
-    assert Failing.store == {}
-    monkeypatch.setattr(Failing, "at", "")
-    with pytest.raises(SnapshotMissing):
-        snapshot.read(failing, 7, VERSION.hash)
-    snapshot.write(failing, VERSION, COMMIT)
-    assert snapshot.read(failing, 7, VERSION.hash).commit == COMMIT
-
-
-def test_a_second_writer_that_breaks_off_does_the_first_no_harm(failing, monkeypatch):
-    snapshot.write(failing, VERSION, COMMIT)
-    first = Files(failing)
-    manifest = first.read("manifest.json")
-    first.fs.rm_file(first.path("manifest.json"))  # the second began before it was there
-    monkeypatch.setattr(Failing, "at", "manifest.json")
-    with pytest.raises(OSError, match="no route"):
-        snapshot.write(failing, VERSION, COMMIT)
-    monkeypatch.setattr(Failing, "at", "")
-    first.fs.pipe_file(f"{first.folder}/manifest.json", manifest)
-    assert snapshot.read(failing, 7, VERSION.hash).commit == COMMIT
-
-
-@pytest.mark.parametrize("error", [RuntimeError, OSError, ValueError, KeyError])
-@pytest.mark.parametrize(
-    "call",
-    [
-        lambda url: snapshot.readable(url, 7, VERSION.hash),
-        lambda url: snapshot.newest(url),
-        lambda url: snapshot.prune(url, committed=9, keep=2),
-        lambda url: snapshot.write(url, VERSION, COMMIT),
-    ],
-)
-def test_whatever_a_store_out_of_reach_raises_is_an_error_of_the_system(failing, monkeypatch, call, error):
-    snapshot.write(failing, VERSION, COMMIT)
-    monkeypatch.setattr(Failing, "error", error)
-    monkeypatch.setattr(Failing, "cut", True)
-    with pytest.raises(OSError, match="no route"):
-        call(failing)
-    monkeypatch.setattr(Failing, "cut", False)
-    assert snapshot.read(failing, 7, VERSION.hash).commit == COMMIT
-
-
-@pytest.mark.parametrize("at", ["model.safetensors", "manifest.json"])
-@pytest.mark.parametrize("error", [RuntimeError, OSError, ValueError, KeyError])
-def test_a_store_that_cannot_be_reached_is_not_taken_for_corrupt(failing, monkeypatch, at, error):
-    snapshot.write(failing, VERSION, COMMIT)
-    monkeypatch.setattr(Failing, "at", at)
-    monkeypatch.setattr(Failing, "error", error)
-    with pytest.raises(SnapshotMissing, match="cannot be reached"):
-        snapshot.read(failing, 7, VERSION.hash)
-
-
-def test_a_bad_sector_is_corruption(failing, monkeypatch):
-    snapshot.write(failing, VERSION, COMMIT)
-    monkeypatch.setattr(Failing, "at", "model.safetensors")
-    monkeypatch.setattr(Failing, "error", staticmethod(lambda text: OSError(errno.EIO, text)))
-    with pytest.raises(SnapshotCorrupt, match="cannot be read"):
-        snapshot.read(failing, 7, VERSION.hash)
-
-
-class DyingTensors(dict):
-    """Tensors of a process that is killed as it writes the second file of a snapshot."""
-
-    reads = 0
-
-    def items(self):
-        self.reads += 1
-        if self.reads == 2:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return super().items()
-
-
-@pytest.mark.parametrize("where", ["path", "object store"])
-def test_a_writer_that_is_killed_leaves_nothing_that_counts(tmp_path, where):
-    url = str(tmp_path / "run")
-    if where != "path":
-        fsspec.register_implementation("objects", Objects, clobber=True)
-        url = f"objects://{tmp_path}/run"
-    writer = os.fork()
-    if writer == 0:
-        try:
-            snapshot.write(url, Version(number=7, tensors=DyingTensors(VERSION.tensors)), COMMIT)
-        finally:
-            os._exit(0)
-    assert os.waitpid(writer, 0)[1] == signal.SIGKILL
-    assert list((tmp_path / "run").rglob("*model.safetensors")), "it was killed in mid-write"
-    assert not snapshot.readable(url, 7, VERSION.hash)
-    assert snapshot.newest(url) is None
-    with pytest.raises(SnapshotMissing):
-        snapshot.read(url, 7, VERSION.hash)
-    snapshot.write(url, VERSION, COMMIT)
-    assert snapshot.read(url, 7, VERSION.hash).commit == COMMIT
-    snapshot.prune(url, committed=9, keep=2)
-    assert list((tmp_path / "run").iterdir()) == []
-
-
-class Objects(LocalFileSystem):
-    """Objects that outlive the process that put them: files below a local folder."""
-
-    protocol = "objects"
-
-
-@pytest.mark.parametrize("name", ["model.safetensors", "ledger.json", "manifest.json"])
-def test_a_corrupt_snapshot_is_no_obstacle_to_writing_it_again(url, caplog, name):
-    snapshot.write(url, VERSION, COMMIT)
-    files = Files(url)
-    files.write(name, files.read(name)[:-5])
-    snapshot.write(url, VERSION, COMMIT)
-    assert snapshot.read(url, 7, VERSION.hash).commit == COMMIT
-    assert "it is written anew" in caplog.text
-
-
-def test_a_full_disk_leaves_nothing_behind(tmp_path):
-    class Full(dict):
-        """Tensors that do not fit: the disk is full as the second file is written."""
-
-        reads = 0
-
-        def items(self):
-            self.reads += 1
-            if self.reads == 2:
-                raise OSError(errno.ENOSPC, "no space left on device")
-            return super().items()
-
-    with pytest.raises(OSError, match="no space"):
-        snapshot.write(str(tmp_path), Version(number=7, tensors=Full(VERSION.tensors)), COMMIT)
-    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("url", ["nosuchscheme://x/y", "abfs://x/y"])
