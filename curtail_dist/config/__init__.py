@@ -6,18 +6,14 @@ from curtail_dist.config.sections import (
     CoordinationConfig,
     DataConfig,
     OuterConfig,
-    PolicyConfig,
-    PowerConfig,
-    ProvisionerConfig,
     RoundConfig,
     RunSection,
     SecurityConfig,
-    SignalConfig,
-    SiteConfig,
     StateConfig,
     TelemetryConfig,
     TrainConfig,
 )
+from curtail_dist.config.sites import PolicyConfig, PowerConfig, ProvisionerConfig, SignalConfig, SiteConfig
 
 __all__ = [
     "ClockConfig",

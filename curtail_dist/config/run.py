@@ -13,17 +13,15 @@ from curtail_dist.config.sections import (
     CoordinationConfig,
     DataConfig,
     OuterConfig,
-    PolicyConfig,
     RoundConfig,
     RunSection,
     SecurityConfig,
-    SignalConfig,
-    SiteConfig,
     StateConfig,
     TelemetryConfig,
     TrainConfig,
     require,
 )
+from curtail_dist.config.sites import PolicyConfig, SignalConfig, SiteConfig
 from curtail_dist.errors import ConfigError
 
 

@@ -4,6 +4,7 @@ Every change is a compare-and-swap on the epoch record, so whoever acts on an ol
 """
 
 import logging
+from collections.abc import Callable
 
 from curtail_dist.errors import Expelled, PeerLost, StoreUnavailable
 from curtail_dist.membership.decisions import Muster
@@ -27,6 +28,8 @@ from curtail_dist.units import Seconds
 _LOG = logging.getLogger(__name__)
 LOOK_S = 2.0
 """Real time that a member gets, beyond the grace, to find out whom it reaches."""
+_HEARINGS = 4
+"""How often within the grace the store is asked whether it is there."""
 BLIND_FORMATIONS = 2
 """Groups that may fail in a row before members look who reaches whom."""
 
@@ -148,8 +151,8 @@ def _recover(part: Part) -> Steps[Epoch]:
             return None
         return muster.connected() if looking else muster.survivors()
 
-    patience = rules.grace_s + LOOK_S if looking else rules.grace_s
-    following = yield from ask(Await(decided, patience))
+    grace = rules.grace_s + LOOK_S if looking else rules.grace_s
+    following = yield from _hear_out(part, decided, grace)
     if following is None:
         muster = Muster.of((yield from ask(Look())), epoch, part.me)
         following = muster.connected() if looking else muster.survivors()
@@ -160,6 +163,19 @@ def _recover(part: Part) -> Steps[Epoch]:
     if part.me not in following.members:
         raise Expelled(f"site {part.me.site}: epoch {following.number} does not list this process; rejoining")
     return following
+
+
+def _hear_out(part: Part, decided: Callable[[View], Epoch | None], grace: Seconds) -> Steps[Epoch | None]:
+    """Wait for words; None after the grace. Raises StoreUnavailable: nobody is heard while the store is away.
+
+    Whoever is left out must have had the grace with a store that answers, so that is asked for in between.
+    """
+    for _ in range(_HEARINGS):
+        found = yield from ask(Await(decided, grace / _HEARINGS))
+        if found is not None:
+            return found
+        yield from ask(Read([part.keys.epoch]))
+    return None
 
 
 def _left_behind(part: Part, epoch: Epoch) -> Steps[Epoch]:

@@ -1,0 +1,220 @@
+"""How a round ends: the commit order, in one function, `complete_round`.
+
+A process may be killed between any two of its lines. Until the commit record stands nothing of the round
+counts: the survivors redo it with the same payloads, the dead site's rows go back to the pool. Once it stands
+everything counts, and who has not swapped yet adopts what the record names.
+"""
+
+import logging
+from dataclasses import dataclass
+
+from curtail_dist.errors import (
+    Expelled,
+    PeerLost,
+    SnapshotCorrupt,
+    SnapshotMissing,
+    StateDiverged,
+    StoreUnavailable,
+)
+from curtail_dist.membership.committing import write_commit
+from curtail_dist.membership.decisions import (
+    admit,
+    contributes,
+    going_on,
+    next_commit,
+    ready_joiners,
+    release,
+)
+from curtail_dist.membership.effects import (
+    Announce,
+    Done,
+    Encode,
+    GatherCards,
+    GatherPayloads,
+    GatherVotes,
+    Held,
+    Load,
+    Look,
+    MakeDurable,
+    Pull,
+    Reset,
+    SnapshotSoon,
+    StepCopy,
+    Steps,
+    Swap,
+    Tell,
+    ask,
+)
+from curtail_dist.membership.part import Part
+from curtail_dist.membership.patience import patiently
+from curtail_dist.membership.records import Card, Commit
+from curtail_dist.membership.regroup import ask_for_close, regroup, settle, take_seat
+from curtail_dist.telemetry.events import PeerMissed, Phase
+
+_LOG = logging.getLogger(__name__)
+
+
+@dataclass(kw_only=True)
+class Ending:
+    """One member's side of a round that ends; it lives over all attempts to end it."""
+
+    done: Done
+    finite: bool
+    """Whether the payload, encoded once, has only finite numbers."""
+    copy: str = ""
+    """Hash of S(n+1) as computed here, before it is known to stand."""
+
+
+def complete_round(part: Part, ending: Ending) -> Steps[Commit]:
+    """Cards, exchange, step, vote, commit, swap, snapshot; returns the new head.
+
+    Returns the old head if nobody worked. Raises PeerLost when a member is missing; `end_round` regroups and
+    calls this again.
+    """
+    head = part.head
+
+    # 3. Cards: from here all members decide alike, from the same facts. Joiners enter before the exchange.
+    cards = yield from _gather_cards(part, ending)
+    while (wider := admit(part.epoch, cards)) is not None:
+        yield from take_seat(part, (yield from settle(part, wider)))
+        cards = yield from _gather_cards(part, ending)
+    if not any(contributes(card) for card in cards):
+        yield from _account(part, cards)
+        part.planned = going_on(part.epoch, cards)
+        return (yield from _leave(part, head, cards))
+
+    # 4. Exchange: everyone decodes the same payloads and sums them in rank order.
+    yield from ask(Tell(Phase(phase="sync")))
+    yield from ask(GatherPayloads(cards))
+
+    # 5. Step a copy: S(n) stays as it is until the commit stands.
+    ending.copy = yield from ask(StepCopy(cards))
+    record = next_commit(head, part.epoch, cards, hash=ending.copy)
+
+    # 6. Vote: members, joiners too, must have computed the same bytes.
+    votes = yield from ask(GatherVotes(record.hash))
+    if len(set(votes.values())) > 1:
+        shown = ", ".join(f"{site} {hash[:12]}" for site, hash in votes.items())
+        raise StateDiverged(f"version {record.version} differs between sites ({shown}); use equal versions")
+
+    # 7. Commit: fenced by epoch and parent. Who writes it makes S(n) durable first, S(n+1) too where asked.
+    yield from write_commit(part, record)
+
+    # 8. Swap: the copy becomes the state, local parameters take it.
+    yield from _stand_on(part, ending, record)
+    yield from _account(part, cards)
+
+    # 9. Snapshot in the background. Then drainers leave the epoch.
+    if part.rank == 0:
+        yield from ask(SnapshotSoon(record))
+    return (yield from _leave(part, record, cards))
+
+
+def end_round(part: Part, done: Done) -> Steps[None]:
+    """End the open round on top of the head, over as many regroupings as it takes.
+
+    A joiner calls this with an empty round. The payload is encoded once: a repeated exchange sends the same
+    bytes.
+    """
+    view = yield from ask(Look())
+    if view.stale_s >= part.rules.outage_s:
+        raise StoreUnavailable(
+            f"the store has been away for {view.stale_s:.0f} s, longer than round.outage_s"
+        )
+    ending = Ending(done=done, finite=(yield from ask(Encode())))
+    base = part.head
+    if done.draining and len(part.epoch.members) > 1:
+        yield from ask_for_close(part, "drain")
+    while True:
+        try:
+            yield from complete_round(part, ending)
+            part.misses = 0
+            break
+        except PeerLost as lost:
+            _LOG.warning("site %s: %s", part.me.site, lost)
+            others = [site for site in part.epoch.sites if site != part.me.site]
+            yield from ask(Tell(PeerMissed(peer=",".join(others), reason=str(lost))))
+        standing = yield from regroup(part)
+        if standing.hash != base.hash:
+            yield from _adopt(part, ending, standing)
+            break
+    part.left = done.draining
+
+
+def _gather_cards(part: Part, ending: Ending) -> Steps[list[Card]]:
+    view, done = (yield from ask(Look())), ending.done
+    card = Card(
+        epoch=part.epoch.number,
+        version=part.head.version,
+        base=part.head.hash,
+        work=done.work,
+        seconds=done.seconds,
+        finite=ending.finite,
+        draining=done.draining,
+        ready=ready_joiners(part.epoch, part.head, view.presences),
+    )
+    yield from ask(Tell(Phase(phase="idle")))
+    cards = list((yield from ask(GatherCards(card))))
+    odd = next((other for other in cards if other.base != card.base), None)
+    if odd is not None:
+        raise PeerLost(f"site {odd.work.site} stands on {odd.base[:8]}, this one on {card.base[:8]}")
+    return cards
+
+
+def _account(part: Part, cards: list[Card]) -> Steps[None]:
+    """Throw this member's round away if it did not enter the outer step."""
+    mine = next(card for card in cards if card.work.site == part.me.site)
+    if not contributes(mine):
+        yield from ask(Reset("its pseudo-gradient is not finite" if mine.work.steps else ""))
+
+
+def _stand_on(part: Part, ending: Ending, record: Commit) -> Steps[None]:
+    yield from ask(Swap(record))
+    part.stands_on, part.planned = record, record.sites
+    yield from ask(Announce(record))
+
+
+def _adopt(part: Part, ending: Ending, standing: Commit) -> Steps[None]:
+    """A commit stands although this member did not see it through: take its state. Raises Expelled."""
+    if (yield from ask(Held())) == standing.hash:
+        return
+    if ending.copy == standing.hash:
+        yield from _stand_on(part, ending, standing)
+        return
+    if part.me.site not in [work.site for work in standing.work]:
+        yield from ask(Reset("committed without this site"))
+    yield from _fetch(part, standing)
+    part.stands_on, part.planned = standing, standing.sites
+    yield from ask(Announce(standing))
+
+
+def _fetch(part: Part, commit: Commit) -> Steps[None]:
+    """Get a version that others committed: from a member, else from its snapshot. Raises Expelled."""
+    others = [member for member in part.epoch.members if member != part.me]
+    try:
+        yield from ask(Pull(others, commit))
+    except PeerLost as lost:
+        try:
+            yield from ask(Load(commit.version, commit.hash))
+        except (SnapshotMissing, SnapshotCorrupt) as error:
+            raise Expelled(
+                f"site {part.me.site}: version {commit.version} stands but can be had nowhere now "
+                f"({lost}; {error}); rejoining"
+            ) from error
+
+
+def _leave(part: Part, head: Commit, cards: list[Card]) -> Steps[Commit]:
+    """Without the drainers a narrower epoch goes on; the last to leave makes its snapshot durable first."""
+    narrower = release(part.epoch, cards)
+    draining = any(card.draining for card in cards if card.work.site == part.me.site)
+    if draining:
+        if narrower is None:
+            yield from make_durable(part, head)
+    elif narrower is not None:
+        yield from take_seat(part, (yield from settle(part, narrower)))
+    return head
+
+
+def make_durable(part: Part, head: Commit) -> Steps[None]:
+    """Return when the snapshot of S is durable; `head` is its commit. Raises OSError, StoreUnavailable."""
+    yield from patiently(part, lambda: ask(MakeDurable(head)), f"the snapshot of version {head.version}")
