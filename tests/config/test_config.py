@@ -351,8 +351,9 @@ def test_a_section_that_is_left_out_is_one_that_is_empty():
 
 
 def test_every_key_of_every_section_is_explained():
-    source = Path(run_module.__file__).with_name("sections.py").read_text(encoding="utf-8")
-    bodies = [node.body for node in ast.parse(source).body if isinstance(node, ast.ClassDef)]
+    files = [Path(run_module.__file__).with_name(name) for name in ("sections.py", "sites.py")]
+    trees = [ast.parse(file.read_text(encoding="utf-8")) for file in files]
+    bodies = [node.body for tree in trees for node in tree.body if isinstance(node, ast.ClassDef)]
     keys = [
         (node.target.id, following)
         for body in bodies
