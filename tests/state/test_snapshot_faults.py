@@ -112,6 +112,10 @@ def test_a_store_that_cannot_be_reached_is_not_taken_for_corrupt(failing, monkey
     monkeypatch.setattr(Failing, "error", error)
     with pytest.raises(SnapshotMissing, match="cannot be reached"):
         snapshot.read(failing, 7, VERSION.hash)
+    with pytest.raises(OSError, match="no route"):
+        snapshot.write(failing, VERSION, COMMIT)
+    monkeypatch.setattr(Failing, "at", "")
+    assert snapshot.read(failing, 7, VERSION.hash).commit == COMMIT
 
 
 def test_a_bad_sector_is_corruption(failing, monkeypatch):
@@ -156,6 +160,14 @@ def test_a_writer_that_is_killed_leaves_nothing_that_counts(tmp_path, where):
     assert snapshot.read(url, 7, VERSION.hash).commit == COMMIT
     snapshot.prune(url, committed=9, keep=2)
     assert list((tmp_path / "run").iterdir()) == []
+
+
+def test_a_snapshot_that_was_not_put_in_its_place_does_not_count_even_if_it_is_whole(tmp_path):
+    snapshot.write(str(tmp_path), VERSION, COMMIT)
+    place = tmp_path / snapshot.name(7, VERSION.hash)
+    place.rename(tmp_path / f".{place.name}.abcdef01")
+    assert snapshot.newest(str(tmp_path)) is None
+    assert not snapshot.readable(str(tmp_path), 7, VERSION.hash)
 
 
 class Objects(LocalFileSystem):
