@@ -157,7 +157,7 @@ class StateConfig:
     Without it a crash of every site right after a commit leaves a head that nobody holds.
     """
     transfer_timeout_s: Seconds = 60.0
-    """Real time that pulling the state from a peer may take before another is asked."""
+    """Real time for which a peer that gives the state may be silent before another is asked."""
     unreachable: str = "refuse"
     """What a site does about a snapshot that is durable, but that it cannot find: `refuse` to go on, `wait`
     for a site that can, or `rewind` to the newest one it finds (later commits are dropped)."""

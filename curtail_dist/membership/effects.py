@@ -260,7 +260,7 @@ class Readable(Effect[bool]):
 
 @dataclass(frozen=True)
 class Secure(Effect[None]):
-    """Keep on the site's own disk what cannot be handed over: the open pseudo-gradient, and S."""
+    """Keep on this disk what cannot be handed over: the open pseudo-gradient, and S. Raises OSError."""
 
     done: "Done"
     head: Commit
@@ -268,7 +268,10 @@ class Secure(Effect[None]):
 
 @dataclass(frozen=True)
 class TakeKept(Effect["Done | None"]):
-    """Return the round that `Secure` kept, if its base is this version; it is then the open round again."""
+    """Return the round that `Secure` kept, if its base is this version; it is then the open round again.
+
+    It stays on the disk until head has moved on: a process that dies before it handed it over loses nothing.
+    """
 
     head: Commit
 

@@ -58,8 +58,10 @@ def _visit(part: Part) -> Steps[None]:
             yield from ask(Enter(how, part.head))
             if how == "pulled":
                 yield from end_round(part, done)
-            elif how == "resumed":
-                yield from _redo_kept(part)
+            elif how == "resumed" and (kept := (yield from ask(TakeKept(part.head)))) is not None:
+                base, done = part.head, kept  # what an earlier process of this site could not hand over
+                yield from end_round(part, done)
+                part.left = False
             while not (part.head.complete or part.left):
                 base, done = part.head, (yield from _train(part))
                 yield from end_round(part, done)
@@ -73,8 +75,15 @@ def _visit(part: Part) -> Steps[None]:
         except StoreUnavailable:
             if part.stands_on is not None:
                 still_open = part.head == base  # else the commit that carries it stands
-                yield from ask(Secure(done if still_open else Done(work=_nothing(part)), part.head))
+                yield from _secure(part, done if still_open else Done(work=_nothing(part)))
             raise
+
+
+def _secure(part: Part, done: Done) -> Steps[None]:
+    try:
+        yield from ask(Secure(done, part.head))
+    except OSError as error:
+        _LOG.error("site %s: not all could be kept on this site's disk: %s", part.me.site, error)
 
 
 def _train(part: Part) -> Steps[Done]:
@@ -90,14 +99,6 @@ def _train(part: Part) -> Steps[Done]:
     )
     mine = assignments.get(part.me.site, Assignment(rows=(), steps=0))
     return (yield from ask(Train(epoch, head, mine)))
-
-
-def _redo_kept(part: Part) -> Steps[None]:
-    """Hand over what an earlier process of this site kept when the store was gone for good."""
-    kept = yield from ask(TakeKept(part.head))
-    if kept is not None:
-        yield from end_round(part, kept)
-        part.left = False
 
 
 def _say_goodbye(part: Part) -> Steps[None]:

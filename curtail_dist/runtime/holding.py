@@ -138,10 +138,10 @@ class Holding:
         self.snapshots.secure(self.outer.state, effect.head)
 
     def take_kept(self, effect: TakeKept) -> Done | None:
-        """Return the round kept on disk if it stands on this version and none of its rows is done since."""
+        """Return the round kept on disk if it stands on this version; delete one that does not."""
         found = take_open(self._open_path)
-        drop_open(self._open_path)
         if found is None or found[1] != effect.head.hash:
+            drop_open(self._open_path)
             return None
         self._kept, _, described = found
         return Done(work=Work.parse(described), seconds=described["seconds"])

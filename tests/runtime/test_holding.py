@@ -96,14 +96,15 @@ def test_a_payload_that_is_encoded_already_is_kept_as_it_is(hold):
     assert torch.equal(after.payload, payload)
 
 
-def test_a_kept_round_is_handed_over_once(hold):
+def test_a_kept_round_outlives_a_process_that_dies_before_it_hands_it_over(hold):
     before = hold()
     head = train(before)
     before.secure(Secure(DONE, head))
-    after = hold()
-    assert after.take_kept(TakeKept(head)) == DONE
-    assert after.take_kept(TakeKept(head)) is None
-    assert hold().take_kept(TakeKept(head)) is None
+    assert hold().take_kept(TakeKept(head)) == DONE
+    assert hold().take_kept(TakeKept(head)) == DONE
+    moved = replace(head, hash="0" * 64)
+    assert hold().take_kept(TakeKept(moved)) is None
+    assert hold().take_kept(TakeKept(head)) is None, "it was deleted when head had moved on"
 
 
 def test_a_kept_round_does_not_count_on_another_version(hold):

@@ -6,7 +6,6 @@ The server is the parent, the joiner a forked child, so that each has a peak of 
 import os
 import resource
 import sys
-from pathlib import Path
 
 import torch
 
@@ -21,12 +20,6 @@ def peak():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
-def present():
-    """Return the memory this process has now, in bytes."""
-    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
-    return pages * resource.getpagesize()
-
-
 def main():
     """Pull 200 MiB from this process to another."""
     port_in, port_out = os.pipe()
@@ -34,7 +27,7 @@ def main():
     child = os.fork()
     if child == 0:
         port, hash = os.read(port_in, 200).decode().split()
-        before = present()
+        before = peak()
         pull([("127.0.0.1", int(port))], run="r", number=1, hash=hash, timeout=20)
         os.write(done_out, str(peak() - before).encode())
         os._exit(0)
@@ -42,7 +35,7 @@ def main():
     version = Version(number=1, tensors=tensors)
     hash = version.hash
     with StateServer(run="r", host="127.0.0.1", current=lambda: version) as server:
-        before = present()
+        before = peak()
         os.write(port_out, f"{server.port} {hash}".encode())
         joiner = int(os.read(done_in, 100))
         os.waitpid(child, 0)

@@ -14,6 +14,7 @@ class Relay:
         self.flip_at = flip_at
         self._mute_after = mute_after
         self._serves = serves
+        self._closing = threading.Event()
         self.connections = 0
         self.received = 0
         self._socket = socket.create_server(("127.0.0.1", 0))
@@ -59,11 +60,14 @@ class Relay:
                 sink.sendall(data)
                 if counted and passed == self.cut_after:
                     break
+        if counted and self._mute_after is not None:
+            self._closing.wait(20)  # the connection stands, and nothing comes
         for end in (source, sink):
             with contextlib.suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR)
 
     def close(self):
+        self._closing.set()
         for end in (self._socket, *self._open):
             with contextlib.suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR)
