@@ -4,7 +4,7 @@ import logging
 import threading
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -32,6 +32,7 @@ from curtail_dist.runtime.progress import Progress
 from curtail_dist.runtime.snapshots import SnapshotKeeper
 from curtail_dist.runtime.world import Account, Probe, World
 from curtail_dist.state.transfer import StateServer
+from curtail_dist.state.version import Version
 from curtail_dist.telemetry.events import Joined, Phase, RoundStarted, RunStarted
 from curtail_dist.telemetry.joining import JoinTimes
 from curtail_dist.telemetry.record import EventLog
@@ -74,12 +75,13 @@ class Participation:
         config = links.config
         self._next: Train | None = None
         self._came_before = False
+        self._served: Callable[[], Version | None] = lambda: None
         with ExitStack() as stack:
             server = stack.enter_context(
                 StateServer(
                     run=config.run.name,
                     host=config.site(links.site).address,
-                    current=lambda: self._holding.served,
+                    current=lambda: self._served(),
                 )
             )
             self._meeting = GroupStore(config.site(links.site).address)
@@ -89,6 +91,7 @@ class Participation:
             self._progress = Progress()
             self._board = Board(links.store, self._part.keys, site=links.site, ending=links.leaving)
             self._holding, self._world = self._make_world(outer, stack)
+            self._served = lambda: self._holding.served
             self._board.start()
             stack.callback(self._board.close)
             self._presence = threading.Thread(target=self._attend, name="presence", daemon=True)
