@@ -37,6 +37,7 @@ def take_part(part: Part) -> Steps[None]:
         StateDiverged: members computed different bytes; the run stops rather than fork.
         StateError: the run's state is to be had nowhere.
         StoreUnavailable: the store stayed away longer than the bound; what was open is kept on this disk.
+        OSError: the disk of the snapshots failed for longer than the bound.
         Superseded: a newer process of this site took its place.
     """
     yield from agree(part)

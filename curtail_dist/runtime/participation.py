@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 from curtail_dist.clock import Clock
 from curtail_dist.config import RunConfig
@@ -32,10 +33,12 @@ from curtail_dist.runtime.progress import Progress
 from curtail_dist.runtime.snapshots import SnapshotKeeper
 from curtail_dist.runtime.world import Account, Probe, World
 from curtail_dist.state.transfer import StateServer
-from curtail_dist.state.version import Version
 from curtail_dist.telemetry.events import Joined, Phase, RoundStarted, RunStarted
 from curtail_dist.telemetry.joining import JoinTimes
 from curtail_dist.telemetry.record import EventLog
+
+if TYPE_CHECKING:
+    from curtail_dist.state.version import Version
 
 _LOG = logging.getLogger(__name__)
 _CLOSE_S = 15.0
