@@ -9,7 +9,7 @@ from typing import TypeVar
 from curtail_dist.coordination.store import Change, CoordinationStore, Entry, Watch
 from curtail_dist.errors import CoordinationError, StoreUnavailable
 from curtail_dist.membership.keys import Keys
-from curtail_dist.membership.view import View
+from curtail_dist.membership.view import View, applied
 from curtail_dist.units import Seconds
 
 T = TypeVar("T")
@@ -128,15 +128,6 @@ class Board:
         if not changes:
             return
         with self._changed:
-            entries = dict(self._entries)
-            for change in changes:
-                known = entries.get(change.key)
-                if known is not None and known.revision > change.revision:
-                    continue
-                if change.entry is None:
-                    entries.pop(change.key, None)
-                else:
-                    entries[change.key] = change.entry
-            self._entries = entries
+            self._entries = applied(self._entries, changes)
             self._changes += 1
             self._changed.notify_all()

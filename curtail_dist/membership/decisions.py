@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import Self
 
+from curtail_dist.data.ledger import Assignment, plan
 from curtail_dist.membership.records import Card, Commit, Epoch, Member, Presence, Word
 from curtail_dist.membership.view import View
 
@@ -121,6 +122,16 @@ class Muster:
 def living(epoch: Epoch, present: Mapping[str, Member]) -> list[Member]:
     """Return the epoch's members whose very incarnation holds a lease."""
     return [member for member in epoch.members if present.get(member.site) == member]
+
+
+def plan_round(head: Commit, sites: Sequence[str], *, steps: int) -> dict[str, Assignment]:
+    """Return what each of `sites` is to do on top of `head`: the same at every member for the same record.
+
+    `steps` are the inner steps of the fastest.
+    """
+    ledger = head.ledger
+    rows_per_step = ledger.rows_done / head.steps if head.steps else None
+    return plan(ledger, sites, speeds=head.speeds, steps=steps, rows_per_step=rows_per_step)
 
 
 def next_commit(head: Commit, epoch: Epoch, cards: Sequence[Card], *, hash: str) -> Commit:

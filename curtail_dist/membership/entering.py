@@ -63,7 +63,7 @@ def _try(part: Part) -> Steps[str | None]:
     epoch, head = view.epoch, view.head
     if head is None or epoch is None:
         return (yield from _found(part))
-    others = [member for member in living(epoch, view.present) if member != part.me]
+    others = _others(part, epoch, view)
     if head.complete:
         yield from _get(part, others, head)
         part.stands_on = head
@@ -71,6 +71,11 @@ def _try(part: Part) -> Steps[str | None]:
     if not others:
         return (yield from _resume(part, epoch, head))
     return (yield from _join(part, epoch, head, others))
+
+
+def _others(part: Part, epoch: Epoch, view: View) -> list[Member]:
+    """Return the members of an epoch that live, but for this process."""
+    return [member for member in living(epoch, view.present) if member != part.me]
 
 
 def _refuse_superseded(part: Part, entry: Entry | None) -> None:
@@ -192,8 +197,7 @@ def _holder_appears(part: Part, epoch: Epoch, head: Commit) -> Steps[bool]:
     def changed(view: View) -> bool | None:
         if view.leaving or view.epoch != epoch or view.head != head:
             return True
-        others = [member for member in living(epoch, view.present) if member != part.me]
-        return True if others else None
+        return True if _others(part, epoch, view) else None
 
     return bool((yield from ask(Await(changed, max(part.rules.grace_s, part.rules.ttl_s)))))
 
@@ -240,9 +244,8 @@ def _join(part: Part, epoch: Epoch, head: Commit, members: list[Member]) -> Step
 
     def moved(view: View) -> View | None:
         listed = view.epoch is not None and part.me in view.epoch.members
-        others = [member for member in living(epoch, view.present) if member != part.me]
-        same = view.head == head and view.epoch == epoch and others and not view.leaving
-        return view if listed or not same else None
+        same = view.head == head and view.epoch == epoch and not view.leaving
+        return view if listed or not same or not _others(part, epoch, view) else None
 
     seen = None
     while seen is None:

@@ -87,21 +87,22 @@ def _write(part: Part, standing: _Standing) -> Steps[None]:
     if standing.shown is None and not (yield from ask(MakesProgress())):
         return
     entry = (yield from ask(Read([key])))[key]
-    mine = entry is None or Presence.decode(entry.value).member == part.me
-    if not mine and not standing.fresh and (entry is None or entry.revision != standing.revision):
+    stood = entry.revision if entry is not None else 0
+    others = entry is not None and Presence.decode(entry.value).member != part.me
+    if others and not standing.fresh and stood != standing.revision:
         raise _superseded(part)
     if standing.shown is None:
         yield from ask(Grant())
         standing.renew_at = (yield from ask(Now())) + part.rules.ttl_s / 3
     shown = part.shown
-    first = standing.fresh
-    if standing.fresh:  # an answer may be lost: then only what stood before this try is an earlier process's
-        standing.revision, standing.fresh = entry.revision if entry else 0, False
-    result = yield from ask(PutLeased(key, shown.encode(), entry.revision if entry else 0))
+    first, standing.fresh = standing.fresh, False
+    if first:  # an answer may be lost: then only what stood before this try is an earlier process's
+        standing.revision = stood
+    result = yield from ask(PutLeased(key, shown.encode(), stood))
     if result.succeeded:
-        standing.shown, standing.revision, standing.fresh = shown, result.revision, False
-    elif first:
-        standing.fresh = True  # certainly not written
+        standing.shown, standing.revision = shown, result.revision
+    else:
+        standing.fresh = first  # certainly not written
 
 
 def _superseded(part: Part) -> Superseded:

@@ -2,9 +2,10 @@
 
 import logging
 
-from curtail_dist.data.ledger import Assignment, plan
+from curtail_dist.data.ledger import Assignment
 from curtail_dist.errors import Expelled, StoreUnavailable
 from curtail_dist.membership.agreement import agree
+from curtail_dist.membership.decisions import plan_round
 from curtail_dist.membership.effects import (
     Await,
     Done,
@@ -88,24 +89,16 @@ def _secure(part: Part, done: Done) -> Steps[None]:
 
 
 def _train(part: Part) -> Steps[Done]:
-    """Plan the next round, the same at every member for the same record, and do this member's part of it."""
-    head, epoch = part.head, part.epoch
-    ledger = head.ledger
-    assignments = plan(
-        ledger,
-        part.planned,
-        speeds=head.speeds,
-        steps=part.rules.round_steps,
-        rows_per_step=ledger.rows_done / head.steps if head.steps else None,
-    )
+    """Plan the next round, and do this member's part of it."""
+    assignments = plan_round(part.head, part.planned, steps=part.rules.round_steps)
     mine = assignments.get(part.me.site, Assignment(rows=(), steps=0))
-    return (yield from ask(Train(epoch, head, mine)))
+    return (yield from ask(Train(part.epoch, part.head, mine)))
 
 
 def _say_goodbye(part: Part) -> Steps[None]:
     head = part.head
     if head.complete:
-        yield from make_durable(part, head)
+        yield from make_durable(part)
         yield from ask(Tell(RunFinished(version=head.version, hash=head.hash, tokens=head.tokens)))
     else:
         yield from ask(Tell(Drained(version=head.version)))

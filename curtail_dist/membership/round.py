@@ -65,14 +65,12 @@ class Ending:
     """Hash of S(n+1) as computed here, before it is known to stand."""
 
 
-def complete_round(part: Part, ending: Ending) -> Steps[Commit]:
-    """Cards, exchange, step, vote, commit, swap, snapshot; returns the new head.
+def complete_round(part: Part, ending: Ending) -> Steps[None]:
+    """Cards, exchange, step, vote, commit, swap, snapshot: `part` then stands on the new head.
 
-    Returns the old head if nobody worked. Raises PeerLost when a member is missing; `end_round` regroups and
-    calls this again.
+    It stays on the old one if nobody worked. Raises PeerLost when a member is missing; `end_round` regroups
+    and calls this again.
     """
-    head = part.head
-
     # 3. Cards: from here all members decide alike, from the same facts. Joiners enter before the exchange.
     cards = yield from _gather_cards(part, ending)
     while (wider := admit(part.epoch, cards)) is not None:
@@ -81,7 +79,8 @@ def complete_round(part: Part, ending: Ending) -> Steps[Commit]:
     if not any(contributes(card) for card in cards):
         yield from _account(part, cards)
         part.planned = going_on(part.epoch, cards)
-        return (yield from _leave(part, head, cards))
+        yield from _leave(part, cards)
+        return
 
     # 4. Exchange: everyone decodes the same payloads and sums them in rank order.
     yield from ask(Tell(Phase(phase="sync")))
@@ -89,7 +88,7 @@ def complete_round(part: Part, ending: Ending) -> Steps[Commit]:
 
     # 5. Step a copy: S(n) stays as it is until the commit stands.
     ending.copy = yield from ask(StepCopy(cards))
-    record = next_commit(head, part.epoch, cards, hash=ending.copy)
+    record = next_commit(part.head, part.epoch, cards, hash=ending.copy)
 
     # 6. Vote: members, joiners too, must have computed the same bytes.
     votes = yield from ask(GatherVotes(record.hash))
@@ -101,13 +100,14 @@ def complete_round(part: Part, ending: Ending) -> Steps[Commit]:
     yield from write_commit(part, record)
 
     # 8. Swap: the copy becomes the state, local parameters take it.
-    yield from _stand_on(part, ending, record)
+    yield from ask(Swap(record))
+    yield from _stand_on(part, record)
     yield from _account(part, cards)
 
     # 9. Snapshot in the background. Then drainers leave the epoch.
     if part.rank == 0:
         yield from ask(SnapshotSoon(record))
-    return (yield from _leave(part, record, cards))
+    yield from _leave(part, cards)
 
 
 def end_round(part: Part, done: Done) -> Steps[None]:
@@ -168,8 +168,7 @@ def _account(part: Part, cards: list[Card]) -> Steps[None]:
         yield from ask(Reset("its pseudo-gradient is not finite" if mine.work.steps else ""))
 
 
-def _stand_on(part: Part, ending: Ending, record: Commit) -> Steps[None]:
-    yield from ask(Swap(record))
+def _stand_on(part: Part, record: Commit) -> Steps[None]:
     part.stands_on, part.planned = record, record.sites
     yield from ask(Announce(record))
 
@@ -179,13 +178,12 @@ def _adopt(part: Part, ending: Ending, standing: Commit) -> Steps[None]:
     if (yield from ask(Held())) == standing.hash:
         return
     if ending.copy == standing.hash:
-        yield from _stand_on(part, ending, standing)
-        return
-    if part.me.site not in [work.site for work in standing.work]:
-        yield from ask(Reset("committed without this site"))
-    yield from _fetch(part, standing)
-    part.stands_on, part.planned = standing, standing.sites
-    yield from ask(Announce(standing))
+        yield from ask(Swap(standing))
+    else:
+        if part.me.site not in [work.site for work in standing.work]:
+            yield from ask(Reset("committed without this site"))
+        yield from _fetch(part, standing)
+    yield from _stand_on(part, standing)
 
 
 def _fetch(part: Part, commit: Commit) -> Steps[None]:
@@ -203,18 +201,18 @@ def _fetch(part: Part, commit: Commit) -> Steps[None]:
             ) from error
 
 
-def _leave(part: Part, head: Commit, cards: list[Card]) -> Steps[Commit]:
+def _leave(part: Part, cards: list[Card]) -> Steps[None]:
     """Without the drainers a narrower epoch goes on; the last to leave makes its snapshot durable first."""
     narrower = release(part.epoch, cards)
     draining = any(card.draining for card in cards if card.work.site == part.me.site)
     if draining:
         if narrower is None:
-            yield from make_durable(part, head)
+            yield from make_durable(part)
     elif narrower is not None:
         yield from take_seat(part, (yield from settle(part, narrower)))
-    return head
 
 
-def make_durable(part: Part, head: Commit) -> Steps[None]:
-    """Return when the snapshot of S is durable; `head` is its commit. Raises OSError, StoreUnavailable."""
+def make_durable(part: Part) -> Steps[None]:
+    """Return when the snapshot of S is durable. Raises OSError, StoreUnavailable."""
+    head = part.head
     yield from patiently(part, lambda: ask(MakeDurable(head)), f"the snapshot of version {head.version}")

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
-from curtail_dist.coordination.store import Entry
+from curtail_dist.coordination.store import Change, Entry
 from curtail_dist.membership.keys import Keys
 from curtail_dist.membership.records import CloseRequest, Commit, Epoch, Member, Presence, Word, decode
 from curtail_dist.units import Seconds
@@ -81,3 +81,17 @@ class View:
         """Whether somebody says that the snapshot of this version is durable."""
         entry = self.entries.get(self.keys.holder(commit.version))
         return entry is not None and decode(entry.value)["hash"] == commit.hash
+
+
+def applied(entries: Mapping[str, Entry], changes: Sequence[Change]) -> dict[str, Entry]:
+    """Return a mirror's entries after `changes`, of which those older than what is known are passed over."""
+    following = dict(entries)
+    for change in changes:
+        known = following.get(change.key)
+        if known is not None and known.revision > change.revision:
+            continue
+        if change.entry is None:
+            following.pop(change.key, None)
+        else:
+            following[change.key] = change.entry
+    return following

@@ -1,7 +1,7 @@
 """The state a process holds, S, and what becomes of it at a round's end."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import torch
@@ -124,14 +124,7 @@ class Holding:
         self.keep_inner()
         work = effect.done.work
         if work.steps:
-            described = {
-                "site": work.site,
-                "tokens": work.tokens,
-                "steps": work.steps,
-                "rows": work.rows,
-                "open": work.open,
-                "seconds": effect.done.seconds,
-            }
+            described = {**asdict(work), "seconds": effect.done.seconds}
             payload = self.payload if self.payload.numel() else self.outer.encode()
             keep_open(self._open_path, payload, base_hash=effect.head.hash, work=described)
         # Last: the place of snapshots may be out of reach together with the store.

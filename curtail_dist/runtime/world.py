@@ -5,7 +5,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from curtail_dist.clock import Clock
@@ -219,23 +219,13 @@ class World:
 
     def _announce(self, effect: do.Announce) -> None:
         record, account = effect.record, self.account
-        work = [
-            {
-                "site": one.site,
-                "tokens": one.tokens,
-                "steps": one.steps,
-                "rows": [list(span) for span in one.rows],
-                "open": [list(row) for row in one.open],
-            }
-            for one in record.work
-        ]
         self.events.emit(
             Committed(
                 version=record.version,
                 hash=record.hash,
                 tokens=record.tokens,
                 rows=record.ledger.rows_done,
-                work=work,
+                work=[asdict(one) for one in record.work],
                 joiners=list(record.joiners),
                 loss=account.loss,
                 bytes_sent=self.group.bytes_sent - account.sent,

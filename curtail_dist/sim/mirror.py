@@ -6,7 +6,7 @@ from typing import Protocol
 from curtail_dist.coordination.keyspace import Keyspace
 from curtail_dist.coordination.store import Change, Entry
 from curtail_dist.membership.keys import Keys
-from curtail_dist.membership.view import View
+from curtail_dist.membership.view import View, applied
 from curtail_dist.sim.kernel import Kernel
 from curtail_dist.units import Seconds
 
@@ -119,16 +119,7 @@ class Mirror:
             self._apply(changes)
 
     def _apply(self, changes: Sequence[Change]) -> None:
-        entries = dict(self._entries)
-        for change in changes:
-            known = entries.get(change.key)
-            if known is not None and known.revision > change.revision:
-                continue
-            if change.entry is None:
-                entries.pop(change.key, None)
-            else:
-                entries[change.key] = change.entry
-        self._entries = entries
+        self._entries = applied(self._entries, changes)
         self._refresh()
 
     def _refresh(self) -> None:

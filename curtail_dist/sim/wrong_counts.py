@@ -1,11 +1,10 @@
 """Mutants that count, plan or keep what they must not."""
 
-from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from curtail_dist.data.ledger import Assignment, plan
 from curtail_dist.membership import effects as do
+from curtail_dist.membership.decisions import plan_round
 from curtail_dist.membership.part import Part
 from curtail_dist.membership.records import CloseRequest
 from curtail_dist.sim.altering import Alter, commits
@@ -37,7 +36,7 @@ def dead_rows_not_returned(part: Part) -> Alter:
     def alter(effect: do.Effect[Any]) -> do.Steps[Any]:
         record = commits(effect)
         if record is not None and isinstance(effect, do.Transact) and part.planned:
-            assigned = _planned(part, part.planned)
+            assigned = plan_round(part.head, part.planned, steps=part.rules.round_steps)
             dead = [
                 span for site in part.planned if site not in part.epoch.sites for span in assigned[site].rows
             ]
@@ -78,7 +77,7 @@ def plans_for_present_epoch(part: Part) -> Alter:
 
     def alter(effect: do.Effect[Any]) -> do.Steps[Any]:
         if isinstance(effect, do.Train):
-            assigned = _planned(part, effect.epoch.sites)
+            assigned = plan_round(part.head, effect.epoch.sites, steps=part.rules.round_steps)
             effect = do.Train(effect.epoch, effect.head, assigned[part.me.site])
         return (yield effect)
 
@@ -95,15 +94,3 @@ def key_for_each_round(part: Part) -> Alter:
         return (yield effect)
 
     return alter
-
-
-def _planned(part: Part, sites: Sequence[str]) -> Mapping[str, Assignment]:
-    """Return the round that these sites would have on top of the head it stands on."""
-    head = part.head
-    return plan(
-        head.ledger,
-        sites,
-        speeds=head.speeds,
-        steps=part.rules.round_steps,
-        rows_per_step=head.ledger.rows_done / head.steps if head.steps else None,
-    )
