@@ -1,7 +1,8 @@
 """Plays one schedule to its end, and judges it."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from curtail_dist.sim.agent import Agent
@@ -46,9 +47,20 @@ def play(setting: Setting, mutant: Mutant | None = None) -> Outcome:
     def over() -> bool:
         return bool(world.history.wrong) or (not world.processes and agents[setting.sites[0]].complete)
 
-    quiet, logging.root.manager.disable = logging.root.manager.disable, logging.CRITICAL
-    try:
+    with _silence():
         world.kernel.run(setting.deadline, over)
-    finally:
-        logging.root.manager.disable = quiet
     return Outcome(setting=setting, world=world, wrong=violations(world))
+
+
+@contextmanager
+def _silence() -> Iterator[None]:
+    """Show no log of the protocol: what happened stands in the timeline.
+
+    By `logging.disable`, not by its attribute: each logger remembers what it may show, and only that forgets it.
+    """
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logging.disable(before)

@@ -1,5 +1,8 @@
+import logging
+
 import pytest
 
+from curtail_dist.membership import presence
 from curtail_dist.sim.cli import main
 
 
@@ -31,7 +34,10 @@ def test_bad_input_ends_with_2(wrong, capsys):
     assert capsys.readouterr().err
 
 
-def test_the_protocols_warnings_are_not_shown(caplog, capsys):
+def test_the_protocols_warnings_are_not_shown_while_it_plays(caplog, capsys):
+    protocol = logging.getLogger(presence.__name__)
+    protocol.warning("before")
     assert main(["--seeds", "10:14", "--jobs", "1"]) == 0
-    assert caplog.records == []
+    protocol.warning("after")
+    assert [record.message for record in caplog.records] == ["before", "after"]
     assert capsys.readouterr().err == ""
