@@ -1,37 +1,13 @@
-"""Counts rows and versions from the commits alone, without trusting the ledger that made them."""
+"""Counts rows from the commits alone, without trusting the ledger that made them."""
 
 import math
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
-from curtail_dist.errors import DataError, StateDiverged
-from curtail_dist.telemetry.record import Record
-from curtail_dist.units import Seconds
-
-
-@dataclass(frozen=True, kw_only=True)
-class Commit:
-    """One version of the chain, as all members that recorded it agree on it."""
-
-    version: int
-    t: Seconds
-    """Run time at which the first member swapped to it."""
-    hash: str
-    tokens: int
-    """Tokens in the chain up to here."""
-    rows: int
-    """Rows done in the chain up to here."""
-    work: tuple[Mapping[str, Any], ...]
-    """What each contributor did: `site`, `tokens`, `steps`, `rows` [[first, last+1], ...] that it finished
-    and, where there are any, `open` [[position, tokens], ...]."""
-
-    @property
-    def contributors(self) -> frozenset[str]:
-        """Names of the sites whose training is in this version."""
-        return frozenset(str(contribution["site"]) for contribution in self.work)
+from curtail_dist.errors import DataError
+from curtail_dist.report.chain import Commit
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,84 +26,6 @@ class RowCount:
     duplicated_tokens: int
     """Tokens of open rows that the chain had before: those of an offset that did not grow, counted from the
     row's beginning, since no record says from where they were trained again."""
-
-
-@dataclass(kw_only=True)
-class _Reader:
-    """The chain as far as the records were read, in their order."""
-
-    chain: dict[int, tuple[Commit, str]]
-    """By version, with the site that recorded it first."""
-    newest_epoch: int = 0
-    """Of the commits read."""
-    dropped: list[tuple[int, int]] = field(default_factory=list[tuple[int, int]])
-    """(base, epoch) of each rewind: versions after `base` of epochs up to this one are dropped."""
-
-    def read(self, record: Record) -> None:
-        if record.event == "rewound":
-            self._rewind(int(record["base"]))
-        elif record.event == "run_finished" and not self._is_dropped(record):
-            self._compare_hash(record)
-        elif record.event == "commit" and not self._is_dropped(record):
-            self._commit(record)
-
-    def _rewind(self, base: int) -> None:
-        self.dropped.append((base, self.newest_epoch))
-        self.chain = {version: known for version, known in self.chain.items() if version <= base}
-
-    def _is_dropped(self, record: Record) -> bool:
-        # A member that slept through the rewind may write down a dropped version after it.
-        return any(record["version"] > base and record.epoch <= epoch for base, epoch in self.dropped)
-
-    def _commit(self, record: Record) -> None:
-        self.newest_epoch = max(self.newest_epoch, record.epoch)
-        version = record["version"]
-        if version not in self.chain:
-            self.chain[version] = (_commit(record), record.site)
-            return
-        self._compare_hash(record)
-        known, author = self.chain[version]
-        if _commit(record).work != known.work:
-            raise StateDiverged(
-                f"{author} and {record.site} recorded different work for version {version}; "
-                "members of one run must agree: keep the run directory and do not resume it"
-            )
-
-    def _compare_hash(self, record: Record) -> None:
-        if record["version"] not in self.chain:
-            return
-        known, author = self.chain[record["version"]]
-        if record["hash"] != known.hash:
-            raise StateDiverged(
-                f"version {known.version} is {known.hash} at {author} and {record['hash']} at {record.site}; "
-                "members of one run must hold the same bytes: keep the run directory and do not resume it"
-            )
-
-
-def commits(records: Iterable[Record]) -> tuple[Commit, ...]:
-    """Return the chain, one entry a version, from the `commit` records of all members, in order.
-
-    A `rewound` record drops the versions after its base from the chain: those recorded before it, and those
-    of their epochs that are recorded later.
-
-    Raises StateDiverged when two members recorded different bytes or different work for one version and no
-    rewind lies between them.
-    """
-    reader = _Reader(chain={})
-    for record in records:
-        reader.read(record)
-    return tuple(reader.chain[version][0] for version in sorted(reader.chain))
-
-
-def _commit(record: Record) -> Commit:
-    return Commit(
-        version=record["version"],
-        t=record.t,
-        hash=record["hash"],
-        tokens=record["tokens"],
-        rows=record["rows"],
-        work=tuple(record["work"]),
-    )
 
 
 def count_rows(chain: Sequence[Commit], *, total: int, finished: bool) -> RowCount:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from curtail_dist.report.audit import Commit
+from curtail_dist.report.chain import Chain
 from curtail_dist.telemetry.record import Record
 from curtail_dist.units import Seconds
 
@@ -34,10 +34,9 @@ class _Open:
     rows: int = 0
 
 
-def discards_of(site: str, records: Sequence[Record], chain: Sequence[Commit]) -> tuple[Discard, ...]:
+def discards_of(site: str, records: Sequence[Record], chain: Chain) -> tuple[Discard, ...]:
     """Return what one site lost, from all records of the run in order, in order of process, then of time."""
     own = [record for record in records if record.site == site]
-    finished = any(record.event == "run_finished" for record in records)
     found: list[Discard] = []
     for process in dict.fromkeys(record.process for record in own):
         written = [record for record in own if record.process == process]
@@ -46,25 +45,19 @@ def discards_of(site: str, records: Sequence[Record], chain: Sequence[Commit]) -
         if left is None or not left.steps or _contributed(site, left.version + 1, own, chain):
             continue
         gone = _gone(left, process, own)
-        if gone is not None or finished:
+        if gone is not None or chain.ends:
             stop = left.t if gone is None else gone
             found.append(Discard(begun=left.begun, t=stop, steps=left.steps, rows=left.rows, killed=True))
-    return (*found, *_rewound(site, records))
+    return (*found, *_dropped(site, chain))
 
 
-def _rewound(site: str, records: Sequence[Record]) -> Iterator[Discard]:
+def _dropped(site: str, chain: Chain) -> Iterator[Discard]:
     """Yield what a site had contributed to versions that a rewind dropped, at the moment of the rewind."""
-    standing: dict[int, Record] = {}
-    for record in records:
-        if record.event == "commit":
-            standing.setdefault(record["version"], record)
-        elif record.event == "rewound":
-            for version in sorted(number for number in standing if number > record["base"]):
-                for entry in standing.pop(version)["work"]:
-                    if entry["site"] == site:
-                        rows = sum(last - first for first, last in entry["rows"])
-                        t = record.t
-                        yield Discard(begun=t, t=t, steps=entry["steps"], rows=rows, killed=False)
+    for gone in chain.dropped:
+        for entry in gone.commit.work:
+            if entry["site"] == site:
+                rows = sum(last - first for first, last in entry["rows"])
+                yield Discard(begun=gone.t, t=gone.t, steps=entry["steps"], rows=rows, killed=False)
 
 
 def _follow(site: str, written: Sequence[Record]) -> tuple[list[Discard], _Open | None]:
@@ -105,10 +98,17 @@ def _listed(site: str, record: Record) -> bool:
     return record.event == "commit" and any(entry["site"] == site for entry in record["work"])
 
 
-def _contributed(site: str, version: int, own: Sequence[Record], chain: Sequence[Commit]) -> bool:
-    """Whether the open round is in the chain although the site was killed before it could write that down."""
-    listed = any(commit.version == version and site in commit.contributors for commit in chain)
-    return listed and not any(record.event == "commit" and record["version"] == version for record in own)
+def _contributed(site: str, version: int, own: Sequence[Record], chain: Chain) -> bool:
+    """Whether a version holds the open round although the site was killed before it could write that down.
+
+    If a rewind dropped that version, the round is counted there.
+    """
+    told = {(record["version"], record["hash"]) for record in own if record.event == "commit"}
+    versions = [*chain.commits, *(gone.commit for gone in chain.dropped)]
+    return any(
+        commit.version == version and site in commit.contributors and (version, commit.hash) not in told
+        for commit in versions
+    )
 
 
 def _gone(left: _Open, process: str, own: Sequence[Record]) -> Seconds | None:

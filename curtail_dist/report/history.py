@@ -9,7 +9,7 @@ from itertools import pairwise
 from curtail_dist.energy.emissions import Interval, PowerModel
 from curtail_dist.energy.stepfunction import StepFunction
 from curtail_dist.errors import DataError
-from curtail_dist.report.audit import Commit, commits
+from curtail_dist.report.chain import Chain, Commit, read_chain
 from curtail_dist.report.discards import Discard, discards_of
 from curtail_dist.telemetry.record import Record
 from curtail_dist.units import GramsCO2PerKWh, Seconds
@@ -70,18 +70,17 @@ def build_history(records: Sequence[Record]) -> History:
     founded = next((record for record in records if record.event == "run_started"), None)
     if founded is None:
         raise DataError("the events hold no run_started; give the directories of a run that was founded")
-    ends = [record.t for record in records if record.event == "run_finished"]
     newest = max(record.t for record in records)
     evaluated = [(r.t, int(r["version"]), float(r["val_bpb"])) for r in records if r.event == "evaluated"]
     planned = {r.site: r for r in reversed(records) if r.event == "site_started"}
-    chain = commits(records)
+    chain = read_chain(records)
     return History(
         run=founded["run"],
         start=_utc(founded["start"]),
         rows=founded["rows"],
-        finished=bool(ends),
-        stop=max(ends, default=newest),
-        chain=chain,
+        finished=bool(chain.ends),
+        stop=max(chain.ends, default=newest),
+        chain=chain.commits,
         sites={name: _site(planned[name], records, chain, newest) for name in sorted(planned)},
         evaluated=tuple(sorted(evaluated, key=lambda entry: entry[1])),
     )
@@ -92,7 +91,7 @@ def _utc(text: str) -> datetime:
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
-def _site(plan: Record, records: Sequence[Record], chain: Sequence[Commit], newest: Seconds) -> SiteHistory:
+def _site(plan: Record, records: Sequence[Record], chain: Chain, newest: Seconds) -> SiteHistory:
     own = [record for record in records if record.site == plan.site]
     intervals = _intervals(own, newest)
     return SiteHistory(

@@ -14,6 +14,6 @@ def by_cause(joins: Sequence[Mapping[str, Seconds]]) -> dict[str, Seconds]:
 
 
 def cause_text(causes: Mapping[str, Seconds]) -> str:
-    """Return the sum and its parts in words: `7.5 s (provision 2.1, import 5.4)`."""
-    parts = ", ".join(f"{cause} {seconds:.1f}" for cause, seconds in causes.items())
+    """Return the sum and its parts in words: `7.5 s (provision 2.1 s, import 5.4 s)`."""
+    parts = ", ".join(f"{cause} {seconds:.1f} s" for cause, seconds in causes.items())
     return f"{sum(causes.values()):.1f} s ({parts})"

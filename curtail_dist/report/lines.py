@@ -118,7 +118,7 @@ class Teller:
 
     def _commit(self, record: Record) -> str | None:
         version = record["version"]
-        if version % self._commit_every or not self._once("commit", version):
+        if version % self._commit_every or not self._once("commit", version, record["hash"]):
             return None
         share = f" ({record['rows'] / self._rows:.0%})" if self._rows else ""
         loss = "" if record["loss"] is None else f", loss {record['loss']:.3f}"

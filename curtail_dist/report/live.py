@@ -44,6 +44,7 @@ class LiveView:
         self.tokens = 0
         self.version = 0
         self.epoch = 0
+        self._newest = (0, 0)  # epoch and version of the newest commit: a rewind makes versions smaller
         self.val_bpb: float | None = None
         self.finished = False
         self._take: dict[str, Callable[[Record], None]] = {
@@ -182,7 +183,9 @@ class LiveView:
         site.loss = record["loss"] if record["loss"] is not None else site.loss
 
     def _commit(self, record: Record) -> None:
-        if record["version"] > self.version:
+        place = (record.epoch, record["version"])
+        if place > self._newest:
+            self._newest = place
             self.version, self.rows, self.tokens = record["version"], record["rows"], record["tokens"]
 
     def _evaluated(self, record: Record) -> None:

@@ -26,7 +26,8 @@ div.wide { overflow-x: auto; } .notes { max-width: 52rem; }
 
 COUNTS = """
 <p><b>Measured:</b> tokens, steps, rows, losses, bytes and waiting times, as the processes wrote them
-down. Rows are counted from the commits' own ranges, without the ledger that handed them out.</p>
+down. Rows are counted from the commits' own ranges, without the ledger that handed them out. A site's join
+time is real time: the sum over its causes of the median over the site's joins.</p>
 <p><b>Modelled:</b> energy is the time in each phase times the power that the run file gives for it, not
 a meter's reading. Emissions are that power times the marginal intensity of the site's signal, integrated
 over training, idling, joining, exchanging and work thrown away. On a virtual clock the length of a step,
@@ -110,6 +111,7 @@ _SITE_TITLES = [
     "steps",
     "lost steps",
     "joins",
+    "join time, s",
     "drains",
     "deaths",
     "train kWh",
@@ -127,10 +129,9 @@ def _site_rows(sites: Mapping[str, Mapping[str, Any]]) -> list[list[str]]:
     return [
         [
             escape(name),
-            *(
-                f"{site[key]:,}"
-                for key in ("tokens", "inner_steps", "lost_steps", "joins", "drains", "deaths")
-            ),
+            *(f"{site[key]:,}" for key in ("tokens", "inner_steps", "lost_steps", "joins")),
+            _number(sum(site["join_s"].values()) if site["join_s"] else None, ".1f"),
+            *(f"{site[key]:,}" for key in ("drains", "deaths")),
             *(f"{site['energy_kwh'][phase]:.3f}" for phase in ("train", "idle", "join", "sync")),
             *(f"{site['of_which_kwh'][part]:.3f}" for part in ("wasted", "leave_delay")),
             f"{site['emissions_kg']:.3f}",

@@ -223,6 +223,7 @@ class World:
             Committed(
                 version=record.version,
                 hash=record.hash,
+                parent=record.parent,
                 tokens=record.tokens,
                 rows=record.ledger.rows_done,
                 work=[asdict(one) for one in record.work],

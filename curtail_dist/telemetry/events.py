@@ -132,7 +132,7 @@ class EpochFormed(Event):
     NAME = "epoch"
     members: list[str]
     reason: str
-    """`founded`, `joined`, `left`, `lost` or `rewound`."""
+    """`founded`, `resumed`, `rewound`, `joined`, `left` or `lost`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -177,6 +177,8 @@ class Committed(Event):
     NAME = "commit"
     version: int
     hash: str
+    parent: str = ""
+    """Hash of the version it stands on; empty in records of before this field."""
     tokens: int
     """Tokens in the whole chain."""
     rows: int

@@ -5,23 +5,12 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from reading import DEADLINE_S, collect
 
-from curtail_dist.coordination import Change, CoordinationStore, Watch
+from curtail_dist.coordination import Change, CoordinationStore
 from curtail_dist.errors import LeaseExpired, StoreUnavailable
 
-DEADLINE_S = 10.0
 LEASE_S = 1.0
-
-
-def collect(watch: Watch, count: int) -> list[Change]:
-    """Read a watch until it has given `count` changes."""
-    deadline = time.monotonic() + DEADLINE_S
-    changes: list[Change] = []
-    while len(changes) < count:
-        left = deadline - time.monotonic()
-        assert left > 0, f"only {changes} after {DEADLINE_S} s"
-        changes.extend(watch.next(left))
-    return changes
 
 
 def test_an_absent_key_is_none(store, root):

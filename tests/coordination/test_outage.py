@@ -8,15 +8,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from reading import DEADLINE_S, collect
 
-from curtail_dist.coordination import Change, EmbeddedEtcd, EtcdStore, Lease, Watch
+from curtail_dist.coordination import EmbeddedEtcd, EtcdStore, Lease
 from curtail_dist.errors import StoreUnavailable
 
 pytestmark = [pytest.mark.integration, pytest.mark.fault]
 
 OUTAGE_S = 3.0
 TIMEOUT_S = 5.0
-DEADLINE_S = 15.0
 REFUSED_WITHIN_S = 0.5
 
 
@@ -24,17 +24,6 @@ REFUSED_WITHIN_S = 0.5
 def server() -> Iterator[EmbeddedEtcd]:
     with EmbeddedEtcd(election_timeout_ms=200) as server:
         yield server
-
-
-def collect(watch: Watch, count: int) -> list[Change]:
-    """Read a watch until it has given `count` changes."""
-    deadline = time.monotonic() + DEADLINE_S
-    changes: list[Change] = []
-    while len(changes) < count:
-        left = deadline - time.monotonic()
-        assert left > 0, f"only {changes} after {DEADLINE_S} s"
-        changes.extend(watch.next(left))
-    return changes
 
 
 def calls_of(store: EtcdStore, lease: Lease) -> list:

@@ -7,13 +7,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from writing import SetClock, site_started
 
-from curtail_dist.clock import SystemClock
 from curtail_dist.telemetry import events as ev
 from curtail_dist.telemetry.record import EventLog
 
 HOUR = 3600.0
-THRESHOLD = 100.0
 START = "2026-03-21T17:00:00+00:00"
 WINDOWS = {
     "california": [(0.1, 2.1), (2.35, 6.4)],
@@ -21,17 +20,6 @@ WINDOWS = {
     "south-australia": [(4.7, 15.2)],
 }
 STEPS, STEP_S, SYNC_S, JOIN_S, TOKENS, ROWS_A_STEP = 40, 15.0, 20.0, 240.0, 8192, 4
-
-
-class SetClock(SystemClock):
-    """A clock that says what it was set to."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.t = 0.0
-
-    def now(self) -> float:
-        return self.t
 
 
 def outlook(windows: list[tuple[float, float]], *, until: float = 18.0) -> list[tuple[float, float]]:
@@ -75,20 +63,6 @@ class Site:
         self.say(t, ev.Phase(phase=phase), by=by)
 
 
-def site_started(name: str, *, power: float = 2024.0) -> ev.SiteStarted:
-    return ev.SiteStarted(
-        train_w=power,
-        idle_w=468.0,
-        join_w=468.0,
-        sync_w=468.0,
-        threshold_g_per_kwh=THRESHOLD,
-        leave_delay_s=600.0,
-        deadline_s=18 * HOUR,
-        outlook=outlook(WINDOWS[name]),
-        synthetic=True,
-    )
-
-
 @dataclass
 class Day:
     """Writes the day. `kill` is the round in which south-australia's ranks die, 0 for none."""
@@ -114,7 +88,7 @@ class Day:
         started = ev.RunStarted(run="day", seed=1, start=START, rows=self.rows_total, virtual=True)
         for name in WINDOWS:
             site = self.sites[name] = Site(name, self.directory, self.clock)
-            site.say(0.0, site_started(name), by="agent")
+            site.say(0.0, site_started(outlook=outlook(WINDOWS[name]), deadline_s=18 * HOUR), by="agent")
             if name == "california":
                 site.say(0.0, started, by="agent")
             site.phase(0.0, "off", by="agent")
@@ -223,6 +197,7 @@ class Day:
             committed = ev.Committed(
                 version=count,
                 hash=f"{count:08x}",
+                parent=f"{count - 1:08x}",
                 tokens=self.rows * TOKENS // ROWS_A_STEP,
                 rows=self.rows,
                 work=work,

@@ -1,12 +1,10 @@
-from datetime import UTC, datetime
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from curtail_dist.errors import DataError, StateDiverged
-from curtail_dist.report.audit import Commit, commits, count_rows
-from curtail_dist.telemetry.record import Record
+from curtail_dist.errors import DataError
+from curtail_dist.report.audit import count_rows
+from curtail_dist.report.chain import Commit
 
 
 def commit(
@@ -16,17 +14,6 @@ def commit(
     rows = [list(span) for span in ranges]
     work = {"site": site, "tokens": 1, "steps": 1, "rows": rows, "open": left_open}
     return Commit(version=version, t=0.0, hash="", tokens=0, rows=0, work=(work,))
-
-
-def record(
-    site: str, version: int, hash: str, event: str = "commit", rows: int = 4, epoch: int = 1
-) -> Record:
-    work = [{"site": "texas", "tokens": 1, "steps": 1, "rows": [[0, rows]]}]
-    fields = {"version": version, "hash": hash, "tokens": 1, "rows": rows, "work": work}
-    wall = datetime(2026, 1, 1, tzinfo=UTC)
-    return Record(
-        event=event, site=site, epoch=epoch, round=1, t=1.0, wall=wall, seq=0, process="p", fields=fields
-    )
 
 
 def test_a_row_in_two_versions_counts_as_duplicated_and_not_as_trained():
@@ -96,64 +83,3 @@ def test_two_sites_with_one_row_open_in_one_version_make_duplicated_tokens():
 def test_an_open_row_that_cannot_be_is_refused(offset):
     with pytest.raises(DataError, match=r"must be at least 1 of a row in \[0, 8\)"):
         count_rows([commit(1, begun=dict([offset]))], total=8, finished=False)
-
-
-def rewound(base: int) -> Record:
-    wall = datetime(2026, 1, 1, tzinfo=UTC)
-    fields = {"base": base, "hash": "aa", "dropped": 1}
-    return Record(
-        event="rewound", site="texas", epoch=0, round=1, t=1.0, wall=wall, seq=0, process="p", fields=fields
-    )
-
-
-def test_a_rewind_takes_the_versions_after_its_base_out_of_the_chain():
-    dead = [record("texas", 1, "aa"), record("texas", 2, "bb"), record("texas", 3, "cc")]
-    assert [c.hash for c in commits([*dead, rewound(1)])] == ["aa"]
-    again = [record("ohio", 2, "dd", epoch=2, rows=7), record("texas", 2, "dd", epoch=2, rows=7)]
-    assert [(c.version, c.hash) for c in commits([*dead, rewound(1), *again])] == [(1, "aa"), (2, "dd")]
-
-
-def test_a_dropped_version_that_is_written_down_after_the_rewind_stays_dropped():
-    late = [record("ohio", 2, "bb"), record("ohio", 3, "cc")]
-    records = [record("texas", 1, "aa"), record("texas", 2, "bb"), rewound(1), *late]
-    assert [c.hash for c in commits(records)] == ["aa"]
-    assert [c.hash for c in commits([*records, record("texas", 2, "dd", epoch=2), *late])] == ["aa", "dd"]
-
-
-def test_a_round_that_is_done_again_with_the_same_bytes_counts():
-    records = [record("texas", 1, "aa"), record("texas", 2, "bb"), rewound(1)]
-    chain = commits([*records, record("texas", 2, "bb", epoch=2)])
-    assert [(c.version, c.hash) for c in chain] == [(1, "aa"), (2, "bb")]
-
-
-def test_a_second_rewind_leaves_the_first_in_force():
-    records = [record("texas", 1, "aa"), record("texas", 2, "bb"), rewound(1)]
-    records += [record("texas", 2, "cc", epoch=2), record("texas", 3, "dd", epoch=2), rewound(2)]
-    assert [c.hash for c in commits([*records, record("ohio", 2, "bb")])] == ["aa", "cc"]
-
-
-def test_two_hashes_after_a_rewind_are_still_divergence():
-    records = [record("texas", 1, "aa"), record("texas", 2, "bb"), rewound(1)]
-    records += [record("texas", 2, "cc", epoch=2), record("ohio", 2, "dd", epoch=2)]
-    with pytest.raises(StateDiverged, match="version 2 is cc at texas and dd at ohio"):
-        commits(records)
-
-
-def test_a_version_that_several_members_recorded_counts_once():
-    chain = commits([record("texas", 1, "aa"), record("california", 1, "aa"), record("texas", 2, "bb")])
-    assert [(c.version, c.hash) for c in chain] == [(1, "aa"), (2, "bb")]
-
-
-def test_two_hashes_for_one_version_are_divergence_that_names_both_sites():
-    with pytest.raises(StateDiverged, match="version 1 is aa at texas and ab at california"):
-        commits([record("texas", 1, "aa"), record("california", 1, "ab")])
-
-
-def test_a_finish_with_another_hash_than_the_version_is_divergence():
-    with pytest.raises(StateDiverged, match="texas and bb at california"):
-        commits([record("texas", 1, "aa"), record("california", 1, "bb", event="run_finished")])
-
-
-def test_two_accounts_of_the_work_in_one_version_are_divergence():
-    with pytest.raises(StateDiverged, match="different work"):
-        commits([record("texas", 1, "aa"), record("california", 1, "aa", rows=5)])

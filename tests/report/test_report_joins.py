@@ -2,6 +2,7 @@
 
 import io
 import os
+import re
 import subprocess
 import sys
 import time
@@ -11,7 +12,7 @@ import pytest
 from rich.console import Console
 
 from curtail_dist.clock import SystemClock
-from curtail_dist.report import summarize
+from curtail_dist.report import summarize, write_report
 from curtail_dist.report.joins import by_cause, cause_text
 from curtail_dist.report.live import LiveView
 from curtail_dist.telemetry import events as ev
@@ -95,7 +96,7 @@ def test_a_proc_that_says_nothing_of_use_is_no_age(tmp_path: Path):
 def test_the_median_of_a_cause_is_over_the_joins_that_know_it():
     joins = [{"import": 4.0, "pull": 1.0}, {}, {"import": 6.0}, {"import": 5.5}]
     assert by_cause(joins) == {"import": 5.5, "pull": 1.0}
-    assert cause_text(by_cause(joins)) == "6.5 s (import 5.5, pull 1.0)"
+    assert cause_text(by_cause(joins)) == "6.5 s (import 5.5 s, pull 1.0 s)"
     assert by_cause([]) == {}
 
 
@@ -113,10 +114,21 @@ def test_reports_tell_joins_by_cause(day: Path):
     view = LiveView(day)
     lines = view.lines(view.poll())
     assert any(
-        "texas joined at version 3 (pulled) in 5.0 s (provision 2.0, import 3.0)" in line for line in lines
+        "texas joined at version 3 (pulled) in 5.0 s (provision 2.0 s, import 3.0 s)" in line
+        for line in lines
     )
     assert any(line.endswith("california joined at version 0 (founded)") for line in lines)
     console = Console(file=io.StringIO(), width=120, force_terminal=False)
     console.print(view.table())
     shown = console.file.getvalue()  # type: ignore[attr-defined]
-    assert "joins, median of 2: 6.0 s (provision 3.0, import 3.0)" in shown
+    assert "joins, median of 2: 6.0 s (provision 3.0 s, import 3.0 s)" in shown
+
+
+def test_the_page_gives_each_sites_join_time_in_seconds(day: Path):
+    joined(day, {"provision": 2.0, "import": 3.0}, {"provision": 4.0, "import": 3.0})
+    table = write_report(day).read_text().partition("<h2>Sites</h2>")[2].partition("</table>")[0]
+    titles = re.findall("<th>(.*?)</th>", table)
+    rows = [re.findall("<td>(.*?)</td>", row) for row in table.splitlines()]
+    assert {len(row) for row in rows} == {len(titles)}
+    times = {row[0]: row[titles.index("join time, s")] for row in rows}
+    assert times == {"california": "unknown", "south-australia": "unknown", "texas": "6.0"}

@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console
+from writing import SetClock, site_started
 
 from curtail_dist.clock import SystemClock
 from curtail_dist.errors import DataError
@@ -10,6 +11,7 @@ from curtail_dist.report import summarize
 from curtail_dist.report.live import LiveView
 from curtail_dist.report.tail import EventTail
 from curtail_dist.telemetry.events import (
+    Committed,
     Decided,
     FaultInjected,
     Phase,
@@ -17,7 +19,6 @@ from curtail_dist.telemetry.events import (
     Rewound,
     RoundDiscarded,
     SignalLost,
-    SiteStarted,
     StoreFound,
     StoreLost,
 )
@@ -28,20 +29,6 @@ def shown(view: LiveView) -> str:
     console = Console(file=io.StringIO(), width=120, force_terminal=False)
     console.print(view.table())
     return console.file.getvalue()  # type: ignore[attr-defined]
-
-
-def site_started(*, train_w: float, idle_w: float) -> SiteStarted:
-    return SiteStarted(
-        train_w=train_w,
-        idle_w=idle_w,
-        join_w=idle_w,
-        sync_w=idle_w,
-        threshold_g_per_kwh=100.0,
-        leave_delay_s=600.0,
-        deadline_s=3600.0,
-        outlook=[],
-        synthetic=True,
-    )
 
 
 def test_a_directory_that_does_not_exist_yet_has_no_events(tmp_path: Path):
@@ -153,13 +140,6 @@ def test_a_line_has_no_control_characters_whatever_a_reason_holds(tmp_path: Path
     ]
 
 
-class SetClock(SystemClock):
-    t = 0.0
-
-    def now(self) -> float:
-        return self.t
-
-
 def test_a_parked_site_is_shown_and_draws_idle_power(tmp_path: Path):
     clock = SetClock()
     with EventLog(tmp_path, site="texas", process="agent.1", clock=clock) as log:
@@ -214,3 +194,33 @@ def test_a_rewind_is_told_once(tmp_path: Path):
     assert [line[9:] for line in lines] == [
         "rewound to version 4: 2 later versions are dropped, their rows go back to the pool"
     ]
+
+
+def test_a_version_that_is_done_again_after_a_rewind_takes_the_place_of_the_dropped_one(tmp_path: Path):
+    def commit(version: int, hash: str, rows: int) -> Committed:
+        work = [{"site": "texas", "tokens": rows, "steps": 4, "rows": [[0, rows]], "open": []}]
+        return Committed(
+            version=version,
+            hash=hash,
+            tokens=10 * rows,
+            rows=rows,
+            work=work,
+            joiners=[],
+            loss=None,
+            bytes_sent=0,
+            stall_s=0.0,
+        )
+
+    view = LiveView(tmp_path, commit_every=1)
+    with EventLog(tmp_path, site="texas", process="rank0.1", clock=SetClock()) as log:
+        log.place(epoch=1)
+        log.emit(commit(4, "aa", 40))
+        log.emit(commit(5, "bb", 60))
+        view.poll()
+        log.place(epoch=3)
+        log.emit(commit(5, "cc", 50))
+        log.place(epoch=1)
+        log.emit(commit(5, "bb", 60))  # written down by a member that slept
+        lines = view.lines(view.poll())
+    assert (view.version, view.rows, view.tokens) == (5, 50, 500)
+    assert [line.partition("texas: ")[2] for line in lines] == ["50 rows", "60 rows"]

@@ -5,6 +5,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from writing import site_started
 
 from curtail_dist.clock import SystemClock
 from curtail_dist.errors import DataError
@@ -12,7 +13,7 @@ from curtail_dist.report import summarize
 from curtail_dist.report.accounts import reckon
 from curtail_dist.report.history import build_history
 from curtail_dist.report.summary import member_seconds
-from curtail_dist.telemetry.events import Phase, SiteStarted
+from curtail_dist.telemetry.events import Phase
 from curtail_dist.telemetry.record import EventLog, Record, read_events
 
 INTERFACE = {
@@ -197,19 +198,7 @@ def test_a_site_that_never_had_a_reading_is_off_and_without_a_baseline(day: Path
     file = day / "events" / "newark.agent.1.jsonl"
     log = EventLog(day, site="newark", process="agent.1", clock=SystemClock(datetime.now(UTC)))
     with log:
-        log.emit(
-            SiteStarted(
-                train_w=1.0,
-                idle_w=1.0,
-                join_w=1.0,
-                sync_w=1.0,
-                threshold_g_per_kwh=100.0,
-                leave_delay_s=1.0,
-                deadline_s=3600.0,
-                outlook=[],
-                synthetic=False,
-            )
-        )
+        log.emit(site_started(synthetic=False))
         log.emit(Phase(phase="off"))
     assert file.exists()
     summary = summarize([day])

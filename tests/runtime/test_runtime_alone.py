@@ -74,6 +74,7 @@ def test_one_site_takes_the_outer_steps_and_commits_of_a_run(alone):
     assert len(chain) == ROWS // 4 // 10
     assert alone.result["version"] == len(chain)
     assert len({record["hash"] for record in chain.values()}) == len(chain)
+    assert all(chain[number]["parent"] == chain[number - 1]["hash"] for number in range(2, len(chain) + 1))
     assert chain[len(chain)]["rows"] == chain[len(chain)]["tokens"] == ROWS
     finished = alone.lab.events("run_finished")
     assert [record["hash"] for record in finished] == [chain[len(chain)]["hash"]]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from serving import CHUNKS, VERSION, fetch
+from serving import CHUNKS, VERSION, a_peer_that_says, fetch
 
 from curtail_dist.errors import PeerLost
 from curtail_dist.state import transfer
@@ -84,18 +84,8 @@ def test_a_joiner_of_another_schema_is_told_so(serve, want):
 
 @pytest.mark.parametrize("answer", [b"\x00\x00\x00\x0c" + b'{"no":"odd"}', b"\xff" * 9, b""])
 def test_a_probe_takes_no_other_answer_for_yes(answer):
-    with socket.create_server(("127.0.0.1", 0)) as odd:
-
-        def say():
-            connection, _ = odd.accept()
-            with connection:
-                connection.recv(1000)
-                connection.sendall(answer)
-
-        thread = threading.Thread(target=say)
-        thread.start()
-        assert not probe(*odd.getsockname(), run="r", timeout=5.0)
-        thread.join(timeout=10)
+    with a_peer_that_says(answer) as odd:
+        assert not probe(*odd, run="r", timeout=5.0)
 
 
 def test_several_joiners_are_served_at_once(serve):

@@ -1,11 +1,10 @@
 import socket
-import threading
 import time
 from contextlib import suppress
 
 import pytest
 import torch
-from serving import CHUNK, CHUNKS, VERSION, fetch
+from serving import CHUNK, CHUNKS, VERSION, a_peer_that_says, fetch
 
 from curtail_dist.errors import PeerLost
 from curtail_dist.state.transfer import Kept
@@ -139,15 +138,5 @@ def test_nonsense_closes_the_connection_and_the_server_lives_on(serve, garbage):
     "answer", [b"\x00\x00\x00\x0d" + b'{"layout":[]}', b"\xff" * 9, b"\x00\x00\x00\x02{}"]
 )
 def test_a_peer_that_answers_nonsense_is_passed_over(serve, answer):
-    with socket.create_server(("127.0.0.1", 0)) as odd:
-
-        def say():
-            connection, _ = odd.accept()
-            with connection:
-                connection.recv(1000)
-                connection.sendall(answer)
-
-        thread = threading.Thread(target=say)
-        thread.start()
-        assert fetch(odd.getsockname(), serve()).hash == VERSION.hash
-        thread.join(timeout=10)
+    with a_peer_that_says(answer) as odd:
+        assert fetch(odd, serve()).hash == VERSION.hash
