@@ -15,7 +15,8 @@ CurtailError
 │   ├── Superseded         a newer process of this site took its place: end
 │   └── IdentityMismatch   this site would train something else than the run does
 ├── ExchangeError
-│   └── PeerLost           a member of the group died, hung, or closed its connection
+│   ├── PeerLost           a member of the group died, hung, or closed its connection
+│   └── RankLost           another rank of this site is gone: end, the site's ranks start anew
 ├── StateError
 │   ├── SnapshotMissing    a snapshot is not where it is looked for
 │   ├── SnapshotCorrupt    a snapshot is torn or does not have its hash
@@ -86,6 +87,10 @@ class ExchangeError(CurtailError):
 
 class PeerLost(ExchangeError):
     """A peer did not take part: its connection closed, its lease lapsed, or the deadline passed."""
+
+
+class RankLost(ExchangeError):
+    """Another rank of this site died or left: its ranks are of no use without it."""
 
 
 class StateError(CurtailError):

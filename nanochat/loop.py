@@ -6,7 +6,6 @@ from itertools import islice
 
 import torch
 
-from nanochat.model import GPT
 from nanochat.packing import Batch
 from nanochat.schedule import Pace
 
@@ -24,7 +23,7 @@ class StepReport:
 
 
 def train(
-    model: GPT,
+    model: torch.nn.Module,
     optimizer: torch.optim.Optimizer,
     batches: Iterable[Batch],
     *,
@@ -38,7 +37,8 @@ def train(
     CUDA the forward pass runs in bf16 autocast.
 
     Args:
-        model: In training mode, on the batches' device.
+        model: A GPT in training mode, on the batches' device. At several ranks each has its own batches, and
+            DistributedDataParallel around the GPT makes their gradients one mean.
         optimizer: From `build_optimizer`.
         batches: Pulled one step at a time; when it ends within a step, the step is done with what came.
         pace: Sets rates before each step.
@@ -55,7 +55,7 @@ def train(
         after_step(StepReport(loss=nats / max(1, tokens), tokens=tokens, lr_factor=factor))
 
 
-def _accumulate_gradients(model: GPT, step: list[Batch], accumulate: int) -> float:
+def _accumulate_gradients(model: torch.nn.Module, step: list[Batch], accumulate: int) -> float:
     """Add the gradients of the step's mean loss; returns its summed loss in nats."""
     total = torch.zeros((), device=step[0].inputs.device)
     for batch in step:

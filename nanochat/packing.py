@@ -120,6 +120,13 @@ class Packer:
         )
 
 
+def empty_batch(
+    tokenizer: Encoder, batch_size: int, sequence_length: int, device: torch.device | str
+) -> Batch:
+    """A batch [batch_size, sequence_length] without targets: its loss and gradients are 0."""
+    return Packer(tokenizer, batch_size=batch_size, sequence_length=sequence_length).take(device)
+
+
 def pack(
     rows: Iterator[Row], tokenizer: Encoder, batch_size: int, sequence_length: int, device: torch.device | str
 ) -> Iterator[Batch]:

@@ -70,7 +70,7 @@ class ProvisionerConfig:
     kind: str = "process"
     """`process`: torchrun on this machine."""
     ranks: int = 1
-    """Ranks of the site. This version takes 1."""
+    """Ranks of the site, one a GPU: they share its rows and its steps, and act as one towards other sites."""
     max_restarts: int = 3
     """How often torchrun restarts the site's ranks before it gives up."""
     environment: Mapping[str, str] = field(default_factory=dict)
@@ -84,7 +84,7 @@ class ProvisionerConfig:
     def __post_init__(self) -> None:
         require(self.park_s >= 0, "provisioner.park_s", self.park_s, "at least 0")
         require(self.kind == "process", "provisioner.kind", self.kind, "process")
-        require(self.ranks == 1, "provisioner.ranks", self.ranks, "1 in this version")
+        require(self.ranks >= 1, "provisioner.ranks", self.ranks, "at least 1")
         require(self.max_restarts >= 0, "provisioner.max_restarts", self.max_restarts, "at least 0")
 
 

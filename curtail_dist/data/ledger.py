@@ -10,6 +10,7 @@ other row that is not.
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Self
 
 Range = tuple[int, int]
@@ -143,6 +144,7 @@ def plan(
     speeds: Mapping[str, float],
     steps: int,
     rows_per_step: float | None,
+    step_tokens: Mapping[str, float] = MappingProxyType({}),
 ) -> dict[str, Assignment]:
     """Assign the next round: the same at every member for the same record, without a message.
 
@@ -154,19 +156,23 @@ def plan(
         members: Sites of the epoch, in its order.
         speeds: Inner steps per second as measured; unknown sites count as the mean of the known.
         steps: Inner steps of the fastest member; others do proportionally fewer, at least 1.
-        rows_per_step: Mean rows of an inner step so far; None before the first commit, when all rows are
+        rows_per_step: Rows of an inner step of mean size; None before the first commit, when all rows are
             shared out and the steps alone end the round.
+        step_tokens: Tokens of an inner step by site, as last seen: a site of more ranks takes more in each.
+            Unknown sites count as the mean of the known.
     """
-    known = [speeds[site] for site in members if speeds.get(site, 0) > 0]
-    mean = sum(known) / len(known) if known else 1.0
-    speed = {site: speeds[site] if speeds.get(site, 0) > 0 else mean for site in members}
-    fastest = max(speed.values())
+    speed = _completed(speeds, members)
+    size = _completed(step_tokens, members)
+    fastest, mean_size = max(speed.values()), _mean(step_tokens)
     quota = {site: max(1, round(steps * speed[site] / fastest)) for site in members}
-    wanted = {site: _rows_wanted(quota[site], rows_per_step, ledger.total) for site in members}
+    wanted = {
+        site: _rows_wanted(quota[site] * size[site] / mean_size, rows_per_step, ledger.total)
+        for site in members
+    }
     queue = _queue(ledger)
     left = count(queue)
     if sum(wanted.values()) > left:
-        wanted = _share(left, speed)
+        wanted = _share(left, {site: speed[site] * size[site] for site in members})
     begun = dict(ledger.open)
     assignments: dict[str, Assignment] = {}
     for site in members:
@@ -180,23 +186,54 @@ def plan(
     return assignments
 
 
+def split(assignment: Assignment, parts: int) -> list[Assignment]:
+    """Share a member's rows out to the `parts` ranks of its site, which take all steps together.
+
+    Open rows go round; of the others each rank gets a block, so that what is left over is one piece a rank.
+    """
+    begun = [(span, offset) for span, offset in zip(assignment.rows, assignment.open, strict=False)]
+    rest = assignment.rows[len(begun) :]
+    left = count(rest)
+    shares: list[Assignment] = []
+    for rank in range(parts):
+        mine = begun[rank::parts]
+        amount = left * (rank + 1) // parts - left * rank // parts
+        rows = (*(span for span, _ in mine), *take(rest, amount))
+        rest = _drop(rest, amount)
+        shares.append(Assignment(rows=rows, steps=assignment.steps, open=tuple(offset for _, offset in mine)))
+    return shares
+
+
+def _mean(known: Mapping[str, float]) -> float:
+    """Return the mean of what is above 0, 1 if nothing is."""
+    values = [value for value in known.values() if value > 0]
+    return sum(values) / len(values) if values else 1.0
+
+
+def _completed(known: Mapping[str, float], members: Sequence[str]) -> dict[str, float]:
+    """Return each member's value; unknown ones are the mean of the known members', else of all known."""
+    here = {site: known[site] for site in members if known.get(site, 0) > 0}
+    mean = _mean(here or known)
+    return {site: here.get(site, mean) for site in members}
+
+
 def _queue(ledger: Ledger) -> tuple[Range, ...]:
     """Return the positions not done in the order of planning; each open one is a range of its own."""
     begun = tuple((position, position + 1) for position, _ in ledger.open)
     return begun + ledger.with_done(begun).free()
 
 
-def _rows_wanted(steps: int, rows_per_step: float | None, total: int) -> int:
+def _rows_wanted(steps: float, rows_per_step: float | None, total: int) -> int:
     if rows_per_step is None:
         return total
     return int(steps * rows_per_step * RESERVE) + SPARE_ROWS
 
 
-def _share(rows: int, speed: Mapping[str, float]) -> dict[str, int]:
-    """Split `rows` in proportion to speed, by running totals, so that nothing is left over."""
+def _share(rows: int, weights: Mapping[str, float]) -> dict[str, int]:
+    """Split `rows` in proportion to `weights`, by running totals, so that nothing is left over."""
     shares: dict[str, int] = {}
-    whole, seen, given = sum(speed.values()), 0.0, 0
-    for site, value in speed.items():
+    whole, seen, given = sum(weights.values()), 0.0, 0
+    for site, value in weights.items():
         seen += value
         shares[site] = round(rows * seen / whole) - given
         given += shares[site]

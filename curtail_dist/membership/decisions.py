@@ -129,9 +129,13 @@ def plan_round(head: Commit, sites: Sequence[str], *, steps: int) -> dict[str, A
 
     `steps` are the inner steps of the fastest.
     """
-    ledger = head.ledger
-    rows_per_step = ledger.rows_done / head.steps if head.steps else None
-    return plan(ledger, sites, speeds=head.speeds, steps=steps, rows_per_step=rows_per_step)
+    sizes = {work.site: work.tokens / work.steps for work in head.work}
+    rows_per_step = None
+    if sizes:
+        rows_per_step = head.ledger.rows_done / head.tokens * sum(sizes.values()) / len(sizes)
+    return plan(
+        head.ledger, sites, speeds=head.speeds, steps=steps, rows_per_step=rows_per_step, step_tokens=sizes
+    )
 
 
 def next_commit(head: Commit, epoch: Epoch, cards: Sequence[Card], *, hash: str) -> Commit:

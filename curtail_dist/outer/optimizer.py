@@ -82,6 +82,7 @@ class DiLoCo:
         self._steps = 0
         self._tokens = 0
         self._warmup = (0, 0)
+        self._followed: int | None = None
         named = model.named_parameters()
         self._local = {name: value for name, value in named if value.requires_grad}
         if not self._local:
@@ -90,7 +91,7 @@ class DiLoCo:
             )
         self._factory: OuterFactory = site.outer_factory if site else (outer or Nesterov)
         start = {name: _to_anchor(value) for name, value in self._local.items()}
-        self._anchor = Anchor(0, start, self._factory)
+        self._anchor: Anchor | None = Anchor(0, start, self._factory)
         if site is not None:
             site.attach(self)
 
@@ -106,8 +107,11 @@ class DiLoCo:
             self._sync()
 
     def anchor(self) -> dict[str, torch.Tensor]:
-        """Return the global parameters {name: tensor} (fp32, CPU); not to be changed."""
-        return self._anchor.parameters
+        """Return the global parameters {name: tensor} (fp32, CPU); not to be changed.
+
+        Raises ConfigError at a site's further ranks: its rank 0 holds them.
+        """
+        return self._present.parameters
 
     @property
     def inner(self) -> torch.optim.Optimizer:
@@ -128,29 +132,47 @@ class DiLoCo:
         """Let `warmup` rise over this many steps from now on. Called by the Site."""
         self._warmup = (0, steps)
 
+    def follow(self, version: int) -> None:
+        """Say which version the local parameters are about to be given. Called at a site's further ranks.
+
+        Such a rank holds no anchor: its site's rank 0 does.
+        """
+        self._followed, self._anchor = version, None
+
+    @property
+    def local(self) -> list[torch.Tensor]:
+        """The model's own parameters, as they are trained, in exchange order."""
+        return [self._local[name] for name in sorted(self._local)]
+
     @property
     def version(self) -> int:
         """Number of outer steps in the global parameters."""
-        return self._anchor.number
+        return self._present.number if self._followed is None else self._followed
+
+    @property
+    def _present(self) -> Anchor:
+        if self._anchor is None:
+            raise ConfigError("this rank follows rank 0 of its site, which holds the anchor: ask it there")
+        return self._anchor
 
     @property
     def state(self) -> Version:
         """S(n) as it stands; shares memory with the anchor, which is never changed in place."""
-        return self._anchor.version
+        return self._present.version
 
     @property
     def shapes(self) -> list[torch.Tensor]:
         """The parameters in exchange order, for their shapes."""
-        return list(self._anchor.parameters.values())
+        return list(self._present.parameters.values())
 
     def encode(self) -> torch.Tensor:
         """Return the pseudo-gradient anchor - local as a payload (uint8, CPU)."""
-        anchor = self._anchor.parameters
+        anchor = self._present.parameters
         return encode([value - _to_anchor(self._local[name]) for name, value in anchor.items()])
 
     def stepped(self, payloads: Sequence[torch.Tensor | None], weights: Sequence[float]) -> Anchor:
         """Return the next anchor from the members' payloads; changes nothing here."""
-        return self._anchor.stepped(average(payloads, weights, self.shapes))
+        return self._present.stepped(average(payloads, weights, self.shapes))
 
     def swap(self, anchor: Anchor) -> None:
         """Make `anchor` the present version and set the local parameters to it."""
@@ -161,7 +183,7 @@ class DiLoCo:
 
     def reset(self) -> None:
         """Set the local parameters back to the present version."""
-        self.swap(self._anchor)
+        self.swap(self._present)
 
     def adopt(self, version: Version) -> None:
         """Take the run's state over. Raises ConfigError if it does not fit the model."""
@@ -177,7 +199,8 @@ class DiLoCo:
 
     def close(self) -> None:
         """Leave the model at the anchor and the exchange closed; idempotent."""
-        self.swap(self._anchor)
+        if self._anchor is not None:
+            self.swap(self._anchor)
         self._exchange.close()
 
     def _sync(self) -> None:

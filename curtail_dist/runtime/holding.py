@@ -23,10 +23,11 @@ from curtail_dist.membership.effects import (
 from curtail_dist.membership.records import Commit, Work
 from curtail_dist.outer.anchor import Anchor
 from curtail_dist.outer.optimizer import DiLoCo
+from curtail_dist.runtime.inner_state import InnerState
+from curtail_dist.runtime.prefetch import Found, Prefetch
 from curtail_dist.runtime.snapshots import SnapshotKeeper
-from curtail_dist.state import inner
 from curtail_dist.state.open_work import drop_open, keep_open, take_open
-from curtail_dist.state.transfer import pull
+from curtail_dist.state.transfer import Kept, pull
 from curtail_dist.state.version import Version
 
 _NOTHING = torch.empty(0, dtype=torch.uint8)
@@ -44,8 +45,11 @@ class Holding:
     outer: DiLoCo
     snapshots: SnapshotKeeper
     clock: Timepiece
+    inner: InnerState
     progress: Callable[[], None]
     """Called while something long goes on."""
+    prefetch: Prefetch | None = None
+    """What may have the first version that is asked for; its owner's to close. None once S is the run's."""
     payload: torch.Tensor = field(default_factory=lambda: _NOTHING)
     """The open round's pseudo-gradient, encoded once; empty before."""
     gathered: Sequence[torch.Tensor | None] = ()
@@ -54,6 +58,8 @@ class Holding:
     """Whether S is the run's: before that nobody may have it from here."""
     _copy: Anchor | None = None
     _kept: torch.Tensor | None = None
+    _chunks: Kept = field(default_factory=Kept)
+    """Of the version that is being pulled: a pull that broke off goes on from there."""
 
     @property
     def served(self) -> Version | None:
@@ -91,24 +97,44 @@ class Holding:
     def _adopt(self, version: Version) -> None:
         self.payload = _NOTHING
         self.outer.adopt(version)
+        self._chunks.clear()
+        if self.prefetch is not None:
+            self.prefetch.stop()
+            self.prefetch = None
+
+    def _fetched(self, number: int, hash: str) -> Found | None:
+        """Return a version that was got ahead of the asking, and its record."""
+        return self.prefetch.take(number, hash, progress=self.progress) if self.prefetch is not None else None
 
     def pull(self, effect: Pull) -> None:
-        """Get a version from a member. Raises PeerLost."""
+        """Get a version from a member, if it is not here already. Raises PeerLost.
+
+        What came before a failure is kept for the next call that asks for the same version.
+        """
+        commit = effect.commit
+        fetched = self._fetched(commit.version, commit.hash)
+        if fetched is not None:
+            self._adopt(fetched[0])
+            return
         version = pull(
             [(member.host, member.state_port) for member in effect.members],
             run=self.config.run.name,
-            number=effect.commit.version,
-            hash=effect.commit.hash,
+            number=commit.version,
+            hash=commit.hash,
             timeout=self.config.state.transfer_timeout_s,
             progress=self.progress,
+            kept=self._chunks,
         )
         self._adopt(version)
 
     def load(self, effect: Load) -> Commit:
-        """Read a snapshot. Raises SnapshotMissing, SnapshotCorrupt."""
-        snapshot = self.snapshots.load(effect.version, effect.hash)
-        self._adopt(snapshot.version)
-        return snapshot.commit
+        """Read a snapshot, if its version is not here already. Raises SnapshotMissing, SnapshotCorrupt."""
+        fetched = self._fetched(effect.version, effect.hash)
+        if fetched is None:
+            snapshot = self.snapshots.load(effect.version, effect.hash)
+            fetched = snapshot.version, snapshot.commit
+        self._adopt(fetched[0])
+        return fetched[1]
 
     def make_durable(self, effect: MakeDurable) -> None:
         """Return when a snapshot is durable. Raises OSError, StoreUnavailable."""
@@ -121,7 +147,7 @@ class Holding:
 
     def secure(self, effect: Secure) -> None:
         """Keep S and the open round on this site's disk."""
-        self.keep_inner()
+        self.inner.keep(at=self.clock.now())
         work = effect.done.work
         if work.steps:
             described = {**asdict(work), "seconds": effect.done.seconds}
@@ -138,21 +164,6 @@ class Holding:
             return None
         self._kept, _, described = found
         return Done(work=Work.parse(described), seconds=described["seconds"])
-
-    def keep_inner(self) -> None:
-        """Keep the inner optimizer's state on this site's disk, for a return after a short absence."""
-        if self.config.state.inner_max_age_s:
-            inner.save(self._inner_path, self.outer.inner, at=self.clock.now())
-
-    def resume_inner(self) -> None:
-        """Take the inner optimizer's state up again where it is fresh enough, else begin gently."""
-        max_age_s = self.config.state.inner_max_age_s
-        if not inner.load(self._inner_path, self.outer.inner, now=self.clock.now(), max_age_s=max_age_s):
-            self.outer.begin_warmup(self.config.train.warmup_steps)
-
-    @property
-    def _inner_path(self) -> Path:
-        return self.config.run.directory / "inner" / f"{self.site}.safetensors"
 
     @property
     def _open_path(self) -> Path:

@@ -42,16 +42,26 @@ class OpenRound:
         """Rows taken, the open one among them."""
         self._last: Offset = (-1, 0)
         self._open: tuple[Offset, ...] = ()
+        self._settled: bool | None = None
         self.losses: list[float] = []
 
     @property
     def due(self) -> bool:
         """Whether no further row is to be taken."""
+        return self.due_here if self._settled is None else self._settled
+
+    @property
+    def due_here(self) -> bool:
+        """Whether this rank finds so."""
         if self._draining():
             return True
         if self.steps >= self.assignment.steps:
             return not self._postponed()
         return self.steps > 0 and self._closing()
+
+    def settle(self, due: bool) -> None:
+        """Say what the site's ranks found together: that holds until they look again."""
+        self._settled = due
 
     def offsets(self) -> Iterator[Offset]:
         """Yield the assigned rows as (position, tokens that the chain has); each one counts as taken."""
@@ -76,7 +86,7 @@ class OpenRound:
         self._open = () if tokens is None else ((position, tokens),)
 
     def step_done(self, tokens: int) -> None:
-        """Count an inner step."""
+        """Count an inner step over `tokens` tokens, of all the site's ranks."""
         self.steps += 1
         self.tokens += tokens
 
@@ -143,6 +153,10 @@ class BatchSource(Generic[B]):
         self._round.leave_open(batch.open_tokens if isinstance(batch, Placed) else None)
         self._next.append(batch)
         return True
+
+    def put(self, batch: B) -> None:
+        """Give out a batch that holds no row, in place of the next."""
+        self._next.append(batch)
 
     def pop(self) -> B:
         """Return the batch that `has_next` made. Raises ConfigError if it was not asked for one."""

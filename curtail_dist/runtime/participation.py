@@ -1,4 +1,7 @@
-"""A process's part in the run, with one model: its protocol, and the real parts that carry it out."""
+"""A site's part in the run, with one model: its protocol, and the real parts that carry it out.
+
+It is in the process of the site's rank 0; the other ranks follow it, see follower.py.
+"""
 
 import logging
 import threading
@@ -6,13 +9,9 @@ import time
 import uuid
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, field
-from datetime import datetime
 from typing import TYPE_CHECKING
 
-from curtail_dist.clock import Clock
-from curtail_dist.config import RunConfig
-from curtail_dist.coordination.store import CoordinationStore
+from curtail_dist.data.ledger import count, split
 from curtail_dist.errors import CurtailError
 from curtail_dist.membership.board import Board
 from curtail_dist.membership.effects import Done, Train
@@ -28,38 +27,22 @@ from curtail_dist.runtime.drive import Finished, advance, drive
 from curtail_dist.runtime.group import EpochGroup
 from curtail_dist.runtime.holding import Holding
 from curtail_dist.runtime.identity import identity
+from curtail_dist.runtime.inner_state import InnerState
+from curtail_dist.runtime.links import Links
 from curtail_dist.runtime.open_round import OpenRound
+from curtail_dist.runtime.order import Order, carry_out
 from curtail_dist.runtime.progress import Progress
+from curtail_dist.runtime.round_report import joint_work
 from curtail_dist.runtime.snapshots import SnapshotKeeper
-from curtail_dist.runtime.world import Account, Probe, World
+from curtail_dist.runtime.world import Account, World
 from curtail_dist.state.transfer import StateServer
 from curtail_dist.telemetry.events import Joined, Phase, RoundStarted, RunStarted
-from curtail_dist.telemetry.joining import JoinTimes
-from curtail_dist.telemetry.record import EventLog
 
 if TYPE_CHECKING:
     from curtail_dist.state.version import Version
 
 _LOG = logging.getLogger(__name__)
 _CLOSE_S = 15.0
-
-
-@dataclass(frozen=True, kw_only=True)
-class Links:
-    """What a site's process holds open to the outside; owned by the Site."""
-
-    config: RunConfig
-    site: str
-    store: CoordinationStore
-    start: datetime
-    """Run time 0."""
-    clock: Clock
-    events: EventLog
-    leaving: threading.Event
-    """Set when this process was told to leave (SIGTERM)."""
-    times: JoinTimes = field(default_factory=JoinTimes)
-    """Where the time of the join under way goes."""
-    probe: Probe | None = None
 
 
 class Participation:
@@ -76,8 +59,12 @@ class Participation:
         self._began = time.monotonic()
         self._total_rows = total_rows
         config = links.config
+        self._ranks = links.ranks
+        self._outer = outer
+        self._inner = InnerState(config, links.site, links.ranks, outer)
         self._next: Train | None = None
         self._came_before = False
+        self._fresh = False
         self._served: Callable[[], Version | None] = lambda: None
         with ExitStack() as stack:
             server = stack.enter_context(
@@ -109,9 +96,9 @@ class Participation:
         return self._part.stands_on
 
     @property
-    def rank(self) -> int:
-        """Place in the epoch."""
-        return self._part.rank if self._part.seat is not None else 0
+    def leads(self) -> bool:
+        """Whether this site comes first in the epoch."""
+        return self._part.seat is None or self._part.rank == 0
 
     @property
     def size(self) -> int:
@@ -124,6 +111,8 @@ class Participation:
         Raises IdentityMismatch, StateError, Superseded, StoreUnavailable.
         """
         self._go_on(None)
+        if self._links.prefetch is not None:
+            self._links.prefetch.stop()  # a founder has asked it for nothing
 
     def begin_round(self) -> OpenRound | None:
         """Open the next round; None when the run is complete or this site has left."""
@@ -134,15 +123,16 @@ class Participation:
 
         After an expulsion the round is discarded and the site enters again.
         """
+        ended, seconds = time.monotonic(), self._links.clock.now() - round.began
+        work, loss = joint_work(self._ranks, round, self._outer.local)
         self._world.account = Account(
-            steps=round.steps,
-            rows=round.rows,
-            loss=round.loss,
-            ended=time.monotonic(),
+            steps=work.steps,
+            rows=count(work.rows) + len(work.open),
+            loss=loss,
+            ended=ended,
             sent=self._world.group.bytes_sent,
         )
-        seconds = self._links.clock.now() - round.began
-        self._go_on(Done(work=round.work, seconds=seconds, draining=self._board.view().leaving))
+        self._go_on(Done(work=work, seconds=seconds, draining=self._board.view().leaving))
 
     def step_done(self) -> None:
         """Say that an inner step is done. Raises what ended the presence, if anything did."""
@@ -192,6 +182,8 @@ class Participation:
             snapshots=snapshots,
             clock=links.clock,
             progress=lambda: self._progress.passed(config.train.stall_s),
+            inner=self._inner,
+            prefetch=links.prefetch,
         )
         group = EpochGroup(config, self._part.me, lambda: self._world.watch())
         stack.callback(group.vacate)
@@ -212,22 +204,35 @@ class Participation:
         return holding, world
 
     def _go_on(self, done: Done | None) -> None:
+        """Let the protocol go on to the next round or to the end, and tell the site's other ranks."""
         self._next = None
         try:
             train = advance(self._life, self._world.live, until=Train, result=done)
         except Finished:
-            if self.head is not None and not self.head.complete:
-                self._holding.keep_inner()
-            return
-        assert isinstance(train, Train), "the life stops to train"
-        self._next = train
+            pass
+        else:
+            assert isinstance(train, Train), "the life stops to train"
+            self._next = train
+        resumes, self._fresh = self._fresh, False
+        assignments = split(self._next.assignment, self._ranks.size) if self._next is not None else []
+        order = Order(
+            head=self.head,
+            members=self.size,
+            assignments=assignments,
+            now=self._links.clock.now(),
+            resume_inner=resumes,
+            keep_inner=self._next is None and self.head is not None and not self.head.complete,
+        )
+        self._ranks.tell(order.encode())
+        carry_out(order, self._ranks, self._outer, self._inner)
 
     def _open(self, train: Train) -> OpenRound:
         board, events = self._board, self._links.events
+        mine = split(train.assignment, self._ranks.size)[0]
         epoch, version = train.epoch.number, train.head.version + 1
         round = OpenRound(
             self._links.site,
-            train.assignment,
+            mine,
             draining=lambda: board.view().leaving,
             closing=lambda: board.view().close_asked(epoch, version),
             began=self._links.clock.now(),
@@ -247,7 +252,7 @@ class Participation:
     def _arrived(self, how: str, head: Commit, causes: dict[str, float]) -> None:
         links = self._links
         if how != "founded" and not self._came_before:
-            self._holding.resume_inner()
+            self._fresh = True
         self._came_before = True
         wall_s = time.monotonic() - self._began
         links.events.emit(Joined(version=head.version, how=how, wall_s=wall_s, causes=causes))

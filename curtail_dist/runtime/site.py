@@ -21,8 +21,13 @@ from curtail_dist.membership.run_start import run_start
 from curtail_dist.outer.anchor import OuterFactory
 from curtail_dist.outer.nesterov import Average, Nesterov
 from curtail_dist.outer.optimizer import DiLoCo
-from curtail_dist.runtime.open_round import BatchSource, OpenRound
-from curtail_dist.runtime.participation import Links, Participation
+from curtail_dist.runtime.follower import Follower
+from curtail_dist.runtime.inner_loop import InnerLoop, Part
+from curtail_dist.runtime.intrasite import OneRank, SiteRanks, Tally, open_ranks
+from curtail_dist.runtime.links import Links
+from curtail_dist.runtime.open_round import BatchSource
+from curtail_dist.runtime.participation import Participation
+from curtail_dist.runtime.prefetch import Prefetch
 from curtail_dist.runtime.world import Probe
 from curtail_dist.telemetry.events import Event, Step
 from curtail_dist.telemetry.joining import JoinTimes, process_age
@@ -33,7 +38,10 @@ T = TypeVar("T")
 
 
 class Site:
-    """One site of a run, in the process that trains. Use as a context manager.
+    """One site of a run, in the process that trains, or in each of them. Use as a context manager.
+
+    A site may have several ranks, which torchrun starts and whose gradients the script averages: rank 0 takes
+    part in the run, the others follow it. All take the same number of steps.
 
     SIGTERM, or its agent's request, makes it end the open round and leave in order: `batches` then ends. A
     second SIGTERM ends the process at once; its open round is lost.
@@ -57,7 +65,7 @@ class Site:
                 thread: for tests that break things at a named point.
 
         Raises:
-            ConfigError: the run file has no such site, or this process is one of several ranks.
+            ConfigError: the run file has no such site.
             DataError: the data set's manifest is missing or garbled.
         """
         self._times = JoinTimes.from_environment(
@@ -65,8 +73,6 @@ class Site:
         )
         self._times.mark("import")
         config.site(name)
-        if int(os.environ.get("WORLD_SIZE", "1")) != 1:
-            raise ConfigError(f"WORLD_SIZE is {os.environ['WORLD_SIZE']}; this version takes 1 rank a site")
         self.name = name
         self._config = config
         self._program = dict(program or {})
@@ -76,40 +82,48 @@ class Site:
         self._reader = RowReader(self._manifest)
         self._times.mark("data")
         self._leaving = threading.Event()
+        self._told = False
         self._stack = ExitStack()
         self._links: Links | None = None
-        self._part: Participation | None = None
-        self._round: OpenRound | None = None
-        self._source: BatchSource[Any] | None = None
+        self._part: Part | None = None
+        self._ranks: SiteRanks = OneRank()
+        self._loop: InnerLoop[Any] | None = None
         self._unlogged = (0, 0)
 
     def __enter__(self) -> Self:
-        """Connect. Raises StoreUnavailable."""
-        config = self._config
+        """Connect. Raises StoreUnavailable, and ConfigError, RankLost at a site of several ranks."""
+        self._ranks = open_ranks()
         with ExitStack() as stack:
-            store = stack.enter_context(open_store(config.coordination))
-            start = run_start(config, store)
-            clock = open_clock(config.clock, start=start, participant=f"rank:{self.name}", kind="work")
-            stack.callback(clock.close)
-            process = f"rank-{os.getpid()}"
-            events = stack.enter_context(
-                EventLog(config.run.directory, site=self.name, process=process, clock=clock)
-            )
             if threading.current_thread() is threading.main_thread():
                 stack.callback(signal.signal, signal.SIGTERM, signal.signal(signal.SIGTERM, self._on_term))
+            if self._ranks.rank == 0:
+                self._links = self._connect(stack)
             self._stack = stack.pop_all()
-        self._links = Links(
+        return self
+
+    def _connect(self, stack: ExitStack) -> Links:
+        config = self._config
+        store = stack.enter_context(open_store(config.coordination))
+        start = run_start(config, store)
+        clock = open_clock(config.clock, start=start, participant=f"rank:{self.name}", kind="work")
+        stack.callback(clock.close)
+        prefetch = Prefetch(store, config, site=self.name)
+        stack.callback(prefetch.close)
+        prefetch.start()
+        log = EventLog(config.run.directory, site=self.name, process=f"rank-{os.getpid()}", clock=clock)
+        return Links(
             config=config,
             site=self.name,
             store=store,
             start=start,
             clock=clock,
-            events=events,
+            events=stack.enter_context(log),
             leaving=self._leaving,
+            ranks=self._ranks,
+            prefetch=prefetch,
             times=self._times,
             probe=self._probe,
         )
-        return self
 
     def __exit__(self, *_: object) -> None:
         """Leave."""
@@ -121,8 +135,9 @@ class Site:
 
     def _on_term(self, number: int, frame: FrameType | None) -> None:
         del frame
-        if self._leaving.is_set():
+        if self._told:
             raise SystemExit(128 + number)
+        self._told = True
         self._leaving.set()
 
     @property
@@ -147,22 +162,32 @@ class Site:
         empty.
         Raises IdentityMismatch, StateError, StoreUnavailable.
         """
+        part = self._make_part(outer)
+        self._times.mark("load")
+        part.start()
+        self._part = part
+
+    def _make_part(self, outer: DiLoCo) -> Part:
+        if self._ranks.rank:
+            return Follower(self._config, self.name, self._ranks, outer)
         links = self._need(self._links, "enter the site first: `with Site(...) as site`")
         part = Participation(
             links, outer, total_rows=self._order.total, data=self._manifest.hash, program=self._program
         )
         self._stack.callback(part.close)
-        self._times.mark("load")
         links.clock.arrive()
-        part.start()
-        self._part = part
+        return part
 
-    def batches(self, pack: Callable[[Iterator[Row]], Iterator[B]]) -> Iterator[B]:
-        """Iterate over batches of this site's rows, until the run is complete or the site drains.
+    def batches(
+        self, pack: Callable[[Iterator[Row]], Iterator[B]], *, empty: Callable[[], B] | None = None
+    ) -> Iterator[B]:
+        """Iterate over batches of this rank's rows, until the run is complete or the site drains.
 
         Args:
             pack: Turns an iterator of rows into batches. It is called once a round; when its rows end it must
                 give out what it still holds, so that every row it took has been in a batch.
+            empty: Makes a batch without tokens. The ranks of a site take all steps together: this is what one
+                trains on when only others have rows left. Needed at a site of several ranks.
 
         A batch may have an attribute `open_tokens`: how many tokens of the last row taken, counted from the
         row's beginning, are in this batch or an earlier one, or None where all of them are. Then a round
@@ -174,29 +199,36 @@ class Site:
         def read(position: int, start: int) -> Row:
             return replace(self._reader[self._order.row(position)], start=start)
 
-        return self._iterate(pack, read)
+        return self._iterate(BatchSource(pack, read), empty)
 
-    def indices(self) -> Iterator[int]:
-        """Iterate over row numbers for a user's own data set, one for each inner step."""
-        return self._iterate(iter, lambda position, _: self._order.row(position))
+    def indices(self, *, empty: int | None = None) -> Iterator[int]:
+        """Iterate over row numbers for a user's own data set, one for each inner step.
+
+        At a site of several ranks `empty` is what a rank gets when only others have rows left.
+        """
+        make = None if empty is None else lambda: empty
+        return self._iterate(BatchSource(iter, lambda position, _: self._order.row(position)), make)
 
     def step_done(self, tokens: int) -> None:
         """Count an inner step; called by `DiLoCo.step`. Ends the round if this was its last step."""
-        links = self._need(self._links, "enter the site first: `with Site(...) as site`")
-        round = self._need(self._round, "call outer.step() inside the loop over site.batches()")
-        links.clock.spend(self._config.clock.step_s)
-        round.step_done(tokens)
-        self._need(self._part, "make the optimizer first: cd.DiLoCo(site, model, inner)").step_done()
-        self._log_step(links, round, tokens)
-        self._advance()
+        loop = self._need(self._loop, "call outer.step() inside the loop over site.batches()")
+        if self._links is not None:
+            self._links.clock.spend(self._config.clock.step_s)
+        tally = loop.step_done(tokens)
+        if self._links is not None:
+            self._log_step(self._links, loop, tally)
+        loop.go_on()
 
     def note_loss(self, loss: float) -> None:
         """Say what the training loss of the inner step under way is (nats per token); optional."""
-        self._need(self._round, "call note_loss() inside the loop over site.batches()").losses.append(loss)
+        loop = self._need(self._loop, "call note_loss() inside the loop over site.batches()")
+        self._need(loop.round, "call note_loss() before outer.step()").losses.append(loss)
 
     def record(self, event: Event) -> None:
-        """Add an event of the rank program's own to the run's record."""
-        self._need(self._links, "enter the site first: `with Site(...) as site`").events.emit(event)
+        """Add an event of the rank program's own to the run's record; only rank 0 of a site writes one."""
+        if self._ranks.rank == 0:
+            links = self._need(self._links, "enter the site first: `with Site(...) as site`")
+            links.events.emit(event)
 
     @property
     def head(self) -> Commit | None:
@@ -205,47 +237,33 @@ class Site:
 
     @property
     def leads(self) -> bool:
-        """Whether this is the epoch's lowest rank: the one to evaluate, say."""
-        return self._part is not None and self._part.rank == 0
+        """Whether this is rank 0 of the site that comes first in the epoch: the one to evaluate, say."""
+        return self._part is not None and self._part.leads
 
     @property
     def tokens(self) -> int:
-        """Global tokens: those committed, and an estimate of those of the open round at all sites."""
-        head, part, round = self.head, self._part, self._round
+        """Global tokens: those committed, and an estimate of those of the open round at all sites.
+
+        All ranks of a site see the same.
+        """
+        head, part = self.head, self._part
         if head is None or part is None:
             return 0
+        round = self._loop.round if self._loop is not None else None
         return head.tokens + (round.tokens * part.size if round is not None else 0)
 
-    def _iterate(
-        self, pack: Callable[[Iterator[Any]], Iterator[B]], read: Callable[[int, int], Any]
-    ) -> Iterator[B]:
+    def _iterate(self, source: BatchSource[B], empty: Callable[[], B] | None) -> Iterator[B]:
         part = self._need(self._part, "make the optimizer first: cd.DiLoCo(site, model, inner)")
-        source: BatchSource[B] = BatchSource(pack, read)
-        self._source = source
-        self._round = part.begin_round()
-        if self._round is not None:
-            source.begin(self._round)
-            self._advance()
-        while self._round is not None:
-            yield source.pop()
-        self._source = None
+        self._loop = InnerLoop(part, self._ranks, source, empty=empty, leaving=self._leaving)
+        return iter(self._loop)
 
-    def _advance(self) -> None:
-        """Make the next batch ready, ending rounds and beginning others as they are due."""
-        part = self._need(self._part, "make the optimizer first: cd.DiLoCo(site, model, inner)")
-        source = self._need(self._source, "iterate over site.batches() first")
-        while self._round is not None and not source.has_next():
-            part.end_round(self._round)
-            self._round = part.begin_round()
-            if self._round is not None:
-                source.begin(self._round)
-
-    def _log_step(self, links: Links, round: OpenRound, tokens: int) -> None:
-        steps, logged = self._unlogged[0] + 1, self._unlogged[1] + tokens
+    def _log_step(self, links: Links, loop: InnerLoop[Any], tally: Tally) -> None:
+        round = loop.round
+        steps, logged = self._unlogged[0] + 1, self._unlogged[1] + tally.tokens
         self._unlogged = (steps, logged)
-        if steps >= self._config.telemetry.step_every or round.due:
+        if round is not None and (steps >= self._config.telemetry.step_every or round.due):
             loss = round.losses[-1] if round.losses else None
-            links.events.emit(Step(steps=steps, tokens=logged, rows=round.rows, loss=loss))
+            links.events.emit(Step(steps=steps, tokens=logged, rows=tally.rows, loss=loss))
             self._unlogged = (0, 0)
 
     @staticmethod

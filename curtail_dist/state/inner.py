@@ -45,11 +45,11 @@ def save(path: Path, optimizer: torch.optim.Optimizer, *, at: Seconds) -> None:
     write_sealed(path, tensors, about, schema=SCHEMA)
 
 
-def load(path: Path, optimizer: torch.optim.Optimizer, *, now: Seconds, max_age_s: Seconds) -> bool:
-    """Take the state up again; return whether it was there, whole, fitting and no older than `max_age_s`.
+def load(path: Path, optimizer: torch.optim.Optimizer, *, now: Seconds, max_age_s: Seconds) -> Seconds | None:
+    """Take the state up again, if it is there, whole, fitting and no older than `max_age_s`.
 
-    Never raises for what the file holds: a site without it begins with a fresh state. When this returns False
-    the optimizer is as it was.
+    Returns the run time at which it was kept, or None; the optimizer is then as it was. Never raises for what
+    the file holds: a site without it begins with a fresh state.
     """
     try:
         tensors, about = read_sealed(path, schema=SCHEMA)
@@ -57,15 +57,15 @@ def load(path: Path, optimizer: torch.optim.Optimizer, *, now: Seconds, max_age_
         states = _states(optimizer, tensors, about)
     except FileNotFoundError:
         _LOG.info("the inner optimizer begins afresh: there is no %s", path)
-        return False
+        return None
     except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
         _LOG.warning("the inner optimizer begins afresh; %s is not taken: %s", path, error)
-        return False
+        return None
     for parameter, state in zip(_parameters(optimizer), states, strict=True):
         optimizer.state.pop(parameter, None)
         if state:
             optimizer.state[parameter] = state
-    return True
+    return float(about["at"])
 
 
 def _check(about: Mapping[str, Any], *, like: list[Any], now: Seconds, max_age_s: Seconds) -> None:

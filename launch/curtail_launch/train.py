@@ -7,12 +7,15 @@ import argparse
 import hashlib
 import json
 import logging
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from functools import partial
 
 import torch
+import torch.distributed as dist
+from torch.nn.parallel import DistributedDataParallel
 
 import curtail_dist as cd
 from curtail_dist.data.loader import Row
@@ -24,7 +27,7 @@ from nanochat.evaluate import bits_per_byte, validation_batches
 from nanochat.loop import StepReport, train
 from nanochat.model import GPT
 from nanochat.optim import build_optimizer
-from nanochat.packing import Batch, pack
+from nanochat.packing import Batch, empty_batch, pack
 from nanochat.schedule import Pace
 from nanochat.tokenizer import Tokenizer
 
@@ -67,29 +70,38 @@ def run(config: cd.RunConfig, name: str) -> None:
     recipe = read_recipe(config)
     torch.set_num_threads(recipe.options.threads)
     device = torch.device(_device(recipe.options.device))
+    several = int(os.environ.get("WORLD_SIZE", "1")) > 1
+    if several:
+        device = _join_ranks(device)
     tokenizer = Tokenizer.load(recipe.tokenizer)
     if tokenizer.vocab_size != recipe.model.vocab_size:
         raise cd.ConfigError(
             f"model.vocab_size is {recipe.model.vocab_size}; the tokenizer has {tokenizer.vocab_size}"
         )
-    shape = json.dumps(asdict(recipe.model), sort_keys=True)
-    program = {"tokenizer": tokenizer.hash, "model_config": hashlib.sha256(shape.encode()).hexdigest()}
+    described = json.dumps(asdict(recipe.model), sort_keys=True)
+    program = {"tokenizer": tokenizer.hash, "model_config": hashlib.sha256(described.encode()).hexdigest()}
     with cd.Site(config, name=name, program=program) as site:
         model = GPT(recipe.model, seed=config.run.seed).to(device)
         optimizer = build_optimizer(model, recipe.optimizer)
         evaluator = Evaluator(config, recipe, tokenizer, device)
         outer = cd.DiLoCo(site, model, optimizer)
         evaluator.look(site, model)
+        trained = DistributedDataParallel(model, broadcast_buffers=False) if several else model
 
         def after_step(report: StepReport) -> None:
-            site.note_loss(report.loss)
+            if report.tokens:
+                site.note_loss(report.loss)
             outer.step(tokens=report.tokens)
             evaluator.look(site, model)
 
+        shape = (recipe.options.device_batch_size, recipe.model.sequence_length)
         train(
-            model,
+            trained,
             optimizer,
-            site.batches(partial(_pack, recipe=recipe, tokenizer=tokenizer, device=device)),
+            site.batches(
+                partial(_pack, shape=shape, tokenizer=tokenizer, device=device),
+                empty=lambda: empty_batch(tokenizer, *shape, device),
+            ),
             pace=Pace(
                 schedule=recipe.schedule,
                 progress=lambda: site.tokens / recipe.options.total_tokens,
@@ -98,12 +110,23 @@ def run(config: cd.RunConfig, name: str) -> None:
             after_step=after_step,
         )
         outer.close()
+    if several:
+        dist.destroy_process_group()  # else the process may abort as it ends, with all its work done
 
 
 def _pack(
-    rows: Iterator[Row], *, recipe: Recipe, tokenizer: Tokenizer, device: torch.device
+    rows: Iterator[Row], *, shape: tuple[int, int], tokenizer: Tokenizer, device: torch.device
 ) -> Iterator[Batch]:
-    return pack(rows, tokenizer, recipe.options.device_batch_size, recipe.model.sequence_length, device)
+    return pack(rows, tokenizer, *shape, device)
+
+
+def _join_ranks(device: torch.device) -> torch.device:
+    """Meet the other ranks of this site; return this rank's device."""
+    if device.type == "cuda":
+        device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+        torch.cuda.set_device(device)
+    dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo")
+    return device
 
 
 def _device(wanted: str) -> str:

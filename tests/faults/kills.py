@@ -14,13 +14,6 @@ from faults.truth import lost_steps, verify
 BASELINE = 6
 BULK = 40_000_000
 """Parameters: 160 MB in fp32."""
-BULK_LAB: dict[str, Any] = {
-    "rows": 360,
-    "round": {"steps": 5},
-    "outer": {"optimizer": "average"},  # no momentum: a state of 160 MB, too
-    "train": {"bulk": BULK},
-    "state": {"durable_before_commit": False},  # the disk in the background, not in each round's end
-}
 BULK_STEPS = 5
 BULK_ROUND_ROWS = 3 * BULK_STEPS * BATCH_ROWS
 

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import signal
+import socket
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -62,6 +63,12 @@ def write_whole(path: Path, text: str) -> None:
     partial.rename(path)
 
 
+def free_port() -> int:
+    """Return a port of the loopback that was free just now."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return server.getsockname()[1]
+
+
 class Lab:
     """One run with an etcd of its own. Owns both: when it closes no process is left."""
 
@@ -74,9 +81,10 @@ class Lab:
         rows: int = ROWS,
         passes: int = 1,
         train: dict[str, Any] | None = None,
+        provisioner: dict[str, Any] | None = None,
         **sections: dict[str, Any],
     ) -> None:
-        """Prepare; `train` and `sections` are of the run file."""
+        """Prepare; `train` and `sections` are of the run file, `provisioner` is of each of its sites."""
         self.folder = folder
         self.directory = folder / "run"
         self.sites = sites
@@ -89,6 +97,7 @@ class Lab:
         self._rows = rows
         self._passes = passes
         self._train = train or {}
+        self._provisioner = provisioner or {}
         self._sections = sections
         self._store: CoordinationStore | None = None
 
@@ -98,7 +107,7 @@ class Lab:
         manifest = str(write_data(self.folder / "data", self._rows))
         self._tree: dict[str, Any] = {
             "run": {"name": self.keys.run, "directory": str(self.directory), "seed": SEED},
-            "sites": dict.fromkeys(self.sites, SITE),
+            "sites": {site: {**SITE, "provisioner": self._provisioner} for site in self.sites},
             "coordination": {"endpoints": [self.server.endpoint], "lease_ttl_s": TTL_S},
             "round": {"steps": STEPS},
             "data": {"manifest": manifest, "passes": self._passes},
@@ -135,11 +144,19 @@ class Lab:
 
     def start(self, site: str, **train: object) -> Ranks:
         """Start a site's process; keywords are of the run file's `train`."""
+        return self._start(site, train, {})
+
+    def start_ranks(self, site: str, count: int, **train: object) -> list[Ranks]:
+        """Start a site of several ranks, as torchrun would; the first is rank 0, which is in the run."""
+        meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "WORLD_SIZE": str(count)}
+        return [self._start(site, train, {**meeting, "RANK": str(rank)}) for rank in range(count)]
+
+    def _start(self, site: str, train: Mapping[str, object], environment: Mapping[str, str]) -> Ranks:
         stem = self.folder / f"{site}-{len(self.started)}"
         tree = {**self._tree, "train": {**self._tree["train"], **train}}
         run_file = stem.with_suffix(".yaml")
         run_file.write_text(yaml.safe_dump(tree))
-        self.started.append(self._nursery.fork(run_file, site, stem))
+        self.started.append(self._nursery.fork(run_file, site, stem, environment))
         return self.started[-1]
 
     def start_together(self, **train: Mapping[str, object]) -> dict[str, Ranks]:

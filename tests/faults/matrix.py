@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from faults import dark, hangs, joining, kills, leaving, outages, speeds
+from faults import dark, hangs, joining, kills, leaving, outages, parking, ranks, speeds
 from faults.lab import TTL_S
 from faults.processes import Nursery
 
@@ -45,6 +45,9 @@ MATRIX: Mapping[str, Scenario] = {
         play=joining.repeatedly, once={"joins": 5}, typical={"extra_s": 0.3, "extra_after_s": 0.3}
     ),
     "speeds": Scenario(play=speeds.two_to_one, once={"rounds": 5}, bounds={"fast_idle_share": 0.05}),
+    "parked": Scenario(play=parking.repeatedly, once={"stays": 3}, bounds={"back_worst_s": 1.0}),
+    "ranks": Scenario(play=ranks.equal_weights, once={"rounds": 3}, bounds={"weights_off_by": 1e-3}),
+    "rank_killed": Scenario(play=ranks.rank_killed, bounds={"kill_to_commit_s": TTL_S + 2.0}),
     "drain": Scenario(play=leaving.drained, bounds={"beyond_s": 1.0}),
     "second_sigterm": Scenario(play=leaving.told_twice, bounds={"second_sigterm_to_end_s": 2.0}),
 }

@@ -1,8 +1,8 @@
 """Starts rank programs by forking a process in which torch is loaded, so that a start takes no seconds.
 
-Reads a JSON object a line, {"config": FILE, "site": NAME, "output": STEM}, and answers {"started": PID}; of
-each that ended it says {"ended": PID, "code": N}, N being negative for a signal. When its input closes it
-kills what it started, and ends.
+Reads a JSON object a line, {"config": FILE, "site": NAME, "output": STEM, "environment": {...}}, and answers
+{"started": PID}; of each that ended it says {"ended": PID, "code": N}, N being negative for a signal. When
+its input closes it kills what it started, and ends.
 """
 
 import ctypes
@@ -11,6 +11,7 @@ import os
 import select
 import signal
 import sys
+from typing import Any
 
 import torch
 
@@ -29,9 +30,10 @@ def load_all() -> None:
     torch.set_num_threads(1)
 
 
-def become(order: dict[str, str]) -> None:
+def become(order: dict[str, Any]) -> None:
     """Turn this forked process into a site's rank; does not return."""
     ctypes.CDLL(None).prctl(PDEATHSIG, signal.SIGKILL)
+    os.environ.update(order["environment"])
     for number, path in enumerate([os.devnull, f"{order['output']}.out", f"{order['output']}.err"]):
         os.dup2(os.open(path, os.O_RDWR | os.O_CREAT), number)
     sys.exit(program.main(["--config", order["config"], "--site", order["site"]]))

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self
@@ -102,11 +103,16 @@ class Nursery:
             process.wait(30.0)
             process.stdout.close()
 
-    def fork(self, config: Path, site: str, output: Path) -> Ranks:
+    def fork(self, config: Path, site: str, output: Path, environment: Mapping[str, str]) -> Ranks:
         """Start a rank program."""
         assert self._process is not None, "use a nursery inside `with`"
         assert self._process.stdin is not None
-        order = {"config": str(config), "site": site, "output": str(output)}
+        order = {
+            "config": str(config),
+            "site": site,
+            "output": str(output),
+            "environment": dict(environment),
+        }
         before = len(self._started)
         self._process.stdin.write((json.dumps(order) + "\n").encode())
         self._process.stdin.flush()

@@ -1,9 +1,10 @@
 """A rank program whose inner steps cost next to nothing, with a Site and a trigger for faults.
 
-It learns the mean of a function of its rows, so its loss falls. Options of the run file's `train`: `folder`
-(the lab's), `bulk` (parameters that only make the payload large), `slowness` (steps take so many times
-longer), `drift` (what each inner step adds to one parameter: shows whose steps weigh how much). The lab's
-folder holds `pace`: seconds that an inner step takes, or `hold`, at which it does not end.
+It learns the mean of a function of its rows, so its loss falls. The ranks of a site average their gradients.
+Options of the run file's `train`: `folder` (the lab's), `bulk` (parameters that only make the payload large),
+`slowness` (steps take so many times longer), `drift` (what each inner step adds to one parameter: shows whose
+steps weigh how much), `batch_rows` (rows of one rank's batch). The lab's folder holds `pace`: seconds that an
+inner step takes, or `hold`, at which it does not end.
 """
 
 import argparse
@@ -11,9 +12,11 @@ import json
 import os
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import torch
+import torch.distributed as dist
 
 import curtail_dist as cd
 from curtail_dist.state.version import Version
@@ -29,16 +32,17 @@ SLICE_S = 0.02
 class Batch:
     def __init__(self, rows):
         lengths = torch.tensor([float(len(row.text)) for row in rows])
-        self.target = torch.sin(lengths[:, None] * torch.arange(1, WIDTH + 1) / 10.0).mean(dim=0) + 1.0
+        self.target = torch.sin(lengths[:, None] * torch.arange(1, WIDTH + 1) / 10.0).sum(dim=0) + len(rows)
+        self.target /= max(1, len(rows))
         self.num_tokens = sum(len(row.text) + 1 for row in rows)
-        self.seed = rows[0].index % 7
+        self.seed = rows[0].index % 7 if rows else 0
 
 
-def pack(rows):
+def pack(rows, *, batch_rows):
     held = []
     for row in rows:
         held.append(row)
-        if len(held) == BATCH_ROWS:
+        if len(held) == batch_rows:
             yield Batch(held)
             held = []
     if held:
@@ -57,7 +61,11 @@ class Model(torch.nn.Module):
     def learn(self, batch, drift):
         """Set the gradient of `fit`, move the rest; return the loss."""
         gap = self.fit - batch.target
-        self.fit.grad = gap.clone()
+        grad = gap.clone()
+        if dist.is_initialized():
+            dist.all_reduce(grad)
+            grad /= dist.get_world_size()
+        self.fit.grad = grad
         self.drift.add_(drift)
         if hasattr(self, "bulk"):
             self.bulk.add_(1e-6 * (1 + batch.seed))
@@ -123,20 +131,28 @@ def train(config, name):
         """Version that the open round is to commit; 0 before the site is in."""
         return holder[0].head.version + 1 if holder and holder[0].head is not None else 0
 
-    trigger = Trigger(folder, name, opened)
+    rank = int(os.environ.get("RANK", "0"))
+    if "WORLD_SIZE" in os.environ:
+        dist.init_process_group("gloo")
+    trigger = Trigger(folder, f"{name}.{rank}" if rank else name, opened)
+    batches = partial(pack, batch_rows=options.get("batch_rows", BATCH_ROWS))
     with cd.Site(config, name=name, probe=trigger.probe) as site:
         holder.append(site)
         outer = cd.DiLoCo(site, model, inner)
         chronicle, steps = Chronicle(folder, name, outer), Steps()
-        for batch in site.batches(pack):
-            chronicle.look()
+        for batch in site.batches(batches, empty=lambda: Batch([])):
+            if not rank:
+                chronicle.look()
             trigger.step(steps.next(outer.version))
             site.note_loss(model.learn(batch, options.get("drift", 0.0)))
             inner.step()
             pace.wait()
             outer.step(tokens=batch.num_tokens)
-        chronicle.look()
+        if not rank:
+            chronicle.look()
         outer.close()
+    if rank:
+        return {"site": name, "version": outer.version}
     tensors = {f"parameter/{key}": value for key, value in outer.anchor().items()}
     return {
         "site": name,

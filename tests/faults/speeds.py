@@ -45,7 +45,7 @@ def two_to_one(nursery: Nursery, folder: Path, *, seed: int = 0, rounds: int = 1
             "slow_idle_share": _idle_share(lab, ranks["b"], measured),
             "fast_stall_share": _stall_share(lab, ranks["a"], measured),
             "steps_ratio": steps["a"] / steps["b"],
-            "weights_off_by": _weights_off_by(lab, ranks["a"], measured),
+            "weights_off_by": weights_off_by(lab, ranks["a"], measured),
             **verify(lab),
         }
 
@@ -80,7 +80,7 @@ def _stall_share(lab: Lab, ranks: Ranks, versions: tuple[int, int]) -> float:
     return sum(one["stall_s"] for one in commits) / (ended - began)
 
 
-def _weights_off_by(lab: Lab, ranks: Ranks, versions: tuple[int, int]) -> float:
+def weights_off_by(lab: Lab, ranks: Ranks, versions: tuple[int, int]) -> float:
     """How far the global parameter's moves are from those that token shares as weights give, relatively."""
     lines = (lab.folder / f"versions-{ranks.site}-{ranks.pid}.jsonl").read_text().splitlines()
     anchor = {one["version"]: one["drift"] for one in map(json.loads, lines)}

@@ -1,15 +1,23 @@
+from contextlib import ExitStack, closing
 from dataclasses import replace
 
 import pytest
 import torch
-from versions import Setting, with_record
+from line import Line
+from versions import KEYS, WAIT_S, Setting, with_record
 
 from curtail_dist.config import RunConfig
-from curtail_dist.membership.effects import Done, Encode, Secure, TakeKept
-from curtail_dist.membership.records import Work
+from curtail_dist.errors import PeerLost
+from curtail_dist.membership.effects import Done, Encode, Held, Load, Pull, Secure, TakeKept
+from curtail_dist.membership.records import Epoch, Member, Presence, Work
 from curtail_dist.outer.optimizer import DiLoCo
 from curtail_dist.runtime.holding import Holding
-from curtail_dist.state import inner
+from curtail_dist.runtime.inner_state import InnerState
+from curtail_dist.runtime.intrasite import OneRank
+from curtail_dist.runtime.prefetch import Prefetch
+from curtail_dist.state import inner, snapshot
+from curtail_dist.state.transfer import StateServer
+from curtail_dist.state.version import Version
 
 DONE = Done(work=Work(site="a", tokens=512, steps=3, rows=((0, 4),), open=((4, 17),)), seconds=1.25)
 
@@ -45,20 +53,61 @@ def hold(setting, tmp_path):
         }
     )
 
-    def hold():
+    def hold(**more):
         torch.manual_seed(1)
         model = torch.nn.Linear(3, 2)
         optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+        outer = DiLoCo(None, model, optimizer, sync_every=1000)
         return Holding(
             config=config,
             site="a",
-            outer=DiLoCo(None, model, optimizer, sync_every=1000),
+            outer=outer,
+            inner=InnerState(config, "a", OneRank(), outer),
             snapshots=setting.keeper,
             clock=Time(),
-            progress=lambda: None,
+            progress=more.pop("progress", lambda: None),
+            **more,
         )
 
     return hold
+
+
+@pytest.fixture
+def serve():
+    """Serve a version in chunks of one number; return the server, or a line to it with what is asked."""
+    with ExitStack() as stack:
+
+        def serve(version, **how):
+            server = StateServer(run="r", host="127.0.0.1", current=lambda: version, chunk_bytes=4)
+            stack.enter_context(server)
+            return stack.enter_context(closing(Line(server.port, **how))) if how else server
+
+        yield serve
+
+
+@pytest.fixture
+def prefetch(setting, hold):
+    """Make the prefetch of a process of site a."""
+    with ExitStack() as stack:
+
+        def prefetch():
+            made = Prefetch(setting.store, hold().config, site="a")
+            stack.callback(made.close)
+            made.start()
+            return made
+
+        yield prefetch
+
+
+def as_member(server):
+    """Return the member of a site b whose state server this is."""
+    return Member(site="b", incarnation="b", host="127.0.0.1", group_port=1, state_port=server.port)
+
+
+def following(holding):
+    """Return another version of what a process holds, and its record."""
+    state = holding.outer.state
+    return with_record(Version(number=3, tensors={name: one + 1 for name, one in state.tensors.items()}))
 
 
 def train(holding):
@@ -153,7 +202,7 @@ def test_what_is_secured_is_the_version_and_the_inner_state_too(hold, setting):
     before.secure(Secure(DONE, head))
     assert setting.keeper.load(head.version, head.hash).version.hash == head.hash
     after = hold()
-    after.resume_inner()
+    after.inner.resume(now=after.clock.now())
     assert after.outer.warmup == 1.0
     momentum = [state["momentum_buffer"] for state in after.outer.inner.state.values()]
     assert len(momentum) == 2
@@ -169,15 +218,88 @@ def test_a_place_of_snapshots_out_of_reach_costs_neither_the_round_nor_the_inner
         before.secure(Secure(DONE, head))
     after = hold()
     assert after.take_kept(TakeKept(head)) == DONE
-    assert inner.load(tmp_path / "run" / "inner" / "a.safetensors", after.outer.inner, now=0.0, max_age_s=1.0)
+    path = tmp_path / "run" / "inner" / "a.safetensors"
+    assert inner.load(path, after.outer.inner, now=0.0, max_age_s=1.0) == 0.0
 
 
 def test_a_site_that_was_away_for_too_long_warms_up_with_a_fresh_inner_state(hold):
     before = hold()
     train(before)
-    before.keep_inner()
+    before.inner.keep(at=before.clock.now())
     after = hold()
     after.clock.seconds = 60.5
-    after.resume_inner()
+    after.inner.resume(now=after.clock.now())
     assert not after.outer.inner.state
     assert after.outer.warmup == pytest.approx(1 / 5)
+
+
+def test_a_pull_that_broke_off_goes_on_from_there_when_it_is_asked_for_again(hold, serve):
+    chunks = []
+    holding = hold(progress=lambda: chunks.append(1))
+    version, record = following(holding)
+    with pytest.raises(PeerLost):
+        holding.pull(Pull([as_member(serve(version, allowed=300, cuts=True))], record))
+    before = len(chunks)
+    assert 0 < before < 8
+    holding.pull(Pull([as_member(serve(version))], record))
+    assert holding.held(Held()) == record.hash
+    assert len(chunks) == 8, "each was pulled once"
+
+
+def test_what_came_of_a_pull_is_let_go_once_a_version_is_adopted(hold, serve, setting):
+    chunks = []
+    holding = hold(progress=lambda: chunks.append(1))
+    version, record = following(holding)
+    with pytest.raises(PeerLost):
+        holding.pull(Pull([as_member(serve(version, allowed=300, cuts=True))], record))
+    snapshot.write(setting.url, version, record)
+    assert holding.load(Load(3, record.hash)) == record
+    chunks.clear()
+    holding.pull(Pull([as_member(serve(version))], record))
+    assert len(chunks) == 8
+
+
+def live(setting, server, record):
+    """Have site b live with this server, at this head."""
+    member = as_member(server)
+    setting.store.put(KEYS.member("b"), Presence(member=member).encode())
+    setting.store.put(KEYS.epoch, Epoch(number=1, members=(member,), reason="founded").encode())
+    setting.store.put(KEYS.head, record.encode())
+
+
+def test_what_was_fetched_ahead_is_adopted_without_a_member_or_a_disk(hold, serve, setting, prefetch):
+    version, record = following(hold())
+    line = serve(version, allowed=10**6)
+    live(setting, line, record)
+    for get, told in (
+        (lambda one: one.pull(Pull([], record)), None),
+        (lambda one: one.load(Load(3, record.hash)), record),
+    ):
+        line.hung_up.clear()
+        holding = hold(prefetch=prefetch())
+        assert line.hung_up.wait(WAIT_S)
+        assert get(holding) == told
+        assert holding.held(Held()) == record.hash
+        assert holding.prefetch is None
+
+
+def test_what_was_not_fetched_ahead_is_got_the_ordinary_way_and_ends_the_fetching(
+    hold, serve, setting, prefetch
+):
+    version, record = following(hold())
+    snapshot.write(setting.url, version, record)
+    newer = with_record(replace(version, number=4))
+    line = serve(newer[0], allowed=10**6)
+    live(setting, line, newer[1])
+    for get in (
+        lambda one: one.pull(Pull([as_member(serve(version))], record)),
+        lambda one: one.load(Load(3, record.hash)),
+    ):
+        line.hung_up.clear()
+        ahead = prefetch()
+        holding = hold(prefetch=ahead)
+        assert line.hung_up.wait(WAIT_S)
+        get(holding)
+        assert holding.held(Held()) == record.hash
+        assert holding.prefetch is None
+        assert ahead.take(4, newer[1].hash) is None

@@ -63,7 +63,7 @@ def test_the_next_step_is_the_same_bit_for_bit(tmp_path, make):
     with torch.no_grad():
         for mine, kept in zip(held_parameters(returned), held(optimizer), strict=True):
             mine.copy_(kept)
-    assert inner.load(path, returned, now=20.0, max_age_s=10.0)
+    assert inner.load(path, returned, now=20.0, max_age_s=10.0) is not None
     for seed in (3, 4):
         step(optimizer, seed)
         step(returned, seed)
@@ -93,7 +93,7 @@ def test_settings_are_the_scripts_own(tmp_path):
     optimizer, returned = sgd(), torch.optim.SGD(parameters(), lr=0.5, momentum=0.8)
     step(optimizer, 0)
     inner.save(tmp_path / "inner", optimizer, at=0.0)
-    assert inner.load(tmp_path / "inner", returned, now=0.0, max_age_s=1.0)
+    assert inner.load(tmp_path / "inner", returned, now=0.0, max_age_s=1.0) is not None
     assert returned.param_groups[0]["lr"] == 0.5
     assert returned.param_groups[0]["momentum"] == 0.8
 
@@ -102,7 +102,7 @@ def test_an_optimizer_that_never_stepped_is_kept_too(tmp_path):
     inner.save(tmp_path / "inner", adamw(), at=0.0)
     returned = adamw()
     step(returned, 0)
-    assert inner.load(tmp_path / "inner", returned, now=0.0, max_age_s=1.0)
+    assert inner.load(tmp_path / "inner", returned, now=0.0, max_age_s=1.0) is not None
     assert not returned.state
 
 
@@ -125,23 +125,23 @@ def test_the_state_of_another_optimizer_is_not_taken(tmp_path, caplog, other, re
     inner.save(tmp_path / "inner", optimizer, at=0.0)
     step(returned, 0)
     before = copy.deepcopy(returned.state_dict())
-    assert not inner.load(tmp_path / "inner", returned, now=0.0, max_age_s=1.0)
+    assert inner.load(tmp_path / "inner", returned, now=0.0, max_age_s=1.0) is None
     assert str(before) == str(returned.state_dict())
     assert reason in caplog.text
 
 
-@pytest.mark.parametrize(("now", "taken"), [(100.0, True), (160.0, True), (160.1, False), (99.9, False)])
+@pytest.mark.parametrize(("now", "taken"), [(100.0, 100.0), (160.0, 100.0), (160.1, None), (99.9, None)])
 def test_only_a_fresh_state_is_taken(tmp_path, caplog, now, taken):
     optimizer = sgd()
     step(optimizer, 0)
     inner.save(tmp_path / "inner", optimizer, at=100.0)
     assert inner.load(tmp_path / "inner", sgd(), now=now, max_age_s=60.0) == taken
-    assert ("s old; at most 60 are taken" in caplog.text) == (not taken)
+    assert ("s old; at most 60 are taken" in caplog.text) == (taken is None)
 
 
 def test_without_a_file_the_site_begins_afresh(tmp_path, caplog):
     with caplog.at_level(logging.INFO):
-        assert not inner.load(tmp_path / "inner", sgd(), now=0.0, max_age_s=1.0)
+        assert inner.load(tmp_path / "inner", sgd(), now=0.0, max_age_s=1.0) is None
     assert "there is no" in caplog.text
 
 
@@ -155,12 +155,12 @@ def test_a_broken_file_never_raises_and_never_counts(tmp_path):
     returned = sgd()
     for content in [*broken, b"", b"garbage", json.dumps({"at": 0}).encode()]:
         path.write_bytes(content)
-        assert not inner.load(path, returned, now=0.0, max_age_s=1.0)
+        assert inner.load(path, returned, now=0.0, max_age_s=1.0) is None
         assert not returned.state
 
 
 def test_a_directory_in_its_place_is_no_state(tmp_path):
-    assert not inner.load(tmp_path, sgd(), now=0.0, max_age_s=1.0)
+    assert inner.load(tmp_path, sgd(), now=0.0, max_age_s=1.0) is None
 
 
 def test_saving_replaces_what_was_there_and_leaves_nothing_else(tmp_path):
@@ -169,7 +169,7 @@ def test_saving_replaces_what_was_there_and_leaves_nothing_else(tmp_path):
         step(optimizer, 0)
         inner.save(path, optimizer, at=at)
     assert [one.name for one in path.parent.iterdir()] == ["inner"]
-    assert not inner.load(path, sgd(), now=1.5, max_age_s=9.0), "the second one is from the future"
+    assert inner.load(path, sgd(), now=1.5, max_age_s=9.0) is None, "the second one is from the future"
 
 
 class Plain(torch.optim.Optimizer):
@@ -201,7 +201,7 @@ def test_plain_values_and_small_tensors_keep_their_kinds(tmp_path):
     optimizer, returned = Plain(parameters()), Plain(parameters())
     optimizer.step()
     inner.save(tmp_path / "inner", optimizer, at=0.0)
-    assert inner.load(tmp_path / "inner", returned, now=0.0, max_age_s=1.0)
+    assert inner.load(tmp_path / "inner", returned, now=0.0, max_age_s=1.0) is not None
     for parameter in held_parameters(returned):
         state = returned.state[parameter]
         assert state.keys() == Plain.VALUES.keys()
@@ -250,4 +250,4 @@ def test_an_optimizer_with_odd_state_is_not_kept(tmp_path, caplog):
     optimizer.step(loss)
     inner.save(tmp_path / "inner", optimizer, at=0.0)
     assert "its state is not kept" in caplog.text
-    assert not inner.load(tmp_path / "inner", optimizer, now=0.0, max_age_s=1.0)
+    assert inner.load(tmp_path / "inner", optimizer, now=0.0, max_age_s=1.0) is None

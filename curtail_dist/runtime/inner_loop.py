@@ -1,0 +1,125 @@
+"""The training loop's side of a site: gives out batches, counts inner steps, ends rounds that are due."""
+
+import threading
+from collections.abc import Callable, Iterator
+from typing import Generic, Protocol, TypeVar
+
+from curtail_dist.errors import ConfigError
+from curtail_dist.membership.records import Commit
+from curtail_dist.runtime.intrasite import SiteRanks, Tally
+from curtail_dist.runtime.open_round import BatchSource, OpenRound
+
+B = TypeVar("B")
+
+
+class Part(Protocol):
+    """This process's part in the run: the site's own, or that of a rank which follows."""
+
+    @property
+    def head(self) -> Commit | None:
+        """The commit whose state this site holds, None before it entered."""
+        ...
+
+    @property
+    def leads(self) -> bool:
+        """Whether this is rank 0 of the site that comes first in the epoch."""
+        ...
+
+    @property
+    def size(self) -> int:
+        """Members of the epoch."""
+        ...
+
+    def start(self) -> None:
+        """Come into the run, up to the first inner step."""
+        ...
+
+    def begin_round(self) -> OpenRound | None:
+        """Open the next round; None when the run is complete or this site has left."""
+        ...
+
+    def end_round(self, round: OpenRound) -> None:
+        """End the open round with the others."""
+        ...
+
+    def step_done(self) -> None:
+        """Say that an inner step is done; raises what must end the process."""
+        ...
+
+
+class InnerLoop(Generic[B]):
+    """Iterates over one rank's batches, over all rounds of the site's stay in the run."""
+
+    def __init__(
+        self,
+        part: Part,
+        ranks: SiteRanks,
+        source: BatchSource[B],
+        *,
+        empty: Callable[[], B] | None,
+        leaving: threading.Event,
+    ) -> None:
+        """Take batches from `source`, and from `empty` where another rank has one left and this has none.
+
+        Raises ConfigError without `empty` at a site of several ranks.
+        """
+        if ranks.size > 1 and empty is None:
+            raise ConfigError(
+                f"the site has {ranks.size} ranks, which take all steps together; give batches() or "
+                "indices() the argument `empty`: what a rank trains on when only others have rows left"
+            )
+        self._part = part
+        self._ranks = ranks
+        self._source = source
+        self._empty = empty
+        self._leaving = leaving
+        self.round: OpenRound | None = None
+        """The round under way."""
+
+    def __iter__(self) -> Iterator[B]:
+        """Give out one batch an inner step; the round moves on in `step_done`."""
+        self._begin()
+        self.go_on()
+        while self.round is not None:
+            yield self._source.pop()
+
+    def step_done(self, tokens: int) -> Tally:
+        """Count an inner step; return what all ranks did in it. `go_on` comes next."""
+        round = self.round
+        if round is None:
+            raise ConfigError("there is no open round; call outer.step() inside the loop over site.batches()")
+        round.steps += 1
+        tally = self._agree(round, tokens)
+        self._part.step_done()
+        return tally
+
+    def go_on(self) -> None:
+        """Make the next batch ready, ending rounds and beginning others as they are due."""
+        while self.round is not None and not self._has_batch():
+            self._part.end_round(self.round)
+            self._begin()
+
+    def _begin(self) -> None:
+        self.round = self._part.begin_round()
+        if self.round is not None:
+            self._agree(self.round, 0)
+            self._source.begin(self.round)
+
+    def _has_batch(self) -> bool:
+        here = self._source.has_next()
+        anywhere = self._ranks.any(here)
+        if anywhere and not here and self._empty is not None:
+            self._source.put(self._empty())
+        return anywhere
+
+    def _agree(self, round: OpenRound, tokens: int) -> Tally:
+        """Tell the other ranks where this one is; the round is due for all when it is for rank 0."""
+        tally = self._ranks.agree(
+            Tally(tokens=tokens, rows=round.rows, due=round.due_here, leaving=self._leaving.is_set())
+        )
+        round.tokens += tally.tokens
+        if self._ranks.size > 1:
+            round.settle(tally.due)
+        if tally.leaving:
+            self._leaving.set()
+        return tally

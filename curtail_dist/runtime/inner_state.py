@@ -1,0 +1,39 @@
+"""The inner optimizer's state over a short absence of its site: kept by each rank, resumed by all or none."""
+
+from curtail_dist.config import RunConfig
+from curtail_dist.outer.optimizer import DiLoCo
+from curtail_dist.runtime.intrasite import SiteRanks
+from curtail_dist.state import inner
+from curtail_dist.units import Seconds
+
+
+class InnerState:
+    """Keeps one rank's part of it on the site's disk: the whole of it, or the rank's shard of it."""
+
+    def __init__(self, config: RunConfig, site: str, ranks: SiteRanks, outer: DiLoCo) -> None:
+        """Keep the state of `outer`'s inner optimizer, in `inner/` of the run directory."""
+        self._config = config
+        self._ranks = ranks
+        self._outer = outer
+        name = f"{site}.safetensors" if ranks.rank == 0 else f"{site}.{ranks.rank}.safetensors"
+        self._path = config.run.directory / "inner" / name
+
+    def keep(self, *, at: Seconds) -> None:
+        """Write it, as of run time `at`. Raises OSError."""
+        if self._config.state.inner_max_age_s:
+            inner.save(self._path, self._outer.inner, at=at)
+
+    def resume(self, *, now: Seconds) -> None:
+        """Take it up again if it is fresh enough at run time `now`, else begin gently; all ranks call this.
+
+        Ranks that kept theirs at different times have parts that do not fit together: all begin afresh then.
+        Raises RankLost.
+        """
+        max_age_s = self._config.state.inner_max_age_s
+        kept_at = inner.load(self._path, self._outer.inner, now=now, max_age_s=max_age_s)
+        same = len(set(self._ranks.gather(repr(kept_at).encode()))) == 1
+        if kept_at is not None and same:
+            return
+        if kept_at is not None:
+            self._outer.inner.state.clear()
+        self._outer.begin_warmup(self._config.train.warmup_steps)

@@ -1,0 +1,72 @@
+"""What a site's rank 0 tells the others before each round, as JSON."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+
+from curtail_dist.data.ledger import Assignment
+from curtail_dist.membership.records import Commit
+from curtail_dist.outer.optimizer import DiLoCo
+from curtail_dist.runtime.inner_state import InnerState
+from curtail_dist.runtime.intrasite import SiteRanks
+
+
+@dataclass(frozen=True, kw_only=True)
+class Order:
+    """What comes next, as rank 0 learned it from the run."""
+
+    head: Commit | None
+    """The version that the site stands on; None where it never came in."""
+    members: int
+    """Sites of the epoch."""
+    assignments: Sequence[Assignment] = ()
+    """Each rank's part of the next round; empty: the site is out of the run."""
+    now: float
+    """Run time."""
+    resume_inner: bool = False
+    """Whether the inner optimizer's state is to be taken up again, as of `now`."""
+    keep_inner: bool = False
+    """Whether it is to be kept on the disk, as of `now`."""
+
+    def encode(self) -> bytes:
+        """Return the message."""
+        fields: dict[str, Any] = {
+            "head": self.head.encode().decode() if self.head is not None else None,
+            "members": self.members,
+            "assignments": [[one.rows, one.steps, one.open] for one in self.assignments],
+            "now": self.now,
+            "resume_inner": self.resume_inner,
+            "keep_inner": self.keep_inner,
+        }
+        return json.dumps(fields).encode()
+
+    @classmethod
+    def decode(cls, message: bytes) -> Self:
+        """Read a message."""
+        raw = json.loads(message)
+        head = raw.pop("head")
+        parts = raw.pop("assignments")
+        return cls(
+            head=Commit.decode(head.encode()) if head is not None else None,
+            assignments=[
+                Assignment(rows=_pairs(rows), steps=steps, open=_pairs(open)) for rows, steps, open in parts
+            ],
+            **raw,
+        )
+
+
+def carry_out(order: Order, ranks: SiteRanks, outer: DiLoCo, inner: InnerState) -> None:
+    """Do at this rank what all do on an order: take rank 0's parameters, keep or resume the inner state.
+
+    Raises RankLost.
+    """
+    ranks.spread(outer.local)
+    if order.resume_inner:
+        inner.resume(now=order.now)
+    if order.keep_inner:
+        inner.keep(at=order.now)
+
+
+def _pairs(raw: Any) -> tuple[tuple[int, int], ...]:
+    return tuple((int(first), int(second)) for first, second in raw)
