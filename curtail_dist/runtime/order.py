@@ -1,7 +1,6 @@
 """What a site's rank 0 tells the others before each round, as JSON."""
 
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -20,7 +19,7 @@ class Order:
     """The version that the site stands on; None where it never came in."""
     members: int
     """Sites of the epoch."""
-    assignments: Sequence[Assignment] = ()
+    assignments: tuple[Assignment, ...] = ()
     """Each rank's part of the next round; empty: the site is out of the run."""
     now: float
     """Run time."""
@@ -49,9 +48,9 @@ class Order:
         parts = raw.pop("assignments")
         return cls(
             head=Commit.decode(head.encode()) if head is not None else None,
-            assignments=[
+            assignments=tuple(
                 Assignment(rows=_pairs(rows), steps=steps, open=_pairs(open)) for rows, steps, open in parts
-            ],
+            ),
             **raw,
         )
 

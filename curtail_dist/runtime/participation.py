@@ -214,11 +214,11 @@ class Participation:
             assert isinstance(train, Train), "the life stops to train"
             self._next = train
         resumes, self._fresh = self._fresh, False
-        assignments = split(self._next.assignment, self._ranks.size) if self._next is not None else []
+        shares = split(self._next.assignment, self._ranks.size) if self._next is not None else []
         order = Order(
             head=self.head,
             members=self.size,
-            assignments=assignments,
+            assignments=tuple(shares),
             now=self._links.clock.now(),
             resume_inner=resumes,
             keep_inner=self._next is None and self.head is not None and not self.head.complete,

@@ -41,7 +41,9 @@ class Site:
     """One site of a run, in the process that trains, or in each of them. Use as a context manager.
 
     A site may have several ranks, which torchrun starts and whose gradients the script averages: rank 0 takes
-    part in the run, the others follow it. All take the same number of steps.
+    part in the run, the others follow it. All take the same number of steps. The script calls
+    `torch.distributed.init_process_group()` before it enters the site, and at its end
+    `destroy_process_group()`, without which a rank may abort as it ends.
 
     SIGTERM, or its agent's request, makes it end the open round and leave in order: `batches` then ends. A
     second SIGTERM ends the process at once; its open round is lost.

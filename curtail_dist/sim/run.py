@@ -56,7 +56,8 @@ def play(setting: Setting, mutant: Mutant | None = None) -> Outcome:
 def _silence() -> Iterator[None]:
     """Show no log of the protocol: what happened stands in the timeline.
 
-    By `logging.disable`, not by its attribute: each logger remembers what it may show, and only that forgets it.
+    By `logging.disable`, not by its attribute: each logger remembers what it may show, and only that makes it
+    forget.
     """
     before = logging.root.manager.disable
     logging.disable(logging.CRITICAL)

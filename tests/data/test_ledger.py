@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from curtail_dist.data.ledger import Ledger, count, normalize, plan, take
+from curtail_dist.data.ledger import SPARE_ROWS, Ledger, count, normalize, plan, split, take
 
 SITES = ["a", "b", "c"]
 
@@ -155,3 +155,136 @@ def test_the_same_record_gives_the_same_plan():
 def test_taking_gives_the_first_rows(amount):
     ranges = ((0, 5), (10, 20))
     assert covered(take(ranges, amount)) == covered(ranges)[:amount]
+
+
+# A site's rows among its ranks
+
+
+def planned(total, done, begun, *, steps, rows_per_step):
+    """What a site alone is assigned where some rows are done and others begun."""
+    left_open = {row: tokens for row, tokens in begun.items() if row < total and row not in done}
+    spans = ((row, row + 1) for row in done if row < total)
+    ledger = Ledger(total=total).with_done(spans, left_open.items())
+    return plan(ledger, ["a"], speeds={}, steps=steps, rows_per_step=rows_per_step)["a"]
+
+
+parts = st.integers(1, 9)
+plans = st.builds(
+    planned,
+    total=st.integers(1, 100),
+    done=st.sets(st.integers(0, 99)),
+    begun=st.dictionaries(st.integers(0, 99), st.integers(1, 1000), max_size=12),
+    steps=st.integers(1, 30),
+    rows_per_step=st.none() | st.floats(0.0, 3.0),
+)
+
+
+@given(plans, parts)
+def test_the_ranks_of_a_site_share_its_rows_and_take_all_its_steps(whole, ranks):
+    shares = split(whole, ranks)
+    assert len(shares) == ranks
+    assert all(share.steps == whole.steps for share in shares)
+    assert sorted(row for share in shares for row in covered(share.rows)) == sorted(covered(whole.rows))
+
+
+@given(plans, parts)
+def test_an_open_row_comes_first_at_its_rank_and_goes_on_where_it_was_left(whole, ranks):
+    shares = split(whole, ranks)
+    assert sorted(offset for share in shares for offset in share.open) == sorted(whole.open)
+    for share in shares:
+        assert covered(share.rows)[: len(share.open)] == [row for row, _ in share.open]
+        rest = covered(share.rows)[len(share.open) :]
+        assert not set(rest) & {row for row, _ in whole.open}
+
+
+@given(plans, parts)
+def test_ranks_get_equal_numbers_of_open_rows_and_of_others_as_far_as_whole_rows_allow(whole, ranks):
+    shares = split(whole, ranks)
+    begun = [len(share.open) for share in shares]
+    sizes = [count(share.rows) for share in shares]
+    others = [size - opened for size, opened in zip(sizes, begun, strict=True)]
+    assert max(begun) - min(begun) <= 1
+    assert max(others) - min(others) <= 1
+    assert max(sizes) - min(sizes) <= 1 + (max(begun) - min(begun))
+
+
+@given(plans, parts)
+def test_each_rank_gets_a_block_so_that_what_it_leaves_is_in_one_piece(whole, ranks):
+    others = covered(whole.rows)[len(whole.open) :]
+    blocks = [covered(share.rows)[len(share.open) :] for share in split(whole, ranks)]
+    assert [row for block in blocks for row in block] == others
+
+
+@given(plans)
+def test_a_site_of_one_rank_keeps_its_assignment(whole):
+    assert split(whole, 1) == [whole]
+
+
+# Sites whose steps are of unequal size
+
+
+@given(
+    ratio=st.floats(1.0, 8.0),
+    steps=st.integers(1, 60),
+    rows_per_step=st.floats(0.1, 20.0),
+    tokens=st.floats(1.0, 1e6),
+)
+def test_rows_follow_the_tokens_of_a_step_and_steps_do_not(ratio, steps, rows_per_step, tokens):
+    sizes = {"a": tokens, "b": ratio * tokens}
+    assigned = plan(
+        Ledger(total=10**6),
+        ["a", "b"],
+        speeds={},
+        steps=steps,
+        rows_per_step=rows_per_step,
+        step_tokens=sizes,
+    )
+    rows = {site: count(assignment.rows) - SPARE_ROWS for site, assignment in assigned.items()}
+    assert [assignment.steps for assignment in assigned.values()] == [steps, steps]
+    # Whole rows alone make the difference: less than one at each.
+    assert -1.0 - 1e-6 < rows["b"] - ratio * rows["a"] < ratio + 1e-6
+
+
+def test_a_site_that_takes_twice_the_tokens_a_step_gets_twice_the_rows():
+    sizes = {"a": 512.0, "b": 1024.0}
+    assigned = plan(
+        Ledger(total=10_000), ["a", "b"], speeds={}, steps=40, rows_per_step=6.0, step_tokens=sizes
+    )
+    rows = {site: count(assignment.rows) - SPARE_ROWS for site, assignment in assigned.items()}
+    assert rows == {"a": 240, "b": 480}
+
+
+@given(
+    left=st.integers(1, 5000),
+    sizes=st.lists(st.floats(1.0, 1e4), min_size=3, max_size=3),
+    speeds=st.lists(st.floats(0.1, 10.0), min_size=3, max_size=3),
+    everything=st.booleans(),
+)
+def test_when_rows_run_out_each_site_gets_as_many_as_it_takes_in_equal_time(left, sizes, speeds, everything):
+    by_site, speed = dict(zip(SITES, sizes, strict=True)), dict(zip(SITES, speeds, strict=True))
+    assigned = plan(
+        Ledger(total=10_000).with_done([(0, 10_000 - left)]),
+        SITES,
+        speeds=speed,
+        steps=100,
+        rows_per_step=None if everything else 10_000.0,
+        step_tokens=by_site,
+    )
+    rate = {site: by_site[site] * speed[site] for site in SITES}
+    for site, assignment in assigned.items():
+        share = left * rate[site] / sum(rate.values())
+        assert abs(count(assignment.rows) - share) <= 1.0 + 1e-6
+
+
+def test_a_site_whose_steps_are_not_known_yet_gets_rows_as_the_mean_of_the_others():
+    sizes = {"a": 100.0, "b": 300.0}
+    assigned = plan(Ledger(total=10_000), SITES, speeds={}, steps=10, rows_per_step=4.0, step_tokens=sizes)
+    rows = {site: count(assignment.rows) - SPARE_ROWS for site, assignment in assigned.items()}
+    assert rows == {"a": 30, "b": 90, "c": 60}
+
+
+def test_the_sizes_of_sites_that_have_left_still_say_what_a_mean_step_is():
+    """Rows a step are those of the head's sites, which need not be those that go on."""
+    sizes = {"a": 100.0, "gone": 300.0}
+    assigned = plan(Ledger(total=10_000), ["a"], speeds={}, steps=10, rows_per_step=4.0, step_tokens=sizes)
+    assert count(assigned["a"].rows) - SPARE_ROWS == 30

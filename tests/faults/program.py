@@ -151,6 +151,8 @@ def train(config, name):
         if not rank:
             chronicle.look()
         outer.close()
+    if dist.is_initialized():
+        dist.destroy_process_group()
     if rank:
         return {"site": name, "version": outer.version}
     tensors = {f"parameter/{key}": value for key, value in outer.anchor().items()}

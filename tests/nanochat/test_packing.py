@@ -7,7 +7,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nanochat.packing import Packer, pack
+from nanochat.model import GPT, GPTConfig
+from nanochat.packing import Packer, empty_batch, pack
 
 BOS = 999
 
@@ -157,3 +158,46 @@ def test_a_packer_given_the_pending_tokens_goes_on_as_the_first_would(cut):
     got = head + drain(second, texts[cut:])
     assert [b.inputs.tolist() for b in got] == [b.inputs.tolist() for b in expected]
     assert second.pending == whole.pending
+
+
+# A batch for a rank that has no rows left
+
+
+def tiny_model():
+    """A GPT that knows the bos of `Characters` and is not at its beginning, where much is 0 anyway."""
+    model = GPT(GPTConfig(n_layer=2, n_embd=16, n_head=2, n_kv_head=1, vocab_size=1000, sequence_length=8))
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.1 * torch.randn(parameter.shape, generator=generator))
+    return model
+
+
+def gradients(model, batch):
+    """Return the summed loss and each parameter's gradient, as the training loop gets them."""
+    loss = model(batch.inputs, batch.targets, reduction="sum")
+    loss.backward()
+    return loss.item(), {name: parameter.grad for name, parameter in model.named_parameters()}
+
+
+def test_an_empty_batch_has_the_shape_of_others_and_nothing_to_predict():
+    batch = empty_batch(Characters(), 3, 8, "cpu")
+    assert batch.inputs.shape == batch.targets.shape == (3, 8)
+    assert batch.inputs.dtype == batch.targets.dtype == torch.int64
+    assert (batch.num_tokens, batch.open_tokens) == (0, None)
+    assert bool((batch.inputs == BOS).all()) and bool((batch.targets == -1).all())
+
+
+def test_an_empty_batch_has_loss_0_and_a_gradient_of_0_at_every_parameter():
+    loss, found = gradients(tiny_model(), empty_batch(Characters(), 3, 8, "cpu"))
+    assert loss == 0.0
+    for name, gradient in found.items():
+        assert gradient is not None, f"{name} has none: a rank's mean with the others' would wait for it"
+        assert not gradient.any(), name
+
+
+def test_a_batch_with_one_target_has_a_gradient_at_every_parameter():
+    [batch] = pack(iter([Text("abcdefg", 7)]), Characters(), 3, 8, "cpu")
+    loss, found = gradients(tiny_model(), batch)
+    assert loss > 0.0
+    assert all(gradient is not None and gradient.any() for gradient in found.values())
