@@ -107,6 +107,9 @@ class RoundConfig:
             require(getattr(self, name) > 0, f"round.{name}", getattr(self, name), "above 0")
 
 
+_CODECS = ("fp32", "bf16", "int8", "int4")
+
+
 @dataclass(frozen=True, kw_only=True)
 class OuterConfig:
     """The outer optimizer (DiLoCo, arXiv 2311.08105)."""
@@ -117,6 +120,8 @@ class OuterConfig:
     """Outer learning rate; ignored by `average`."""
     momentum: float = 0.9
     """Nesterov momentum; ignored by `average`."""
+    codec: str = "fp32"
+    """How pseudo-gradients travel: `fp32`, `bf16`, or blockwise `int8` or `int4`, with error feedback."""
 
     def __post_init__(self) -> None:
         require(
@@ -125,6 +130,7 @@ class OuterConfig:
             self.optimizer,
             "nesterov or average",
         )
+        require(self.codec in _CODECS, "outer.codec", self.codec, ", ".join(_CODECS))
         require(self.lr > 0, "outer.lr", self.lr, "above 0")
         require(0 <= self.momentum < 1, "outer.momentum", self.momentum, "in [0, 1)")
 

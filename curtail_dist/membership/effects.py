@@ -173,6 +173,16 @@ class Probe(Effect[frozenset[str]]):
     members: Sequence[Member]
 
 
+@dataclass(frozen=True)
+class Gone(Effect[frozenset[Member]]):
+    """Return those of these members that are certainly gone: their hosts say that nobody listens there.
+
+    A host that does not answer says nothing.
+    """
+
+    members: Sequence[Member]
+
+
 # State. S is what this process holds: the state of the version it stands on.
 
 

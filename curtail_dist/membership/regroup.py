@@ -11,6 +11,7 @@ from curtail_dist.membership.decisions import Muster
 from curtail_dist.membership.effects import (
     Await,
     Form,
+    Gone,
     Look,
     Probe,
     Put,
@@ -129,8 +130,9 @@ def _recover(part: Part) -> Steps[Epoch]:
     """Agree who goes on after a failure in the present epoch; return the epoch that stands then.
 
     Each survivor says that it missed somebody; the membership threads of the others affirm. Who holds no
-    lease, or has said nothing within the grace, is left out. When groups fail though everybody answers,
-    members say whom they reach, and the largest set of those who all reach each other goes on.
+    lease, or has said nothing within the grace, is left out, and who is certainly gone even sooner. When
+    groups fail though everybody answers, members say whom they reach, and the largest set of those who all
+    reach each other goes on.
     """
     epoch, rules = part.epoch, part.rules
     if len(epoch.members) > 1:
@@ -152,7 +154,7 @@ def _recover(part: Part) -> Steps[Epoch]:
         return muster.connected() if looking else muster.survivors()
 
     grace = rules.grace_s + LOOK_S if looking else rules.grace_s
-    following = yield from _hear_out(part, decided, grace)
+    following = yield from _hear_out(part, decided, grace, looking=looking)
     if following is None:
         muster = Muster.of((yield from ask(Look())), epoch, part.me)
         following = muster.connected() if looking else muster.survivors()
@@ -165,16 +167,22 @@ def _recover(part: Part) -> Steps[Epoch]:
     return following
 
 
-def _hear_out(part: Part, decided: Callable[[View], Epoch | None], grace: Seconds) -> Steps[Epoch | None]:
+def _hear_out(
+    part: Part, decided: Callable[[View], Epoch | None], grace: Seconds, *, looking: bool
+) -> Steps[Epoch | None]:
     """Wait for words; None after the grace. Raises StoreUnavailable: nobody is heard while the store is away.
 
     Whoever is left out must have had the grace with a store that answers, so that is asked for in between.
+    If all who have not spoken are gone, a part of the grace is enough.
     """
     for _ in range(_HEARINGS):
         found = yield from ask(Await(decided, grace / _HEARINGS))
         if found is not None:
             return found
         yield from ask(Read([part.keys.epoch]))
+        waiting = Muster.of((yield from ask(Look())), part.epoch, part.me).waiting
+        if waiting and not looking and waiting <= (yield from ask(Gone(sorted(waiting)))):
+            return None
     return None
 
 

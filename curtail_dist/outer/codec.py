@@ -1,50 +1,197 @@
-"""Pseudo-gradients as bytes: fp32, tensor after tensor, without padding.
+"""Pseudo-gradients as bytes: fp32, bf16, or blockwise int8 and int4.
 
-The seam for compression: a payload is encoded once for a round, sent as often as needed, and decoded alike
-at every site.
+A payload is encoded once for a round, sent as often as needed, and decoded alike at every site. A codec takes
+and gives one flat fp32 tensor, on any device; for the same numbers it makes the same bytes on each. What a
+lossy one leaves out is added to the next payload by `Feedback`.
 """
 
 from collections.abc import Sequence
+from typing import Protocol
 
 import torch
 
 
-def encode(tensors: Sequence[torch.Tensor]) -> torch.Tensor:
-    """Concatenate tensors of any shape as fp32 into one uint8 tensor on the CPU, of `encoded_bytes` bytes."""
+class Codec(Protocol):
+    """Turns flat fp32 tensors into bytes and back."""
+
+    def size(self, numbers: int) -> int:
+        """Return how many bytes a payload of so many numbers has."""
+        ...
+
+    def encode(self, flat: torch.Tensor) -> torch.Tensor:
+        """Return the payload (uint8, [size]) of `flat` (fp32, [numbers]), on its device."""
+        ...
+
+    def decode(self, payload: torch.Tensor, numbers: int) -> torch.Tensor:
+        """Return the numbers (fp32, [numbers]) of a payload; they may share its memory."""
+        ...
+
+
+class Float32:
+    """The numbers as they are."""
+
+    def size(self, numbers: int) -> int:
+        """4 bytes a number."""
+        return 4 * numbers
+
+    def encode(self, flat: torch.Tensor) -> torch.Tensor:
+        """View them as bytes."""
+        return flat.view(torch.uint8)
+
+    def decode(self, payload: torch.Tensor, numbers: int) -> torch.Tensor:
+        """View the bytes as numbers."""
+        return payload.view(torch.float32)[:numbers]
+
+
+class BFloat16:
+    """The numbers rounded to 8 bits of mantissa."""
+
+    def size(self, numbers: int) -> int:
+        """2 bytes a number."""
+        return 2 * numbers
+
+    def encode(self, flat: torch.Tensor) -> torch.Tensor:
+        """Round to the nearest, ties to even."""
+        return flat.bfloat16().view(torch.uint8)
+
+    def decode(self, payload: torch.Tensor, numbers: int) -> torch.Tensor:
+        """Widen."""
+        return payload.view(torch.bfloat16)[:numbers].float()
+
+
+class Blockwise:
+    """Symmetric integers, with a bf16 scale for each block of neighbours (arXiv 2110.02861, without its map).
+
+    A block's largest magnitude falls on the largest integer. A payload is the scales, then the integers; two
+    of 4 bits lie in one byte, the first in its lower half. A number that is not finite makes its block so.
+    """
+
+    def __init__(self, bits: int, block: int) -> None:
+        """Use integers of 8 or 4 bits, in blocks of so many numbers."""
+        self._bits = bits
+        self._block = block
+        self._most = 2 ** (bits - 1) - 1
+
+    def size(self, numbers: int) -> int:
+        """`bits` a number, and 2 bytes a block."""
+        return 2 * self._blocks(numbers) + -(-numbers * self._bits // 8)
+
+    def encode(self, flat: torch.Tensor) -> torch.Tensor:
+        """Round to the nearest integer, ties to even."""
+        numbers = flat.numel()
+        padding = self._blocks(numbers) * self._block - numbers
+        blocks = torch.nn.functional.pad(flat, (0, padding)).view(-1, self._block)
+        scales = (blocks.abs().amax(dim=1) / self._most).bfloat16()
+        steps = scales.float().unsqueeze(1)
+        steps = torch.where(steps == 0, torch.ones_like(steps), steps)
+        levels = (blocks / steps).round_().clamp_(-self._most, self._most).to(torch.int8).view(-1)[:numbers]
+        return torch.cat([scales.view(torch.uint8), self._packed(levels)])
+
+    def decode(self, payload: torch.Tensor, numbers: int) -> torch.Tensor:
+        """Multiply each integer by its block's scale."""
+        cut = 2 * self._blocks(numbers)
+        scales = payload[:cut].view(torch.bfloat16).float()
+        levels = self._unpacked(payload[cut:], numbers).float()
+        return levels * scales.repeat_interleave(self._block)[:numbers]
+
+    def _blocks(self, numbers: int) -> int:
+        return -(-numbers // self._block)
+
+    def _packed(self, levels: torch.Tensor) -> torch.Tensor:
+        if self._bits == 8:
+            return levels.view(torch.uint8)
+        nibbles = torch.nn.functional.pad(levels.view(torch.uint8) & 0xF, (0, levels.numel() % 2)).view(-1, 2)
+        return nibbles[:, 0] | (nibbles[:, 1] << 4)
+
+    def _unpacked(self, packed: torch.Tensor, numbers: int) -> torch.Tensor:
+        if self._bits == 8:
+            return packed.view(torch.int8)
+        nibbles = torch.stack([packed & 0xF, packed >> 4], dim=1).view(-1)[:numbers]
+        return (nibbles ^ 0x8).view(torch.int8) - 8  # the sign's bit, 8, stands for -8
+
+
+CODECS: dict[str, Codec] = {
+    "fp32": Float32(),
+    "bf16": BFloat16(),
+    "int8": Blockwise(8, block=128),
+    "int4": Blockwise(4, block=64),
+}
+"""By their names in a run file."""
+
+
+class Feedback:
+    """Error feedback: what a payload leaves out is carried to the next one (arXiv 1901.09847).
+
+    Owns the residual, fp32 on the CPU. It moves on only when a payload is known to count, so that a round
+    that is repeated sends the same bytes, and one that is thrown away leaves no trace. It dies with its
+    process.
+    """
+
+    def __init__(self, codec: Codec) -> None:
+        """Begin without a residual."""
+        self._codec = codec
+        self._residual: torch.Tensor | None = None
+        self._next: torch.Tensor | None = None
+
+    def encode(self, flat: torch.Tensor) -> torch.Tensor:
+        """Return the payload of `flat` (fp32, [numbers], CPU) and what earlier ones left out."""
+        whole = flat if self._residual is None else flat + self._residual
+        payload = self._codec.encode(whole)
+        if not isinstance(self._codec, Float32):
+            self._next = whole - self._codec.decode(payload, whole.numel())
+        return payload
+
+    def counted(self) -> None:
+        """The last payload is in a commit."""
+        if self._next is not None:
+            self._residual, self._next = self._next, None
+
+    def discarded(self) -> None:
+        """The last payload will never be in one."""
+        self._next = None
+
+
+def flatten(tensors: Sequence[torch.Tensor]) -> torch.Tensor:
+    """Concatenate tensors of any shape and type as fp32 into one on the CPU."""
     flat = [tensor.detach().to(device="cpu", dtype=torch.float32).reshape(-1) for tensor in tensors]
-    return torch.cat(flat).view(torch.uint8) if flat else torch.empty(0, dtype=torch.uint8)
+    return torch.cat(flat) if flat else torch.empty(0)
 
 
-def decode(payload: torch.Tensor, like: Sequence[torch.Tensor]) -> list[torch.Tensor]:
-    """Split a payload into fp32 tensors of the shapes of `like`; they share the payload's memory."""
-    expected = encoded_bytes(like)
-    if payload.numel() != expected:
-        raise ValueError(f"a payload has {payload.numel()} bytes; for this model it must have {expected}")
-    parts = payload.view(torch.float32).split([tensor.numel() for tensor in like])
+def unflatten(flat: torch.Tensor, like: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+    """Split a flat tensor into the shapes of `like`; they share its memory."""
+    parts = flat.split([tensor.numel() for tensor in like])
     return [part.view(tensor.shape) for part, tensor in zip(parts, like, strict=True)]
 
 
-def encoded_bytes(tensors: Sequence[torch.Tensor]) -> int:
-    """Return the size of the payload that `encode` makes of tensors of these shapes."""
-    return 4 * sum(tensor.numel() for tensor in tensors)
+def count(tensors: Sequence[torch.Tensor]) -> int:
+    """Return how many numbers the tensors hold."""
+    return sum(tensor.numel() for tensor in tensors)
+
+
+def decode(codec: Codec, payload: torch.Tensor, numbers: int) -> torch.Tensor:
+    """Return a payload's numbers. Raises ValueError if it has another size than that of so many numbers."""
+    expected = codec.size(numbers)
+    if payload.numel() != expected:
+        raise ValueError(f"a payload has {payload.numel()} bytes; for this model it must have {expected}")
+    return codec.decode(payload, numbers)
 
 
 def average(
-    payloads: Sequence[torch.Tensor | None], weights: Sequence[float], like: Sequence[torch.Tensor]
-) -> list[torch.Tensor]:
+    codec: Codec, payloads: Sequence[torch.Tensor | None], weights: Sequence[float], numbers: int
+) -> torch.Tensor:
     """Return the weighted mean of decoded payloads, summed in rank order in fp32: the same bytes everywhere.
 
     Args:
+        codec: Of all payloads.
         payloads: One a rank, None for those that contribute nothing; these are skipped, not multiplied by 0.
         weights: One a rank, tokens stepped.
-        like: Tensors whose shapes the result has.
+        numbers: That each payload holds.
     """
     pairs = [
         (payload, weight) for payload, weight in zip(payloads, weights, strict=True) if payload is not None
     ]
     total = sum(weight for _, weight in pairs)
-    mean = [torch.zeros(tensor.shape, dtype=torch.float32) for tensor in like]
+    mean = torch.zeros(numbers)
     for payload, weight in pairs:
-        for into, part in zip(mean, decode(payload, like), strict=True):
-            into.add_(part, alpha=weight / total)
+        mean.add_(decode(codec, payload, numbers), alpha=weight / total)
     return mean

@@ -10,7 +10,7 @@ import hashlib
 import torch
 
 from curtail_dist.outer.anchor import Anchor
-from curtail_dist.outer.codec import average, encode
+from curtail_dist.outer.codec import CODECS, average
 from curtail_dist.outer.nesterov import Nesterov
 
 _SIZE = 4099
@@ -19,9 +19,9 @@ _SIZE = 4099
 
 def fingerprint() -> str:
     """Return the hash of two outer steps (Nesterov) on the weighted mean of three fixed payloads."""
-    generator = torch.Generator().manual_seed(20)
+    generator, plain = torch.Generator().manual_seed(20), CODECS["fp32"]
     anchor = Anchor(0, {"x": torch.randn(_SIZE, generator=generator)}, Nesterov)
     for _ in range(2):
-        payloads = [encode([torch.randn(_SIZE, generator=generator)]) for _ in range(3)]
-        anchor = anchor.stepped(average(payloads, [3.0, 7.0, 11.0], list(anchor.parameters.values())))
+        payloads = [plain.encode(torch.randn(_SIZE, generator=generator)) for _ in range(3)]
+        anchor = anchor.stepped([average(plain, payloads, [3.0, 7.0, 11.0], _SIZE)])
     return hashlib.sha256(anchor.version.hash.encode()).hexdigest()

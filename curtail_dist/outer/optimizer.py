@@ -7,7 +7,7 @@ import torch
 
 from curtail_dist.errors import ConfigError
 from curtail_dist.outer.anchor import Anchor, OuterFactory
-from curtail_dist.outer.codec import average, encode, encoded_bytes
+from curtail_dist.outer.codec import CODECS, Feedback, average, count, decode, flatten, unflatten
 from curtail_dist.outer.exchange import Alone, Exchange, gather_messages
 from curtail_dist.outer.nesterov import Nesterov
 from curtail_dist.state.version import Version
@@ -19,6 +19,11 @@ class Driver(Protocol):
     @property
     def outer_factory(self) -> OuterFactory:
         """The run's outer optimizer."""
+        ...
+
+    @property
+    def codec(self) -> str:
+        """Name of the run's codec."""
         ...
 
     def attach(self, outer: "DiLoCo") -> None:
@@ -52,6 +57,7 @@ class DiLoCo:
         sync_delay: int = 0,
         mix_alpha: float = 0.0,
         exchange: Exchange | None = None,
+        codec: str | None = None,
     ) -> None:
         """Join the run through `site`, or start alone at the model's present parameters.
 
@@ -65,11 +71,12 @@ class DiLoCo:
             sync_delay: tau; only 0 in this version.
             mix_alpha: alpha; only 0 in this version.
             exchange: The group to exchange with; default alone. Without a site only.
+            codec: `fp32` (default), `bf16`, `int8` or `int4`. Without a site only.
 
         Raises:
             ConfigError: an argument that this combination does not take.
         """
-        _check(site, outer, sync_every, exchange)
+        _check(site, outer=outer, sync_every=sync_every, exchange=exchange, codec=codec)
         if fragments is not None or sync_delay or mix_alpha:
             raise ConfigError(
                 "fragments, sync_delay and mix_alpha are given; this version takes their defaults only"
@@ -90,6 +97,8 @@ class DiLoCo:
                 "the model has no parameter that requires a gradient; it must have at least one"
             )
         self._factory: OuterFactory = site.outer_factory if site else (outer or Nesterov)
+        self._codec = CODECS[site.codec if site else (codec or "fp32")]
+        self._feedback = Feedback(self._codec)
         start = {name: _to_anchor(value) for name, value in self._local.items()}
         self._anchor: Anchor | None = Anchor(0, start, self._factory)
         if site is not None:
@@ -166,13 +175,35 @@ class DiLoCo:
         return list(self._present.parameters.values())
 
     def encode(self) -> torch.Tensor:
-        """Return the pseudo-gradient anchor - local as a payload (uint8, CPU)."""
+        """Return the pseudo-gradient anchor - local as a payload (uint8, CPU).
+
+        `settle` is called when it is known what became of it.
+        """
         anchor = self._present.parameters
-        return encode([value - _to_anchor(self._local[name]) for name, value in anchor.items()])
+        return self._feedback.encode(
+            flatten([value - _to_anchor(self._local[name]) for name, value in anchor.items()])
+        )
+
+    def is_finite(self, payload: torch.Tensor) -> bool:
+        """Whether a payload has only finite numbers."""
+        return bool(torch.isfinite(decode(self._codec, payload, count(self.shapes))).all())
+
+    def settle(self, *, counted: bool) -> None:
+        """Say whether the last payload is in a commit, or never will be.
+
+        What a lossy codec left out of one that is travels with the next.
+        """
+        if counted:
+            self._feedback.counted()
+        else:
+            self._feedback.discarded()
 
     def stepped(self, payloads: Sequence[torch.Tensor | None], weights: Sequence[float]) -> Anchor:
         """Return the next anchor from the members' payloads; changes nothing here."""
-        return self._present.stepped(average(payloads, weights, self.shapes))
+        shapes = self.shapes
+        return self._present.stepped(
+            unflatten(average(self._codec, payloads, weights, count(shapes)), shapes)
+        )
 
     def swap(self, anchor: Anchor) -> None:
         """Make `anchor` the present version and set the local parameters to it."""
@@ -206,16 +237,15 @@ class DiLoCo:
     def _sync(self) -> None:
         """Complete a round without a site: weights, pseudo-gradients, outer step, swap."""
         payload = self.encode()
-        finite = bool(torch.isfinite(payload.view(torch.float32)).all())
-        weight = self._tokens if finite else 0
+        weight = self._tokens if self.is_finite(payload) else 0
         weights = [float(message) for message in gather_messages(self._exchange, str(weight).encode())]
-        size = encoded_bytes(self.shapes)
-        sizes = [size if each else 0 for each in weights]
+        sizes = [payload.numel() if each else 0 for each in weights]
         sent = payload if weight else payload[:0]
         gathered = self._exchange.gather(sent, sizes)
         if any(weights):
             payloads = [part if each else None for part, each in zip(gathered, weights, strict=True)]
             self.swap(self.stepped(payloads, weights))
+        self.settle(counted=bool(weight))
         self._steps = self._tokens = 0
 
 
@@ -223,15 +253,12 @@ def _to_anchor(value: torch.Tensor) -> torch.Tensor:
     return value.detach().to(device="cpu", dtype=torch.float32, copy=True).contiguous()
 
 
-def _check(
-    site: Driver | None, outer: OuterFactory | None, sync_every: int | None, exchange: Exchange | None
-) -> None:
-    given = [
-        name
-        for name, value in (("outer", outer), ("sync_every", sync_every), ("exchange", exchange))
-        if value is not None
-    ]
+def _check(site: Driver | None, *, sync_every: int | None, codec: str | None, **others: object) -> None:
+    options = {"sync_every": sync_every, "codec": codec, **others}
+    given = [name for name, value in options.items() if value is not None]
     if site is not None and given:
         raise ConfigError(f"{', '.join(given)} given with a site; the run file sets these: leave them out")
     if site is None and (sync_every is None or sync_every < 1):
         raise ConfigError(f"sync_every is {sync_every}; without a site it must be at least 1")
+    if codec is not None and codec not in CODECS:
+        raise ConfigError(f"codec is {codec!r}; it must be one of {', '.join(CODECS)}")

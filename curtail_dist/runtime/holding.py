@@ -58,6 +58,8 @@ class Holding:
     """Whether S is the run's: before that nobody may have it from here."""
     _copy: Anchor | None = None
     _kept: torch.Tensor | None = None
+    _base: int = -1
+    """The version that the last payload stands on."""
     _chunks: Kept = field(default_factory=Kept)
     """Of the version that is being pulled: a pull that broke off goes on from there."""
 
@@ -73,8 +75,8 @@ class Holding:
     def encode(self, _: object) -> bool:
         """Encode the open round's pseudo-gradient; return whether it is finite."""
         self.payload = self.outer.encode() if self._kept is None else self._kept
-        self._kept = None
-        return bool(torch.isfinite(self.payload.view(torch.float32)).all())
+        self._kept, self._base = None, self.outer.version
+        return self.outer.is_finite(self.payload)
 
     def step_copy(self, effect: StepCopy) -> str:
         """Take the outer step on a copy; return its hash."""
@@ -86,15 +88,23 @@ class Holding:
         """The copy becomes S."""
         assert self._copy is not None, "the protocol swaps after it stepped a copy"
         assert self._copy.version.hash == effect.record.hash, "the record names the copy"
+        self._settle(effect.record)
         self.outer.swap(self._copy)
         self._copy, self.payload = None, _NOTHING
 
     def reset(self) -> None:
         """Throw the open round away."""
         self.payload = _NOTHING
+        self.outer.settle(counted=False)
         self.outer.reset()
 
-    def _adopt(self, version: Version) -> None:
+    def _settle(self, record: Commit) -> None:
+        """The payload is in this commit if that stands on the same version and lists this site."""
+        listed = self.site in [work.site for work in record.work]
+        self.outer.settle(counted=listed and record.version == self._base + 1)
+
+    def _adopt(self, version: Version, record: Commit) -> None:
+        self._settle(record)
         self.payload = _NOTHING
         self.outer.adopt(version)
         self._chunks.clear()
@@ -114,7 +124,7 @@ class Holding:
         commit = effect.commit
         fetched = self._fetched(commit.version, commit.hash)
         if fetched is not None:
-            self._adopt(fetched[0])
+            self._adopt(*fetched)
             return
         version = pull(
             [(member.host, member.state_port) for member in effect.members],
@@ -125,7 +135,7 @@ class Holding:
             progress=self.progress,
             kept=self._chunks,
         )
-        self._adopt(version)
+        self._adopt(version, commit)
 
     def load(self, effect: Load) -> Commit:
         """Read a snapshot, if its version is not here already. Raises SnapshotMissing, SnapshotCorrupt."""
@@ -133,7 +143,7 @@ class Holding:
         if fetched is None:
             snapshot = self.snapshots.load(effect.version, effect.hash)
             fetched = snapshot.version, snapshot.commit
-        self._adopt(fetched[0])
+        self._adopt(*fetched)
         return fetched[1]
 
     def make_durable(self, effect: MakeDurable) -> None:

@@ -150,6 +150,11 @@ class Site:
             return Average
         return lambda params: Nesterov(params, lr=outer.lr, momentum=outer.momentum)
 
+    @property
+    def codec(self) -> str:
+        """Name of the codec in which pseudo-gradients travel."""
+        return self._config.outer.codec
+
     def joining(self, cause: str) -> None:
         """Say what the time since the last such word went to, before this site is in the run; optional.
 

@@ -1,9 +1,9 @@
 """The world as one process's protocol meets it: carries out each effect on real parts."""
 
 import logging
-import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
@@ -18,13 +18,15 @@ from curtail_dist.runtime.contact import Contact
 from curtail_dist.runtime.group import EpochGroup
 from curtail_dist.runtime.holding import Holding
 from curtail_dist.runtime.progress import Progress
-from curtail_dist.state.transfer import probe
+from curtail_dist.state.transfer import probe, refuses
 from curtail_dist.telemetry.events import Committed, EpochFormed, RoundDiscarded
 from curtail_dist.telemetry.joining import JoinTimes
 from curtail_dist.telemetry.record import EventLog
 
 _LOG = logging.getLogger(__name__)
 _PROBE_S = 1.0
+_KNOCK_S = 0.1
+"""A refusal comes at once, or is of no use: others wait."""
 
 Probe = Callable[[str], None]
 """Called with the name of each effect of the main loop before it is carried out."""
@@ -129,6 +131,7 @@ class World:
             do.GatherVotes: lambda effect: self.group.gather_votes(effect.hash),
             do.Vacate: lambda _: self.group.vacate(),
             do.Probe: self._reach,
+            do.Gone: self._gone,
             do.Held: holding.held,
             do.Encode: holding.encode,
             do.StepCopy: holding.step_copy,
@@ -178,18 +181,15 @@ class World:
 
     def _reach(self, effect: do.Probe) -> frozenset[str]:
         """Ask all members at once whether they can be connected to."""
-        reached: set[str] = set()
+        run = self.config.run.name
+        reached = at_once(
+            effect.members, lambda one: probe(one.host, one.state_port, run=run, timeout=_PROBE_S)
+        )
+        return frozenset(member.site for member in reached)
 
-        def look(member: Member) -> None:
-            if probe(member.host, member.state_port, run=self.config.run.name, timeout=_PROBE_S):
-                reached.add(member.site)
-
-        threads = [threading.Thread(target=look, args=(one,), name="probe") for one in effect.members]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join(timeout=2 * _PROBE_S)
-        return frozenset(reached)
+    def _gone(self, effect: do.Gone) -> frozenset[Member]:
+        """Ask the hosts of all members at once."""
+        return at_once(effect.members, lambda one: refuses(one.host, one.state_port, timeout=_KNOCK_S))
 
     def _reset(self, effect: do.Reset) -> None:
         if self.account.steps and effect.reason:
@@ -238,3 +238,10 @@ class World:
 
     def _place(self, version: int) -> None:
         self.events.place(round=version + 1)
+
+
+def at_once(members: Sequence[Member], holds: Callable[[Member], bool]) -> frozenset[Member]:
+    """Return the members for which something holds, asking about all of them at the same time."""
+    with ThreadPoolExecutor(max_workers=max(1, len(members)), thread_name_prefix="probe") as pool:
+        held = pool.map(holds, members)
+        return frozenset(member for member, yes in zip(members, held, strict=True) if yes)

@@ -11,6 +11,7 @@ from curtail_dist.sim.network import Seat
 from curtail_dist.sim.process import PENDING, Fiber, Handler, Process
 
 _PROBE_S = 1.0
+_KNOCK_S = 0.1
 
 
 def handlers() -> dict[type[do.Effect[Any]], Handler]:
@@ -22,6 +23,7 @@ def handlers() -> dict[type[do.Effect[Any]], Handler]:
         do.GatherVotes: _votes,
         do.Vacate: _vacate,
         do.Probe: _probe,
+        do.Gone: _gone,
     }
 
 
@@ -89,6 +91,23 @@ def _connects(process: Process, member: Member) -> bool:
     if other is None or not world.network.linked(process.site, member.site):
         return False
     return other.hung != "all" or world.kernel.chance(0.5)
+
+
+def _gone(process: Process, fiber: Fiber, effect: do.Gone) -> Any:
+    world = process.world
+    answer = process.answering(fiber)
+
+    def look() -> None:
+        answer(frozenset(one for one in effect.members if _refuses(process, one)), None)
+
+    world.kernel.after(world.kernel.between(0.001, _KNOCK_S), look)
+    return PENDING
+
+
+def _refuses(process: Process, member: Member) -> bool:
+    """A host whose process has died says so; one that is cut off says nothing."""
+    world = process.world
+    return member not in world.processes and world.network.linked(process.site, member.site)
 
 
 def others(seat: Seat) -> list[int]:

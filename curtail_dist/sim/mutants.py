@@ -18,6 +18,7 @@ MUTANTS: Mapping[str, Mutant] = {
         "no-durable-before": wrong_order.no_durable_before,
         "impatient": wrong_order.impatient,
         "dawdles-after-loss": wrong_order.dawdles_after_loss,
+        "takes-silence-for-death": wrong_order.takes_silence_for_death,
         "never-resumes": wrong_order.never_resumes,
         "rewinds-at-will": wrong_order.rewinds_at_will,
         "key-for-each-round": wrong_counts.key_for_each_round,

@@ -92,6 +92,17 @@ def dawdles_after_loss(part: Part) -> Alter:
     return alter
 
 
+def takes_silence_for_death(part: Part) -> Alter:
+    """Goes on without those who have not spoken yet, though nobody says that they are gone."""
+    del part
+
+    def alter(effect: do.Effect[Any]) -> do.Steps[Any]:
+        found = yield effect
+        return frozenset(effect.members) if isinstance(effect, do.Gone) else found
+
+    return alter
+
+
 def impatient(part: Part) -> Alter:
     """Gives up the first time that the store does not answer."""
     del part

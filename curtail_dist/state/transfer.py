@@ -275,5 +275,16 @@ def probe(host: str, port: int, *, run: str, timeout: Seconds) -> bool:
     return answer.get("here") is True
 
 
+def refuses(host: str, port: int, *, timeout: Seconds) -> bool:
+    """Return whether that host says that nobody listens there; a host that says nothing does not refuse."""
+    try:
+        socket.create_connection((host, port), timeout=timeout).close()
+    except ConnectionRefusedError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
 def _shown(peer: tuple[str, int]) -> str:
     return f"{peer[0]}:{peer[1]}"

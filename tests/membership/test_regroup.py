@@ -31,6 +31,29 @@ def test_who_does_not_affirm_within_the_grace_is_left_out(town):
     assert 0.3 <= time.monotonic() - began < 5.0
 
 
+def test_who_is_certainly_gone_is_not_waited_for_to_the_end_of_the_grace(town):
+    a, dead = town.party("a", grace_s=4.0), town.party("b", present=False)
+    dead.register_alone()
+    town.seat(a, dead)
+    a.answers[do.Gone] = lambda effect: frozenset(effect.members)
+    began = time.monotonic()
+    a.run(regroup(a.part))
+    assert a.part.epoch.members == (a.me,)
+    assert 1.0 <= time.monotonic() - began < 4.0, "what may yet be heard is waited for"
+
+
+def test_one_who_is_silent_and_not_gone_is_waited_for_though_another_is_gone(town):
+    a, dead, mute = town.party("a", grace_s=0.4), *(town.party(one, present=False) for one in "bc")
+    dead.register_alone()
+    mute.register_alone()
+    town.seat(a, dead, mute)
+    a.answers[do.Gone] = lambda effect: frozenset(one for one in effect.members if one == dead.me)
+    began = time.monotonic()
+    a.run(regroup(a.part))
+    assert a.part.epoch.members == (a.me,)
+    assert time.monotonic() - began >= 0.4
+
+
 def test_all_who_affirm_stay_and_nobody_waits_for_the_grace(town):
     """b trains on and has not noticed anything: its presence answers."""
     a, b = town.party("a", grace_s=1000.0), town.party("b")

@@ -182,6 +182,7 @@ class Party:
             do.Now: lambda _: time.monotonic() + self.passed_s,
             do.MakesProgress: lambda _: self.working,
             do.Probe: lambda effect: frozenset(member.site for member in effect.members),
+            do.Gone: lambda _: frozenset(),
             **dict.fromkeys((do.Form, do.Vacate, do.MakeDurable, do.SnapshotSoon, do.Tell), lambda _: None),
             **special,
         }

@@ -12,7 +12,7 @@ from serving import CHUNKS, VERSION, a_peer_that_says, fetch
 
 from curtail_dist.errors import PeerLost
 from curtail_dist.state import transfer
-from curtail_dist.state.transfer import probe
+from curtail_dist.state.transfer import probe, refuses
 from curtail_dist.state.version import Version
 from curtail_dist.state.wire import receive_message, send_message
 
@@ -148,6 +148,13 @@ def test_a_probe_says_who_answers_for_the_run(serve):
     assert probe("127.0.0.1", serve(None).port, run="r", timeout=5.0), "a site without a state is there, too"
     server.close()
     assert not probe("127.0.0.1", server.port, run="r", timeout=5.0)
+
+
+def test_a_host_refuses_only_where_nobody_listens():
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        assert not refuses("127.0.0.1", port, timeout=5.0), "it takes connections, and says nothing"
+    assert refuses("127.0.0.1", port, timeout=5.0)
 
 
 def test_a_probe_does_not_wait_longer_than_it_may():
