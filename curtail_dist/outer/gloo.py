@@ -76,16 +76,21 @@ class GlooExchange:
         return buffers
 
     def _finish(self, pending: dict[int, Work]) -> None:
+        """Wait for all operations at once: one that failed tells of a dead peer while others still hang."""
         deadline = time.monotonic() + self._timeout
-        for work in pending.values():
-            while not work.is_completed():
-                gone = next((rank for rank in range(self.size) if not self._alive(rank)), None)
-                if gone is not None:
-                    raise PeerLost(f"rank {gone} holds no lease any more")
-                if time.monotonic() > deadline:
-                    raise PeerLost(f"an operation took more than {self._timeout} s")
-                time.sleep(_POLL_S)
-            work.wait()
+        left = list(pending.values())
+        while True:
+            for work in [one for one in left if one.is_completed()]:
+                work.wait()
+                left.remove(work)
+            if not left:
+                return
+            gone = next((rank for rank in range(self.size) if not self._alive(rank)), None)
+            if gone is not None:
+                raise PeerLost(f"rank {gone} has ended, or holds no lease any more")
+            if time.monotonic() > deadline:
+                raise PeerLost(f"an operation took more than {self._timeout} s")
+            time.sleep(_POLL_S)
 
     def close(self) -> None:
         """Hand the group to the reaper; idempotent, never blocks."""
@@ -122,6 +127,7 @@ def form(
         options = gloo._Options()
         options._devices = [ProcessGroupGloo.create_device(hostname=host)]
         options._timeout = limit
+        options._threads = max(2, size)  # one an operation: one in a queue would notice no dead peer
         group = gloo(PrefixStore("gloo", place), rank, size, options)
         return GlooExchange(group, timeout=timeout, alive=alive)
     except RuntimeError as error:

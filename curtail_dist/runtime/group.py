@@ -11,6 +11,7 @@ from curtail_dist.membership.records import Card, Epoch, Member
 from curtail_dist.membership.view import View
 from curtail_dist.outer.exchange import Alone, Exchange, gather_messages
 from curtail_dist.outer.gloo import form
+from curtail_dist.runtime.tether import Tethers
 
 
 class _Unformed(Alone):
@@ -31,6 +32,7 @@ class EpochGroup:
         self._look = look
         self._epoch: Epoch | None = None
         self._exchange: Exchange = Alone()
+        self._tethers: Tethers | None = None
         self._sent_before = 0
 
     @property
@@ -57,8 +59,16 @@ class EpochGroup:
                 host=self._me.host,
                 meet=(first.host, first.group_port),
                 timeout=self._config.round.exchange_timeout_s,
-                alive=lambda rank: counted_on(self._look(), epoch, epoch.members[rank]),
+                alive=lambda rank: self._is_there(epoch, epoch.members[rank]),
             )
+            others = [member for member in epoch.members if member != self._me]
+            self._tethers = Tethers(others, run=self._config.run.name)
+
+    def _is_there(self, epoch: Epoch, member: Member) -> bool:
+        """Whether a member can still be waited for."""
+        if self._tethers is not None and self._tethers.broken(member):
+            return False
+        return counted_on(self._look(), epoch, member)
 
     def gather_cards(self, card: Card) -> list[Card]:
         """Give our card to all and return everyone's in rank order. Raises PeerLost."""
@@ -83,3 +93,6 @@ class EpochGroup:
         self._exchange.close()
         self._exchange = Alone()
         self._epoch = None
+        if self._tethers is not None:
+            self._tethers.close()
+            self._tethers = None

@@ -88,7 +88,7 @@ class InnerLoop(Generic[B]):
         round = self.round
         if round is None:
             raise ConfigError("there is no open round; call outer.step() inside the loop over site.batches()")
-        round.steps += 1
+        round.step_done(tokens)
         tally = self._agree(round, tokens)
         self._part.step_done()
         return tally
@@ -117,7 +117,7 @@ class InnerLoop(Generic[B]):
         tally = self._ranks.agree(
             Tally(tokens=tokens, rows=round.rows, due=round.due_here, leaving=self._leaving.is_set())
         )
-        round.tokens += tally.tokens
+        round.tokens += tally.tokens - tokens  # its own are counted
         if self._ranks.size > 1:
             round.settle(tally.due)
         if tally.leaving:

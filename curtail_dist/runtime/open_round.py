@@ -86,7 +86,7 @@ class OpenRound:
         self._open = () if tokens is None else ((position, tokens),)
 
     def step_done(self, tokens: int) -> None:
-        """Count an inner step over `tokens` tokens, of all the site's ranks."""
+        """Count an inner step, over `tokens` tokens at this rank."""
         self.steps += 1
         self.tokens += tokens
 

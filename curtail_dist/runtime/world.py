@@ -18,7 +18,7 @@ from curtail_dist.runtime.contact import Contact
 from curtail_dist.runtime.group import EpochGroup
 from curtail_dist.runtime.holding import Holding
 from curtail_dist.runtime.progress import Progress
-from curtail_dist.state.transfer import probe, refuses
+from curtail_dist.state.knock import probe, refuses
 from curtail_dist.telemetry.events import Committed, EpochFormed, RoundDiscarded
 from curtail_dist.telemetry.joining import JoinTimes
 from curtail_dist.telemetry.record import EventLog

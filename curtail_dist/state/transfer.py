@@ -23,9 +23,9 @@ from curtail_dist.state.wire import receive_into, receive_message, send_bytes, s
 from curtail_dist.units import Seconds
 
 SCHEMA = 3
-_CONNECTIONS = 32
+_CONNECTIONS = 128
 """How many are served at once; more are turned away and ask another member."""
-_REQUEST_BYTES = 2**16
+REQUEST_BYTES = 2**16
 _HEADER_BYTES = 2**26
 _REQUEST_S = 5.0
 _SEND_S = 30.0
@@ -113,12 +113,17 @@ class StateServer:
                 self._open.pop(connection, None)
 
     def _answer(self, connection: socket.socket) -> None:
-        request = receive_message(connection, limit_bytes=_REQUEST_BYTES, within=_REQUEST_S)
+        request = receive_message(connection, limit_bytes=REQUEST_BYTES, within=_REQUEST_S)
         connection.settimeout(_SEND_S)
         if (request["schema"], request["run"]) != (SCHEMA, self._run):
             send_message(connection, {"no": f"this is run {self._run}, schema {SCHEMA}"})
         elif request["want"] == "answer":
             send_message(connection, {"here": True})
+        elif request["want"] == "tether":
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            send_message(connection, {"here": True})
+            connection.settimeout(None)
+            connection.recv(1)  # until either side ends
         else:
             self._give(connection, (request["number"], request["hash"]))
 
@@ -262,28 +267,6 @@ def _pull_from(
         return version
     kept.aim(number, hash)
     raise _RefusedError(f"gave bytes that are not version {number} with hash {hash[:8]}")
-
-
-def probe(host: str, port: int, *, run: str, timeout: Seconds) -> bool:
-    """Return whether a site of this run serves state there; within about `timeout` seconds of real time."""
-    try:
-        with socket.create_connection((host, port), timeout=timeout) as connection:
-            send_message(connection, {"schema": SCHEMA, "run": run, "want": "answer"})
-            answer = receive_message(connection, limit_bytes=_REQUEST_BYTES, within=timeout)
-    except (OSError, ValueError):
-        return False
-    return answer.get("here") is True
-
-
-def refuses(host: str, port: int, *, timeout: Seconds) -> bool:
-    """Return whether that host says that nobody listens there; a host that says nothing does not refuse."""
-    try:
-        socket.create_connection((host, port), timeout=timeout).close()
-    except ConnectionRefusedError:
-        return True
-    except OSError:
-        return False
-    return False
 
 
 def _shown(peer: tuple[str, int]) -> str:

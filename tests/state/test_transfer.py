@@ -12,7 +12,7 @@ from serving import CHUNKS, VERSION, a_peer_that_says, fetch
 
 from curtail_dist.errors import PeerLost
 from curtail_dist.state import transfer
-from curtail_dist.state.transfer import probe, refuses
+from curtail_dist.state.knock import probe, refuses
 from curtail_dist.state.version import Version
 from curtail_dist.state.wire import receive_message, send_message
 
