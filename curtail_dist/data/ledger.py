@@ -133,6 +133,10 @@ class Assignment:
 RESERVE = 1.5
 """Rows reserved over the expected need, so that short rows do not end a round early."""
 
+_ROUNDING = 0.4
+"""Added before steps are cut to whole ones: rather a slower member waits than a faster one, which loses
+more by it."""
+
 SPARE_ROWS = 4
 """Rows reserved beside that: where rows are longer than a round the mean says little about the next ones."""
 
@@ -164,7 +168,7 @@ def plan(
     speed = _completed(speeds, members)
     size = _completed(step_tokens, members)
     fastest, mean_size = max(speed.values()), _mean(step_tokens)
-    quota = {site: max(1, round(steps * speed[site] / fastest)) for site in members}
+    quota = {site: max(1, int(steps * speed[site] / fastest + _ROUNDING)) for site in members}
     wanted = {
         site: _rows_wanted(quota[site] * size[site] / mean_size, rows_per_step, ledger.total)
         for site in members

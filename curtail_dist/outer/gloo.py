@@ -19,6 +19,9 @@ from curtail_dist.errors import PeerLost
 from curtail_dist.units import Seconds
 
 _POLL_S = 0.0005
+_POLL_MOST_S = 0.01
+_POLL_SHARE = 0.02
+"""Between looks at operations passes this share of the time that they have taken, within these bounds."""
 _REAP_S = 1.0
 _RETIRE_S = 5.0
 
@@ -77,7 +80,7 @@ class GlooExchange:
 
     def _finish(self, pending: dict[int, Work]) -> None:
         """Wait for all operations at once: one that failed tells of a dead peer while others still hang."""
-        deadline = time.monotonic() + self._timeout
+        began = time.monotonic()
         left = list(pending.values())
         while True:
             for work in [one for one in left if one.is_completed()]:
@@ -88,9 +91,10 @@ class GlooExchange:
             gone = next((rank for rank in range(self.size) if not self._alive(rank)), None)
             if gone is not None:
                 raise PeerLost(f"rank {gone} has ended, or holds no lease any more")
-            if time.monotonic() > deadline:
+            waited = time.monotonic() - began
+            if waited > self._timeout:
                 raise PeerLost(f"an operation took more than {self._timeout} s")
-            time.sleep(_POLL_S)
+            time.sleep(min(max(_POLL_S, waited * _POLL_SHARE), _POLL_MOST_S))
 
     def close(self) -> None:
         """Hand the group to the reaper; idempotent, never blocks."""
