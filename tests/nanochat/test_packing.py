@@ -165,7 +165,8 @@ def test_a_packer_given_the_pending_tokens_goes_on_as_the_first_would(cut):
 
 def tiny_model():
     """A GPT that knows the bos of `Characters` and is not at its beginning, where much is 0 anyway."""
-    model = GPT(GPTConfig(n_layer=2, n_embd=16, n_head=2, n_kv_head=1, vocab_size=1000, sequence_length=8))
+    config = GPTConfig(n_layer=2, n_embd=16, n_head=2, n_kv_head=1, vocab_size=1000, sequence_length=8)
+    model = GPT(config, seed=1)
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
         for parameter in model.parameters():
@@ -196,8 +197,10 @@ def test_an_empty_batch_has_loss_0_and_a_gradient_of_0_at_every_parameter():
         assert not gradient.any(), name
 
 
-def test_a_batch_with_one_target_has_a_gradient_at_every_parameter():
+def test_a_batch_with_one_target_has_gradients():
+    """Not at every parameter: a token that sees itself alone leaves none at queries and keys."""
     [batch] = pack(iter([Text("abcdefg", 7)]), Characters(), 3, 8, "cpu")
     loss, found = gradients(tiny_model(), batch)
     assert loss > 0.0
-    assert all(gradient is not None and gradient.any() for gradient in found.values())
+    assert all(gradient is not None for gradient in found.values())
+    assert any(gradient.any() for gradient in found.values())
