@@ -195,7 +195,7 @@ def split(assignment: Assignment, parts: int) -> list[Assignment]:
 
     Open rows go round; of the others each rank gets a block, so that what is left over is one piece a rank.
     """
-    begun = [(span, offset) for span, offset in zip(assignment.rows, assignment.open, strict=False)]
+    begun = list(zip(assignment.rows, assignment.open, strict=False))  # the open rows come first
     rest = assignment.rows[len(begun) :]
     left = count(rest)
     shares: list[Assignment] = []

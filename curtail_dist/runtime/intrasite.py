@@ -68,10 +68,6 @@ class SiteRanks(Protocol):
         """Overwrite the tensors with those of rank 0."""
         ...
 
-    def close(self) -> None:
-        """Leave the others; idempotent."""
-        ...
-
 
 def open_ranks() -> SiteRanks:
     """Return the ranks that torchrun started for this site. Raises ConfigError, RankLost."""
@@ -110,9 +106,6 @@ class OneRank:
 
     def spread(self, tensors: Sequence[torch.Tensor]) -> None:
         """Leave them as they are."""
-
-    def close(self) -> None:
-        """Nothing to leave."""
 
 
 class ManyRanks:
@@ -160,9 +153,6 @@ class ManyRanks:
                 _together(lambda whole=whole, group=group: dist.broadcast(whole, src=0, group=group))
                 if whole.data_ptr() != tensor.data_ptr():
                     tensor.copy_(whole)
-
-    def close(self) -> None:
-        """Leave the group to the end of the process: to destroy it would wait for ranks that are gone."""
 
     def _all(self, numbers: list[int]) -> torch.Tensor:
         """Return every rank's numbers, [ranks, numbers] int64."""

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
-from curtail_dist.data.ledger import count, split
+from curtail_dist.data.ledger import Assignment, count, split
 from curtail_dist.errors import CurtailError
 from curtail_dist.membership.board import Board
 from curtail_dist.membership.effects import Done, Train
@@ -63,6 +63,7 @@ class Participation:
         self._outer = outer
         self._inner = InnerState(config, links.site, links.ranks, outer)
         self._next: Train | None = None
+        self._mine = Assignment(rows=(), steps=0)
         self._came_before = False
         self._fresh = False
         self._served: Callable[[], Version | None] = lambda: None
@@ -214,7 +215,10 @@ class Participation:
             assert isinstance(train, Train), "the life stops to train"
             self._next = train
         resumes, self._fresh = self._fresh, False
-        shares = split(self._next.assignment, self._ranks.size) if self._next is not None else []
+        shares: list[Assignment] = []
+        if self._next is not None:
+            shares = split(self._next.assignment, self._ranks.size)
+            self._mine = shares[0]
         order = Order(
             head=self.head,
             members=self.size,
@@ -228,11 +232,10 @@ class Participation:
 
     def _open(self, train: Train) -> OpenRound:
         board, events = self._board, self._links.events
-        mine = split(train.assignment, self._ranks.size)[0]
         epoch, version = train.epoch.number, train.head.version + 1
         round = OpenRound(
             self._links.site,
-            mine,
+            self._mine,
             draining=lambda: board.view().leaving,
             closing=lambda: board.view().close_asked(epoch, version),
             began=self._links.clock.now(),
