@@ -108,6 +108,16 @@ class RoundConfig:
 
 
 _CODECS = ("fp32", "bf16", "int8", "int4")
+_WEIGHTS = ("tokens", "tokens2_per_step")
+_TABLES = ("none", "muon", "adamw")
+_ON_CHANGE = ("keep", "restart", "scale")
+
+
+def _is_above_zero(text: str) -> bool:
+    try:
+        return float(text) > 0
+    except ValueError:
+        return False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,6 +132,21 @@ class OuterConfig:
     """Nesterov momentum; ignored by `average`."""
     codec: str = "fp32"
     """How pseudo-gradients travel: `fp32`, `bf16`, or blockwise `int8` or `int4`, with error feedback."""
+    fragments: int = 1
+    """F, parts of the model that are exchanged in turn, one every round.steps / F inner steps."""
+    sync_delay: int = 0
+    """tau, inner steps that a site does while an exchange is under way; less than round.steps / F."""
+    mix_alpha: float = 0.0
+    """alpha, what an outer step leaves of the local parameters: 0 takes the global ones, 1 keeps these."""
+    weight: str = "tokens"
+    """A site's weight in the mean: `tokens` stepped, or `tokens2_per_step`, tokens^2 / steps."""
+    table: str = "none"
+    """Learning rate and momentum by the effective number of sites: `none` (lr and momentum as above), or as
+    published for the inner optimizer `muon` or `adamw`."""
+    by_sites: Mapping[str, tuple[float, ...]] | None = None
+    """A table of your own in place of those: number of sites -> [lr, momentum]."""
+    momentum_on_change: str = "keep"
+    """When other sites contribute than before: `keep` the momentum, `restart` or `scale` it."""
 
     def __post_init__(self) -> None:
         require(
@@ -131,6 +156,16 @@ class OuterConfig:
             "nesterov or average",
         )
         require(self.codec in _CODECS, "outer.codec", self.codec, ", ".join(_CODECS))
+        require(self.weight in _WEIGHTS, "outer.weight", self.weight, " or ".join(_WEIGHTS))
+        require(self.table in _TABLES, "outer.table", self.table, ", ".join(_TABLES))
+        change = self.momentum_on_change
+        require(change in _ON_CHANGE, "outer.momentum_on_change", change, ", ".join(_ON_CHANGE))
+        require(self.fragments >= 1, "outer.fragments", self.fragments, "at least 1")
+        require(self.sync_delay >= 0, "outer.sync_delay", self.sync_delay, "at least 0")
+        require(0 <= self.mix_alpha <= 1, "outer.mix_alpha", self.mix_alpha, "in [0, 1]")
+        for sites, pair in (self.by_sites or {}).items():
+            fits = _is_above_zero(sites) and len(pair) == 2
+            require(fits, f"outer.by_sites.{sites}", pair, "a number of sites: [lr, momentum]")
         require(self.lr > 0, "outer.lr", self.lr, "above 0")
         require(0 <= self.momentum < 1, "outer.momentum", self.momentum, "in [0, 1)")
 

@@ -10,6 +10,7 @@ other row that is not.
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from types import MappingProxyType
 from typing import Self
 
@@ -149,6 +150,7 @@ def plan(
     steps: int,
     rows_per_step: float | None,
     step_tokens: Mapping[str, float] = MappingProxyType({}),
+    own: Mapping[str, Sequence[Range]] = MappingProxyType({}),
 ) -> dict[str, Assignment]:
     """Assign the next round: the same at every member for the same record, without a message.
 
@@ -164,6 +166,7 @@ def plan(
             shared out and the steps alone end the round.
         step_tokens: Tokens of an inner step by site, as last seen: a site of more ranks takes more in each.
             Unknown sites count as the mean of the known.
+        own: Rows that stay with a member: they come first in its assignment, in this order.
     """
     speed = _completed(speeds, members)
     size = _completed(step_tokens, members)
@@ -173,15 +176,17 @@ def plan(
         site: _rows_wanted(quota[site] * size[site] / mean_size, rows_per_step, ledger.total)
         for site in members
     }
-    queue = _queue(ledger)
+    begun = dict(ledger.open)
+    mine = {site: _apart(own.get(site, ()), begun) for site in members}
+    queue = _queue(ledger.with_done(span for spans in mine.values() for span in spans))
     left = count(queue)
+    wanted = {site: max(0, rows - count(mine[site])) for site, rows in wanted.items()}
     if sum(wanted.values()) > left:
         wanted = _share(left, {site: speed[site] * size[site] for site in members})
-    begun = dict(ledger.open)
     assignments: dict[str, Assignment] = {}
     for site in members:
-        rows = take(queue, wanted[site])
-        queue = _drop(queue, wanted[site])
+        rows = (*mine[site], *take(queue, wanted[site]))
+        queue = drop(queue, wanted[site])
         assignments[site] = Assignment(
             rows=rows,
             steps=quota[site] if rows else 0,
@@ -195,6 +200,8 @@ def split(assignment: Assignment, parts: int) -> list[Assignment]:
 
     Open rows go round; of the others each rank gets a block, so that what is left over is one piece a rank.
     """
+    if parts == 1:
+        return [assignment]
     begun = list(zip(assignment.rows, assignment.open, strict=False))  # the open rows come first
     rest = assignment.rows[len(begun) :]
     left = count(rest)
@@ -203,9 +210,19 @@ def split(assignment: Assignment, parts: int) -> list[Assignment]:
         mine = begun[rank::parts]
         amount = left * (rank + 1) // parts - left * rank // parts
         rows = (*(span for span, _ in mine), *take(rest, amount))
-        rest = _drop(rest, amount)
+        rest = drop(rest, amount)
         shares.append(Assignment(rows=rows, steps=assignment.steps, open=tuple(offset for _, offset in mine)))
     return shares
+
+
+def _apart(ranges: Sequence[Range], begun: Mapping[int, int]) -> tuple[Range, ...]:
+    """Return the same positions in the same order, each begun one as a range of its own."""
+    apart: list[Range] = []
+    for first, last in ranges:
+        inside = [position for position in sorted(begun) if first <= position < last]
+        edges = [first, *(edge for position in inside for edge in (position, position + 1)), last]
+        apart += [(low, high) for low, high in pairwise(edges) if low < high]
+    return tuple(apart)
 
 
 def _mean(known: Mapping[str, float]) -> float:
@@ -244,7 +261,8 @@ def _share(rows: int, weights: Mapping[str, float]) -> dict[str, int]:
     return shares
 
 
-def _drop(ranges: Sequence[Range], amount: int) -> tuple[Range, ...]:
+def drop(ranges: Sequence[Range], amount: int) -> tuple[Range, ...]:
+    """Return `ranges` without their first `amount` positions."""
     kept: list[Range] = []
     for first, last in ranges:
         cut = min(amount, last - first)

@@ -6,13 +6,10 @@ from itertools import combinations
 from typing import Self
 
 from curtail_dist.data.ledger import Assignment, plan
-from curtail_dist.membership.records import Card, Commit, Epoch, Member, Presence, Word
+from curtail_dist.membership.effects import Trained
+from curtail_dist.membership.fragments import contributes, due, settle, shares, standing, taken
+from curtail_dist.membership.records import Card, Commit, Epoch, Member, Pending, Presence, Word
 from curtail_dist.membership.view import View
-
-
-def contributes(card: Card) -> bool:
-    """Whether a member's pseudo-gradient enters the outer step."""
-    return card.finite and card.work.tokens > 0
 
 
 def ready_joiners(epoch: Epoch, head: Commit, presences: Sequence[Presence]) -> tuple[Member, ...]:
@@ -43,13 +40,15 @@ def release(epoch: Epoch, cards: Sequence[Card]) -> Epoch | None:
     return Epoch(number=epoch.number + 1, members=members, reason="left")
 
 
-def going_on(epoch: Epoch, cards: Sequence[Card]) -> tuple[str, ...]:
+def going_on(epoch: Epoch, cards: Sequence[Card], *, leaving: bool = True) -> tuple[str, ...]:
     """Return the sites for which the next round is planned: the members that do not drain.
+
+    Unless `leaving`: their work is not in all fragments yet, and they stay for one more round.
 
     Whoever trains it after this exchange plans it for the same sites, though some may see a newer epoch
     first: otherwise two members could take the same row.
     """
-    return tuple((release(epoch, cards) or epoch).sites)
+    return tuple(((release(epoch, cards) if leaving else None) or epoch).sites)
 
 
 def counted_on(view: View, epoch: Epoch, member: Member) -> bool:
@@ -124,31 +123,50 @@ def living(epoch: Epoch, present: Mapping[str, Member]) -> list[Member]:
     return [member for member in epoch.members if present.get(member.site) == member]
 
 
-def plan_round(head: Commit, sites: Sequence[str], *, steps: int) -> dict[str, Assignment]:
+def plan_round(
+    head: Commit, sites: Sequence[str], keeping: Sequence[str], *, steps: int
+) -> dict[str, Assignment]:
     """Return what each of `sites` is to do on top of `head`: the same at every member for the same record.
 
-    `steps` are the inner steps of the fastest.
+    `steps` are the inner steps of the fastest. The rows that stay with a site do so only if it is `keeping`.
     """
-    sizes = {work.site: work.tokens / work.steps for work in head.work}
+    sizes = {work.site: work.tokens / work.steps for work in head.work if work.steps}
+    ledger = taken(head.ledger, [one for one in head.pending if one.work.site in keeping])
     rows_per_step = None
     if sizes:
-        rows_per_step = head.ledger.rows_done / head.tokens * sum(sizes.values()) / len(sizes)
+        rows_per_step = ledger.rows_done / head.tokens * sum(sizes.values()) / len(sizes)
     return plan(
-        head.ledger, sites, speeds=head.speeds, steps=steps, rows_per_step=rows_per_step, step_tokens=sizes
+        ledger,
+        sites,
+        speeds=head.speeds,
+        steps=steps,
+        rows_per_step=rows_per_step,
+        step_tokens=sizes,
+        own={site: rows for site, rows in head.ahead.items() if site in sites and site in keeping},
     )
 
 
-def next_commit(head: Commit, epoch: Epoch, cards: Sequence[Card], *, hash: str) -> Commit:
+def next_commit(
+    head: Commit, epoch: Epoch, cards: Sequence[Card], *, hash: str, fragments: int = 1
+) -> Commit:
     """Return the record of version head+1: any member may write it, and all would write the same."""
-    work = tuple(card.work for card in cards if contributes(card))
+    which = due(head, fragments)
+    shared = zip(cards, shares(head, cards, fragments, which), strict=True)
+    work = tuple(card.work for card, share in shared if contributes(share))
     measured = {
         card.work.site: card.work.steps / card.seconds
         for card in cards
         if card.work.steps and card.seconds > 0
     }
-    ledger = head.ledger.with_done(
-        (span for one in work for span in one.rows), (row for one in work for row in one.open)
+    kept = standing(head, cards)
+    ledger, pending = settle(
+        head,
+        [*kept, *(Pending(version=head.version + 1, work=one) for one in work if one.tokens)],
+        which=which,
+        fragments=fragments,
     )
+    flushes = len(which) == fragments
+    staying = going_on(epoch, cards, leaving=flushes)
     return Commit(
         version=head.version + 1,
         hash=hash,
@@ -161,6 +179,24 @@ def next_commit(head: Commit, epoch: Epoch, cards: Sequence[Card], *, hash: str)
         steps=head.steps + sum(one.steps for one in work),
         work=work,
         joiners=tuple(card.work.site for card in cards if not (card.work.steps or card.draining)),
-        sites=going_on(epoch, cards),
+        sites=staying,
         speeds={**head.speeds, **measured},
+        synced=which,
+        pending=pending,
+        ahead={
+            card.work.site: card.ahead
+            for card in cards
+            if card.finite and card.ahead and (not flushes or card.work.site in staying)
+        },
+        flush=not flushes and (any(card.draining for card in cards) or not taken(ledger, pending).free()),
+        returned=tuple((one.version, one.work.site) for one in head.pending if one not in kept),
     )
+
+
+def others_before(
+    head: Commit, cards: Sequence[Card], trained: Sequence[Sequence[Trained]]
+) -> tuple[Trained, ...]:
+    """Return what head's contributors trained, if others than those contribute now; else nothing."""
+    now = {card.work.site for card, share in zip(cards, trained, strict=True) if contributes(share)}
+    before = {work.site for work in head.work}
+    return tuple((work.tokens, work.steps) for work in head.work) if before != now else ()

@@ -11,13 +11,16 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeAlias, TypeVar
 
 from curtail_dist.coordination.store import Entry, TxnResult
-from curtail_dist.data.ledger import Assignment
+from curtail_dist.data.ledger import Assignment, Range
 from curtail_dist.membership.records import Card, Commit, Epoch, Member, Work
 from curtail_dist.membership.view import View
 from curtail_dist.telemetry.events import Event
 from curtail_dist.units import Seconds
 
 T = TypeVar("T")
+
+Trained: TypeAlias = tuple[int, int]
+"""(tokens, inner steps)."""
 
 
 class Effect(Generic[T]):
@@ -151,7 +154,8 @@ class GatherCards(Effect[Sequence[Card]]):
 class GatherPayloads(Effect[None]):
     """Exchange the encoded pseudo-gradients of those who contribute, and keep them for `StepCopy`."""
 
-    cards: Sequence[Card]
+    contributing: Sequence[bool]
+    """By rank."""
 
 
 @dataclass(frozen=True)
@@ -193,7 +197,9 @@ class Held(Effect[str]):
 
 @dataclass(frozen=True)
 class Encode(Effect[bool]):
-    """Encode the open round's pseudo-gradient, once; return whether all its numbers are finite."""
+    """Encode the pseudo-gradient of some fragments, once; return whether all its numbers are finite."""
+
+    which: Sequence[int]
 
 
 @dataclass(frozen=True)
@@ -203,12 +209,22 @@ class StepCopy(Effect[str]):
     Returns the copy's hash.
     """
 
-    cards: Sequence[Card]
+    which: Sequence[int]
+    """The fragments that the payloads hold."""
+    shares: Sequence[Sequence[Trained]]
+    """By rank, for each of these fragments: what the site trained since the fragment was last exchanged."""
+    rank: int
+    """This member's own."""
+    before: Sequence[Trained]
+    """What each contributor of S trained, if others than those contribute now; else empty."""
 
 
 @dataclass(frozen=True)
 class Swap(Effect[None]):
-    """The copy becomes S and the local parameters take it; residuals advance for listed contributors."""
+    """The copy becomes S; the local parameters of its fragments take it; residuals advance.
+
+    The residuals of the contributors that the record lists.
+    """
 
     record: Commit
 
@@ -230,6 +246,8 @@ class Pull(Effect[None]):
 
     members: Sequence[Member]
     commit: Commit
+    keep: Sequence[int] | None = None
+    """Fragments that the local parameters take; None: all."""
 
 
 @dataclass(frozen=True)
@@ -241,6 +259,8 @@ class Load(Effect[Commit]):
 
     version: int
     hash: str
+    keep: Sequence[int] | None = None
+    """Fragments that the local parameters take; None: all."""
 
 
 @dataclass(frozen=True)
@@ -270,15 +290,17 @@ class Readable(Effect[bool]):
 
 @dataclass(frozen=True)
 class Secure(Effect[None]):
-    """Keep on this disk what cannot be handed over: the open pseudo-gradient, and S. Raises OSError."""
+    """Keep on this disk what cannot be handed over: the local parameters, and S. Raises OSError."""
 
     done: "Done"
     head: Commit
+    since: int
+    """Version at which the local parameters were last set to the anchor as a whole."""
 
 
 @dataclass(frozen=True)
-class TakeKept(Effect["Done | None"]):
-    """Return the round that `Secure` kept, if its base is this version; it is then the open round again.
+class TakeKept(Effect["tuple[Done, int] | None"]):
+    """Return the round that `Secure` kept, if its base is this version, and `since`; it is open again then.
 
     It stays on the disk until head has moved on: a process that dies before it handed it over loses nothing.
     """
@@ -298,15 +320,23 @@ class Done:
     """Run time of the inner steps."""
     draining: bool = False
     """Whether the site leaves after this round."""
+    ahead: tuple[Range, ...] = ()
+    """Rows of the assignment that it has begun, or takes while the exchange is under way."""
 
 
 @dataclass(frozen=True)
 class Train(Effect[Done]):
-    """Do inner steps on the assigned rows until the round is due. Raises StoreUnavailable after the bound."""
+    """Do inner steps on the assigned rows until the round is due. Raises StoreUnavailable after the bound.
+
+    The assignment begins with the rows that were ahead in the round before, of which some steps may have been
+    done while its exchange was under way: they are part of this round.
+    """
 
     epoch: Epoch
     head: Commit
     assignment: Assignment
+    delay: int = 0
+    """Inner steps to do while this round's exchange is under way."""
 
 
 @dataclass(frozen=True)

@@ -66,7 +66,7 @@ def _try(part: Part) -> Steps[str | None]:
     others = _others(part, epoch, view)
     if head.complete:
         yield from _get(part, others, head)
-        part.stands_on = head
+        _stand_on(part, head)
         return "resumed"
     if not others:
         return (yield from _resume(part, epoch, head))
@@ -95,7 +95,8 @@ def _found(part: Part) -> Steps[str | None]:
     if not result.succeeded:
         yield from ask(Await(lambda view: view.head, _LOOK_S))
         return None
-    part.stands_on, part.planned = first, (part.me.site,)
+    _stand_on(part, first)
+    part.planned = (part.me.site,)
     yield from take_seat(part, epoch)
     yield from ask(SnapshotSoon(first))
     return "founded"
@@ -123,7 +124,8 @@ def _resume(part: Part, epoch: Epoch, head: Commit) -> Steps[str | None]:
     if not result.succeeded:
         yield from _look_again(epoch, head)
         return None
-    part.stands_on, part.planned = base, (me.site,)
+    _stand_on(part, base)
+    part.planned = (me.site,)
     if base != head:
         dropped = head.version - base.version
         yield from ask(Tell(Rewound(base=base.version, hash=base.hash, dropped=dropped)))
@@ -253,12 +255,17 @@ def _join(part: Part, epoch: Epoch, head: Commit, members: list[Member]) -> Step
     admitted = seen.epoch
     if admitted is None or part.me not in admitted.members or seen.head != head:
         return None
-    part.stands_on = head
+    _stand_on(part, head)
     try:
         yield from take_seat(part, admitted)
     except PeerLost as lost:
         _LOG.warning("site %s: %s; regrouping", part.me.site, lost)
     return "pulled"
+
+
+def _stand_on(part: Part, head: Commit) -> None:
+    """The local parameters are head's: nothing that this or another process trained before is in them."""
+    part.stands_on, part.since, part.keeping = head, head.version, ()
 
 
 def _refuse_odd_url(part: Part, head: Commit) -> Steps[None]:

@@ -17,6 +17,7 @@ class Rules:
     identity: Mapping[str, str]
     """Named hashes of what must be the same at every site."""
     round_steps: int
+    """H, inner steps of the fastest site between two exchanges of a fragment."""
     ttl_s: Seconds
     """Asked time to live of the lease."""
     grace_s: Seconds
@@ -30,6 +31,15 @@ class Rules:
     """What to do about a snapshot that is durable, but not to be found here: `refuse`, `wait` or `rewind`."""
     park_s: Seconds = 0.0
     """How long a drained process waits in memory to be asked back."""
+    fragments: int = 1
+    """F, into how many parts the model is divided; one is exchanged at a time."""
+    delay: int = 0
+    """tau, inner steps that a site does while an exchange is under way."""
+
+    @property
+    def period(self) -> int:
+        """Inner steps of the fastest site between two commits."""
+        return self.round_steps // self.fragments
 
 
 @dataclass(kw_only=True)
@@ -45,6 +55,10 @@ class Part:
     """The commit whose state it holds."""
     planned: Sequence[str] = ()
     """Sites for which the next round is planned, as of the last exchange: the same at all who train it."""
+    keeping: Sequence[str] = ()
+    """Sites whose pending work and rows ahead, as head has them, still stand: the same at all."""
+    since: int = 0
+    """Version at which the local parameters were last set to the anchor as a whole."""
     left: bool = False
     """Whether it has left in order, or was asked to before it came in."""
     shown: Presence = field(init=False)

@@ -61,9 +61,9 @@ def _visit(part: Part) -> Steps[None]:
             if how == "pulled":
                 yield from end_round(part, done)
             elif how == "resumed" and (kept := (yield from ask(TakeKept(part.head)))) is not None:
-                base, done = part.head, kept  # what an earlier process of this site could not hand over
+                base = part.head  # what an earlier process of this site could not hand over
+                done, part.since = kept
                 yield from end_round(part, done)
-                part.left = False
             while not (part.head.complete or part.left):
                 base, done = part.head, (yield from _train(part))
                 yield from end_round(part, done)
@@ -83,16 +83,17 @@ def _visit(part: Part) -> Steps[None]:
 
 def _secure(part: Part, done: Done) -> Steps[None]:
     try:
-        yield from ask(Secure(done, part.head))
+        yield from ask(Secure(done, part.head, part.since))
     except OSError as error:
         _LOG.error("site %s: not all could be kept on this site's disk: %s", part.me.site, error)
 
 
 def _train(part: Part) -> Steps[Done]:
     """Plan the next round, and do this member's part of it."""
-    assignments = plan_round(part.head, part.planned, steps=part.rules.round_steps)
+    rules, head = part.rules, part.head
+    assignments = plan_round(head, part.planned, part.keeping, steps=rules.period - rules.delay)
     mine = assignments.get(part.me.site, Assignment(rows=(), steps=0))
-    return (yield from ask(Train(part.epoch, part.head, mine)))
+    return (yield from ask(Train(part.epoch, head, mine, delay=0 if head.flush else rules.delay)))
 
 
 def _say_goodbye(part: Part) -> Steps[None]:

@@ -7,7 +7,7 @@ from typing import Any, Self, cast
 from curtail_dist.data.ledger import Ledger, Offset, Range
 from curtail_dist.errors import MembershipError
 
-SCHEMA = 1
+SCHEMA = 2
 """Version of the protocol; members of another one are refused."""
 
 
@@ -134,6 +134,20 @@ class Work:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Pending:
+    """Work that a commit recorded and that is not in every fragment yet."""
+
+    version: int
+    """Of that commit."""
+    work: Work
+
+    @classmethod
+    def parse(cls, raw: dict[str, Any]) -> Self:
+        """Build from decoded JSON."""
+        return cls(version=raw["version"], work=Work.parse(raw["work"]))
+
+
+@dataclass(frozen=True, kw_only=True)
 class Commit:
     """The record of a version. The newest one, at the key `head`, is the truth about the run."""
 
@@ -157,6 +171,17 @@ class Commit:
     """Members that go on from here: the next round is planned for them, whatever becomes of them."""
     speeds: dict[str, float] = field(default_factory=dict[str, float])
     """Inner steps per second of run time, by site, as last measured."""
+    synced: tuple[int, ...] = ()
+    """Fragments that this version moved."""
+    pending: tuple[Pending, ...] = ()
+    """Work that is not in every fragment yet. Its rows are done when it is; they return to the pool when its
+    site is lost before."""
+    ahead: dict[str, tuple[Range, ...]] = field(default_factory=dict[str, tuple[Range, ...]])
+    """Rows that stay with a site, which has begun them or takes them while the exchange is under way."""
+    flush: bool = False
+    """Whether the next version moves all fragments, since a site leaves or no row is left."""
+    returned: tuple[tuple[int, str], ...] = ()
+    """(version, site) of work that was pending and is lost with its site; its rows are in the pool again."""
 
     @property
     def ledger(self) -> Ledger:
@@ -182,6 +207,10 @@ class Commit:
         raw["work"] = tuple(Work.parse(work) for work in raw["work"])
         raw["joiners"] = tuple(raw["joiners"])
         raw["sites"] = tuple(raw["sites"])
+        raw["synced"] = tuple(raw["synced"])
+        raw["pending"] = tuple(Pending.parse(one) for one in raw["pending"])
+        raw["ahead"] = {site: _ranges(rows) for site, rows in raw["ahead"].items()}
+        raw["returned"] = tuple((int(version), str(site)) for version, site in raw["returned"])
         return cls(**raw)
 
 
@@ -203,6 +232,11 @@ class Card:
     """Whether it leaves after this round."""
     ready: tuple[Member, ...]
     """Joiners it sees that hold the head version."""
+    since: int = 0
+    """The version at which its local parameters were last set to the anchor as a whole: what it trained
+    before is not in them."""
+    ahead: tuple[Range, ...] = ()
+    """Rows of its assignment that stay with it into the next round."""
 
     def encode(self) -> bytes:
         """Return the message."""
@@ -214,6 +248,7 @@ class Card:
         raw = decode(value)
         raw["work"] = Work.parse(raw["work"])
         raw["ready"] = tuple(Member.parse(member) for member in raw["ready"])
+        raw["ahead"] = _ranges(raw["ahead"])
         return cls(**raw)
 
 

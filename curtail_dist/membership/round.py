@@ -6,6 +6,7 @@ everything counts, and who has not swapped yet adopts what the record names.
 """
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from curtail_dist.errors import (
@@ -19,9 +20,9 @@ from curtail_dist.errors import (
 from curtail_dist.membership.committing import write_commit
 from curtail_dist.membership.decisions import (
     admit,
-    contributes,
     going_on,
     next_commit,
+    others_before,
     ready_joiners,
     release,
 )
@@ -45,6 +46,7 @@ from curtail_dist.membership.effects import (
     Tell,
     ask,
 )
+from curtail_dist.membership.fragments import contributes, due, keeping, shares
 from curtail_dist.membership.part import Part
 from curtail_dist.membership.patience import patiently
 from curtail_dist.membership.records import Card, Commit
@@ -59,6 +61,8 @@ class Ending:
     """One member's side of a round that ends; it lives over all attempts to end it."""
 
     done: Done
+    which: Sequence[int]
+    """Fragments that it moves."""
     finite: bool
     """Whether the payload, encoded once, has only finite numbers."""
     copy: str = ""
@@ -76,19 +80,23 @@ def complete_round(part: Part, ending: Ending) -> Steps[None]:
     while (wider := admit(part.epoch, cards)) is not None:
         yield from take_seat(part, (yield from settle(part, wider)))
         cards = yield from _gather_cards(part, ending)
-    if not any(contributes(card) for card in cards):
+    fragments, which = part.rules.fragments, ending.which
+    trained = shares(part.head, cards, fragments, which)
+    if not any(contributes(share) for share in trained):
+        part.planned, part.keeping = going_on(part.epoch, cards), keeping(part.head, cards)
         yield from _account(part, cards)
-        part.planned = going_on(part.epoch, cards)
-        yield from _leave(part, cards)
+        yield from _leave(part, cards, leaving=True)
         return
 
     # 4. Exchange: everyone decodes the same payloads and sums them in rank order.
     yield from ask(Tell(Phase(phase="sync")))
-    yield from ask(GatherPayloads(cards))
+    yield from ask(GatherPayloads([contributes(share) for share in trained]))
 
     # 5. Step a copy: S(n) stays as it is until the commit stands.
-    ending.copy = yield from ask(StepCopy(cards))
-    record = next_commit(part.head, part.epoch, cards, hash=ending.copy)
+    ending.copy = yield from ask(
+        StepCopy(which, trained, part.rank, others_before(part.head, cards, trained))
+    )
+    record = next_commit(part.head, part.epoch, cards, hash=ending.copy, fragments=fragments)
 
     # 6. Vote: members, joiners too, must have computed the same bytes.
     votes = yield from ask(GatherVotes(record.hash))
@@ -104,10 +112,10 @@ def complete_round(part: Part, ending: Ending) -> Steps[None]:
     yield from _stand_on(part, record)
     yield from _account(part, cards)
 
-    # 9. Snapshot in the background. Then drainers leave the epoch.
+    # 9. Snapshot in the background. Then drainers leave the epoch, if their work is in all fragments.
     if part.rank == 0:
         yield from ask(SnapshotSoon(record))
-    yield from _leave(part, cards)
+    yield from _leave(part, cards, leaving=len(which) == fragments)
 
 
 def end_round(part: Part, done: Done) -> Steps[None]:
@@ -121,8 +129,10 @@ def end_round(part: Part, done: Done) -> Steps[None]:
         raise StoreUnavailable(
             f"the store has been away for {view.stale_s:.0f} s, longer than round.outage_s"
         )
-    ending = Ending(done=done, finite=(yield from ask(Encode())))
     base = part.head
+    which = due(base, part.rules.fragments)
+    ending = Ending(done=done, which=which, finite=(yield from ask(Encode(which))))
+    part.left = False
     if done.draining and len(part.epoch.members) > 1:
         yield from ask_for_close(part, "drain")
     while True:
@@ -137,8 +147,8 @@ def end_round(part: Part, done: Done) -> Steps[None]:
         standing = yield from regroup(part)
         if standing.hash != base.hash:
             yield from _adopt(part, ending, standing)
+            part.left = done.draining and len(standing.synced) == part.rules.fragments
             break
-    part.left = done.draining
 
 
 def _gather_cards(part: Part, ending: Ending) -> Steps[list[Card]]:
@@ -152,6 +162,8 @@ def _gather_cards(part: Part, ending: Ending) -> Steps[list[Card]]:
         finite=ending.finite,
         draining=done.draining,
         ready=ready_joiners(part.epoch, part.head, view.presences),
+        since=part.since,
+        ahead=done.ahead,
     )
     yield from ask(Tell(Phase(phase="idle")))
     cards = list((yield from ask(GatherCards(card))))
@@ -162,14 +174,15 @@ def _gather_cards(part: Part, ending: Ending) -> Steps[list[Card]]:
 
 
 def _account(part: Part, cards: list[Card]) -> Steps[None]:
-    """Throw this member's round away if it did not enter the outer step."""
+    """Throw this member's training away if its numbers are not finite."""
     mine = next(card for card in cards if card.work.site == part.me.site)
-    if not contributes(mine):
+    if not mine.finite:
         yield from ask(Reset("its pseudo-gradient is not finite" if mine.work.steps else ""))
+        part.since = part.head.version
 
 
 def _stand_on(part: Part, record: Commit) -> Steps[None]:
-    part.stands_on, part.planned = record, record.sites
+    part.stands_on, part.planned, part.keeping = record, record.sites, record.sites
     yield from ask(Announce(record))
 
 
@@ -180,20 +193,22 @@ def _adopt(part: Part, ending: Ending, standing: Commit) -> Steps[None]:
     if ending.copy == standing.hash:
         yield from ask(Swap(standing))
     else:
-        if part.me.site not in [work.site for work in standing.work]:
+        counted = part.me.site in [work.site for work in standing.work] and standing.parent == part.head.hash
+        if not counted:
             yield from ask(Reset("committed without this site"))
-        yield from _fetch(part, standing)
+            part.since = standing.version
+        yield from _fetch(part, standing, keep=standing.synced if counted else None)
     yield from _stand_on(part, standing)
 
 
-def _fetch(part: Part, commit: Commit) -> Steps[None]:
+def _fetch(part: Part, commit: Commit, *, keep: Sequence[int] | None) -> Steps[None]:
     """Get a version that others committed: from a member, else from its snapshot. Raises Expelled."""
     others = [member for member in part.epoch.members if member != part.me]
     try:
-        yield from ask(Pull(others, commit))
+        yield from ask(Pull(others, commit, keep))
     except PeerLost as lost:
         try:
-            yield from ask(Load(commit.version, commit.hash))
+            yield from ask(Load(commit.version, commit.hash, keep))
         except (SnapshotMissing, SnapshotCorrupt) as error:
             raise Expelled(
                 f"site {part.me.site}: version {commit.version} stands but can be had nowhere now "
@@ -201,11 +216,16 @@ def _fetch(part: Part, commit: Commit) -> Steps[None]:
             ) from error
 
 
-def _leave(part: Part, cards: list[Card]) -> Steps[None]:
-    """Without the drainers a narrower epoch goes on; the last to leave makes its snapshot durable first."""
+def _leave(part: Part, cards: list[Card], *, leaving: bool) -> Steps[None]:
+    """Without the drainers a narrower epoch goes on; the last to leave makes its snapshot durable first.
+
+    Unless they are still to flush: then they stay for one more round.
+    """
+    if not leaving:
+        return
     narrower = release(part.epoch, cards)
-    draining = any(card.draining for card in cards if card.work.site == part.me.site)
-    if draining:
+    part.left = any(card.draining for card in cards if card.work.site == part.me.site)
+    if part.left:
         if narrower is None:
             yield from make_durable(part)
     elif narrower is not None:

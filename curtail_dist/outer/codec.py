@@ -122,9 +122,9 @@ CODECS: dict[str, Codec] = {
 class Feedback:
     """Error feedback: what a payload leaves out is carried to the next one (arXiv 1901.09847).
 
-    Owns the residual, fp32 on the CPU. It moves on only when a payload is known to count, so that a round
-    that is repeated sends the same bytes, and one that is thrown away leaves no trace. It dies with its
-    process.
+    Owns the residual, fp32, where the numbers are. It moves on only when a payload is known to count, so that
+    a round that is repeated sends the same bytes, and one that is thrown away leaves no trace. It dies with
+    its process.
     """
 
     def __init__(self, codec: Codec) -> None:
@@ -134,7 +134,7 @@ class Feedback:
         self._next: torch.Tensor | None = None
 
     def encode(self, flat: torch.Tensor) -> torch.Tensor:
-        """Return the payload of `flat` (fp32, [numbers], CPU) and what earlier ones left out."""
+        """Return the payload of `flat` (fp32, [numbers]) and what earlier ones left out."""
         whole = flat if self._residual is None else flat + self._residual
         payload = self._codec.encode(whole)
         if not isinstance(self._codec, Float32):
@@ -152,15 +152,14 @@ class Feedback:
 
 
 def flatten(tensors: Sequence[torch.Tensor]) -> torch.Tensor:
-    """Concatenate tensors of any shape and type as fp32 into one on the CPU."""
-    flat = [tensor.detach().to(device="cpu", dtype=torch.float32).reshape(-1) for tensor in tensors]
-    return torch.cat(flat) if flat else torch.empty(0)
+    """Concatenate tensors of any shape and type as fp32 into one, on the device of the first."""
+    return torch.cat([tensor.to(tensors[0].device, torch.float32).reshape(-1) for tensor in tensors])
 
 
-def unflatten(flat: torch.Tensor, like: Sequence[torch.Tensor]) -> list[torch.Tensor]:
-    """Split a flat tensor into the shapes of `like`; they share its memory."""
-    parts = flat.split([tensor.numel() for tensor in like])
-    return [part.view(tensor.shape) for part, tensor in zip(parts, like, strict=True)]
+def unflatten(flat: torch.Tensor, shapes: Sequence[torch.Size]) -> list[torch.Tensor]:
+    """Split a flat tensor into shapes; they share its memory."""
+    parts = flat.split([shape.numel() for shape in shapes])
+    return [part.view(shape) for part, shape in zip(parts, shapes, strict=True)]
 
 
 def count(tensors: Sequence[torch.Tensor]) -> int:

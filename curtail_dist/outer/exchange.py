@@ -74,11 +74,14 @@ class Alone:
 
 
 class _Table:
-    """What the members of an in-process group share: one slot a rank and a barrier."""
+    """What the members of an in-process group share: what each has given to each operation."""
 
     def __init__(self, size: int) -> None:
-        self.slots: list[torch.Tensor] = [torch.empty(0, dtype=torch.uint8)] * size
-        self.barrier = threading.Barrier(size)
+        self.size = size
+        self.given: dict[int, dict[int, torch.Tensor]] = {}
+        """By operation, then by rank."""
+        self.left: set[int] = set()
+        self.changed = threading.Condition()
 
 
 class InProcess:
@@ -87,10 +90,11 @@ class InProcess:
     def __init__(self, table: _Table, rank: int, timeout: Seconds) -> None:
         """Use `group`."""
         self.rank = rank
-        self.size = len(table.slots)
+        self.size = table.size
         self.bytes_sent = 0
         self._table = table
         self._timeout = timeout
+        self._operations = 0
 
     @classmethod
     def group(cls, size: int, *, timeout: Seconds = 60.0) -> list["InProcess"]:
@@ -104,17 +108,23 @@ class InProcess:
             raise ValueError(
                 f"rank {self.rank} gives {payload.numel()} bytes; it announced {sizes[self.rank]}"
             )
-        table = self._table
-        try:
-            table.slots[self.rank] = payload
-            table.barrier.wait(self._timeout)
-            gathered = [slot.clone() for slot in table.slots]
-            table.barrier.wait(self._timeout)
-        except threading.BrokenBarrierError as error:
-            raise PeerLost("a member of the in-process group left or did not come in time") from error
+        table, number = self._table, self._operations
+        self._operations += 1
+        with table.changed:
+            given = table.given.setdefault(number, {})
+            given[self.rank] = payload.clone()
+            table.given.pop(number - 2, None)  # all have begun the one after it: nobody reads it any more
+            table.changed.notify_all()
+            table.changed.wait_for(
+                lambda: len(given) == self.size or table.left - given.keys(), timeout=self._timeout
+            )
+            if len(given) < self.size:
+                raise PeerLost("a member of the in-process group left or did not come in time")
         self.bytes_sent += payload.numel() * (self.size - 1)
-        return gathered
+        return [given[rank].clone() for rank in range(self.size)]
 
     def close(self) -> None:
-        """Leave; members that still wait get PeerLost."""
-        self._table.barrier.abort()
+        """Leave; members that wait for this one get PeerLost."""
+        with self._table.changed:
+            self._table.left.add(self.rank)
+            self._table.changed.notify_all()

@@ -23,5 +23,5 @@ def fingerprint() -> str:
     anchor = Anchor(0, {"x": torch.randn(_SIZE, generator=generator)}, Nesterov)
     for _ in range(2):
         payloads = [plain.encode(torch.randn(_SIZE, generator=generator)) for _ in range(3)]
-        anchor = anchor.stepped([average(plain, payloads, [3.0, 7.0, 11.0], _SIZE)])
+        anchor = anchor.stepped({"x": average(plain, payloads, [3.0, 7.0, 11.0], _SIZE)})
     return hashlib.sha256(anchor.version.hash.encode()).hexdigest()

@@ -1,15 +1,19 @@
-"""DiLoCo: a model trained locally for many inner steps, then moved by one outer step for all sites."""
+"""DiLoCo: a model trained locally for many inner steps, then moved by outer steps for all sites."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 import torch
 
 from curtail_dist.errors import ConfigError
 from curtail_dist.outer.anchor import Anchor, OuterFactory
-from curtail_dist.outer.codec import CODECS, Feedback, average, count, decode, flatten, unflatten
-from curtail_dist.outer.exchange import Alone, Exchange, gather_messages
+from curtail_dist.outer.codec import CODECS
+from curtail_dist.outer.exchange import Alone, Exchange
+from curtail_dist.outer.fragments import Fragments, of_modules, strided
 from curtail_dist.outer.nesterov import Nesterov
+from curtail_dist.outer.own_rounds import OwnRounds, check_every
+from curtail_dist.outer.payloads import Payloads, Which
+from curtail_dist.outer.rules import OuterRules, Share, effective
 from curtail_dist.state.version import Version
 
 
@@ -26,6 +30,21 @@ class Driver(Protocol):
         """Name of the run's codec."""
         ...
 
+    @property
+    def outer_rules(self) -> OuterRules:
+        """What else the run sets about its outer step."""
+        ...
+
+    @property
+    def fragments(self) -> int:
+        """F, into how many fragments the model is divided."""
+        ...
+
+    @property
+    def mix_alpha(self) -> float:
+        """alpha, the share of the local parameters that an outer step leaves."""
+        ...
+
     def attach(self, outer: "DiLoCo") -> None:
         """Join the run with this optimizer's model; returns when it has adopted the run's state."""
         ...
@@ -36,11 +55,14 @@ class Driver(Protocol):
 
 
 class DiLoCo:
-    """Wraps a model and its inner optimizer; owns the anchor.
+    """Wraps a model and its inner optimizer; owns the anchor (arXiv 2311.08105; fragments: 2501.18512).
 
     With a Site, rounds, exchange and outer optimizer come from the run file. Without one (`site=None`) it
-    syncs
-    over `exchange` every `sync_every` inner steps: for research and tests.
+    exchanges each of F fragments over `exchange` every H inner steps, one every H/F steps in turn: for
+    research and tests. A fragment's pseudo-gradient, anchor - local, is taken tau steps before its outer step
+    lands; tau more inner steps run while it travels. Then, with theta' the anchor after the outer step,
+
+        local <- theta' + alpha (local - theta')
 
     Parameters that do not require gradients, and buffers, stay local. Tied parameters are exchanged once.
     """
@@ -53,67 +75,88 @@ class DiLoCo:
         *,
         outer: OuterFactory | None = None,
         sync_every: int | None = None,
-        fragments: Sequence[torch.nn.Module] | None = None,
+        fragments: Sequence[torch.nn.Module] | int | None = None,
         sync_delay: int = 0,
         mix_alpha: float = 0.0,
         exchange: Exchange | None = None,
         codec: str | None = None,
+        rules: OuterRules | None = None,
     ) -> None:
         """Join the run through `site`, or start alone at the model's present parameters.
+
+        All but the first three come from the run file where there is a site; giving one is an error then.
 
         Args:
             site: The site, or None.
             model: Trained in place; with a site its parameters are replaced by the run's.
             inner: Any torch optimizer over the model's parameters; its state is the site's own.
-            outer: Makes the outer optimizer; default Nesterov(0.7, 0.9). Without a site only.
-            sync_every: H, inner steps a round. Without a site only.
-            fragments: Not in this version: all parameters are exchanged together.
-            sync_delay: tau; only 0 in this version.
-            mix_alpha: alpha; only 0 in this version.
-            exchange: The group to exchange with; default alone. Without a site only.
-            codec: `fp32` (default), `bf16`, `int8` or `int4`. Without a site only.
+            outer: Makes the outer optimizer; default Nesterov(0.7, 0.9).
+            sync_every: H, inner steps between two exchanges of a parameter; a multiple of the fragments'
+                number.
+            fragments: Modules, each with the parameters that travel together; or how many parts the model is
+                to be divided into (see `outer.fragments.strided`). Default: all parameters together.
+            sync_delay: tau, less than H/F.
+            mix_alpha: alpha, in [0, 1]: 0 takes the anchor, 1 keeps the local parameters.
+            exchange: The group to exchange with; default alone.
+            codec: `fp32` (default), `bf16`, `int8` or `int4`.
+            rules: Weights of the sites, hyper-parameters by their number, momentum when they change.
 
         Raises:
             ConfigError: an argument that this combination does not take.
         """
-        _check(site, outer=outer, sync_every=sync_every, exchange=exchange, codec=codec)
-        if fragments is not None or sync_delay or mix_alpha:
-            raise ConfigError(
-                "fragments, sync_delay and mix_alpha are given; this version takes their defaults only"
-            )
+        given = {
+            "outer": outer,
+            "sync_every": sync_every,
+            "fragments": fragments,
+            "sync_delay": sync_delay or None,
+            "mix_alpha": mix_alpha or None,
+            "exchange": exchange,
+            "codec": codec,
+            "rules": rules,
+        }
+        _check(site, given, mix_alpha)
         self._model = model
         self._inner = inner
         self._site = site
-        self._exchange = exchange or Alone()
-        self._every = sync_every or 0
-        self._steps = 0
-        self._tokens = 0
         self._warmup = (0, 0)
         self._followed: int | None = None
+        self._alpha = site.mix_alpha if site else mix_alpha
+        self._rules = site.outer_rules if site else (rules or OuterRules())
         named = model.named_parameters()
         self._local = {name: value for name, value in named if value.requires_grad}
         if not self._local:
             raise ConfigError(
                 "the model has no parameter that requires a gradient; it must have at least one"
             )
+        self._fragments = self._divide(site.fragments if site else fragments)
+        self._payloads = Payloads(
+            CODECS[site.codec if site else (codec or "fp32")], self._fragments, self._local
+        )
         self._factory: OuterFactory = site.outer_factory if site else (outer or Nesterov)
-        self._codec = CODECS[site.codec if site else (codec or "fp32")]
-        self._feedback = Feedback(self._codec)
         start = {name: _to_anchor(value) for name, value in self._local.items()}
         self._anchor: Anchor | None = Anchor(0, start, self._factory)
         if site is not None:
+            self._rounds = None
             site.attach(self)
+        else:
+            assert sync_every is not None, "checked above"
+            count = len(self._fragments)
+            self._rounds = OwnRounds(
+                self, exchange or Alone(), every=sync_every, fragments=count, delay=sync_delay
+            )
+
+    def _divide(self, fragments: Sequence[torch.nn.Module] | int | None) -> Fragments:
+        if fragments is None or isinstance(fragments, int):
+            return strided(self._model, fragments or 1, self._local)
+        return of_modules(fragments, self._local)
 
     def step(self, *, tokens: int) -> None:
-        """Say that one inner step over `tokens` tokens is done. Syncs when the round is due."""
+        """Say that one inner step over `tokens` tokens is done. Exchanges what is due. Raises PeerLost."""
         self._warmup = (self._warmup[0] + 1, self._warmup[1])
         if self._site is not None:
             self._site.step_done(tokens)
-            return
-        self._steps += 1
-        self._tokens += tokens
-        if self._steps >= self._every:
-            self._sync()
+        elif self._rounds is not None:
+            self._rounds.step_done(tokens)
 
     def anchor(self) -> dict[str, torch.Tensor]:
         """Return the global parameters {name: tensor} (fp32, CPU); not to be changed.
@@ -170,54 +213,91 @@ class DiLoCo:
         return self._present.version
 
     @property
-    def shapes(self) -> list[torch.Tensor]:
-        """The parameters in exchange order, for their shapes."""
-        return list(self._present.parameters.values())
+    def fragments(self) -> Fragments:
+        """Names of parameters by fragment."""
+        return self._fragments
 
-    def encode(self) -> torch.Tensor:
-        """Return the pseudo-gradient anchor - local as a payload (uint8, CPU).
+    def encode(self, which: Which) -> torch.Tensor:
+        """Return the pseudo-gradient anchor - local of some fragments as a payload (uint8, CPU).
 
         `settle` is called when it is known what became of it.
         """
-        anchor = self._present.parameters
-        return self._feedback.encode(
-            flatten([value - _to_anchor(self._local[name]) for name, value in anchor.items()])
-        )
+        return self._payloads.encode(which, self._present.parameters, self._local)
 
-    def is_finite(self, payload: torch.Tensor) -> bool:
+    def is_finite(self, which: Which, payload: torch.Tensor) -> bool:
         """Whether a payload has only finite numbers."""
-        return bool(torch.isfinite(decode(self._codec, payload, count(self.shapes))).all())
+        return self._payloads.is_finite(which, payload)
 
-    def settle(self, *, counted: bool) -> None:
-        """Say whether the last payload is in a commit, or never will be.
+    def settle(self, counted: Which) -> None:
+        """Say which fragments of the last payload are in a commit; the others never will be.
 
-        What a lossy codec left out of one that is travels with the next.
+        What a lossy codec left out of those travels with the next.
         """
-        if counted:
-            self._feedback.counted()
-        else:
-            self._feedback.discarded()
+        self._payloads.settle(counted)
 
-    def stepped(self, payloads: Sequence[torch.Tensor | None], weights: Sequence[float]) -> Anchor:
-        """Return the next anchor from the members' payloads; changes nothing here."""
-        shapes = self.shapes
-        return self._present.stepped(
-            unflatten(average(self._codec, payloads, weights, count(shapes)), shapes)
-        )
+    def stepped(
+        self,
+        which: Which,
+        payloads: Sequence[torch.Tensor | None],
+        shares: Sequence[Sequence[Share]],
+        *,
+        before: Sequence[Share] = (),
+    ) -> Anchor:
+        """Return the next anchor from the members' payloads; changes nothing here.
 
-    def swap(self, anchor: Anchor) -> None:
-        """Make `anchor` the present version and set the local parameters to it."""
+        Args:
+            which: The fragments that the payloads hold.
+            payloads: One a rank; None for those that contribute nothing.
+            shares: For each rank, what it did since each of these fragments was last exchanged.
+            before: What each contributor of the version before did, if others contribute now; else nothing.
+        """
+        weights = [self._rules.weights(each) for each in shares]
+        mean = self._payloads.mean(which, payloads, weights)
+        sites = effective([sum(each) for each in weights])
+        others = effective(self._rules.weights(before))
+        momentum = self._rules.kept_momentum(others, sites) if others else 1.0
+        return self._present.stepped(mean, hyper=self._rules.hyper(sites), momentum=momentum)
+
+    @torch.no_grad()
+    def swap(self, anchor: Anchor, which: Which | None = None) -> None:
+        """Make `anchor` the present version.
+
+        The local parameters of the fragments that moved take it, but for alpha of what they had; with `which`
+        None all parameters are set to it.
+        """
         self._anchor = anchor
-        with torch.no_grad():
-            for name, value in anchor.parameters.items():
+        parameters = anchor.parameters
+        if which is None:
+            for name, value in parameters.items():
                 self._local[name].copy_(value)
+            return
+        for name in (name for fragment in which for name in self._fragments[fragment]):
+            local, value = self._local[name], parameters[name]
+            if self._alpha == 0:
+                local.copy_(value)
+            elif self._alpha < 1:
+                value = value.to(local.device)
+                local.copy_(torch.lerp(value, local.float(), self._alpha))
 
     def reset(self) -> None:
         """Set the local parameters back to the present version."""
         self.swap(self._present)
 
-    def adopt(self, version: Version) -> None:
-        """Take the run's state over. Raises ConfigError if it does not fit the model."""
+    def local_state(self) -> dict[str, torch.Tensor]:
+        """Return the local parameters by name; not to be changed."""
+        return {name: value.detach() for name, value in self._local.items()}
+
+    @torch.no_grad()
+    def restore(self, local: Mapping[str, torch.Tensor]) -> None:
+        """Set the local parameters as `local_state` gave them. Raises KeyError, RuntimeError for others."""
+        for name, value in self._local.items():
+            value.copy_(local[name])
+
+    def adopt(self, version: Version, which: Which | None = None) -> None:
+        """Take the run's state over, with the local parameters as in `swap`.
+
+        Raises ConfigError if it does not fit the model.
+        """
         anchor = Anchor.from_version(version, self._factory)
         mine = {name: tuple(value.shape) for name, value in self._local.items()}
         theirs = {name: tuple(value.shape) for name, value in anchor.parameters.items()}
@@ -226,39 +306,38 @@ class DiLoCo:
             raise ConfigError(
                 f"the run's state does not fit the model, first at {odd[0]}; use the run's model"
             )
-        self.swap(anchor)
+        self.swap(anchor, which)
+
+    def regroup(self, exchange: Exchange) -> None:
+        """Exchange with another group from now on; without a site, right after a step that completed a round.
+
+        All members do so after the same step. One that is new has adopted the state of another before. Raises
+        ConfigError while an exchange is under way, and with a site, which regroups by itself.
+        """
+        if self._rounds is None:
+            raise ConfigError("regroup() was called with a site, which regroups by itself; leave it out")
+        self._rounds.regroup(exchange)
 
     def close(self) -> None:
-        """Leave the model at the anchor and the exchange closed; idempotent."""
+        """Land what is under way, leave the model at the anchor and the exchange closed; idempotent."""
+        if self._rounds is not None:
+            self._rounds.close()
         if self._anchor is not None:
             self.swap(self._anchor)
-        self._exchange.close()
-
-    def _sync(self) -> None:
-        """Complete a round without a site: weights, pseudo-gradients, outer step, swap."""
-        payload = self.encode()
-        weight = self._tokens if self.is_finite(payload) else 0
-        weights = [float(message) for message in gather_messages(self._exchange, str(weight).encode())]
-        sizes = [payload.numel() if each else 0 for each in weights]
-        sent = payload if weight else payload[:0]
-        gathered = self._exchange.gather(sent, sizes)
-        if any(weights):
-            payloads = [part if each else None for part, each in zip(gathered, weights, strict=True)]
-            self.swap(self.stepped(payloads, weights))
-        self.settle(counted=bool(weight))
-        self._steps = self._tokens = 0
 
 
 def _to_anchor(value: torch.Tensor) -> torch.Tensor:
     return value.detach().to(device="cpu", dtype=torch.float32, copy=True).contiguous()
 
 
-def _check(site: Driver | None, *, sync_every: int | None, codec: str | None, **others: object) -> None:
-    options = {"sync_every": sync_every, "codec": codec, **others}
-    given = [name for name, value in options.items() if value is not None]
-    if site is not None and given:
-        raise ConfigError(f"{', '.join(given)} given with a site; the run file sets these: leave them out")
-    if site is None and (sync_every is None or sync_every < 1):
-        raise ConfigError(f"sync_every is {sync_every}; without a site it must be at least 1")
+def _check(site: Driver | None, given: dict[str, object], mix_alpha: float) -> None:
+    names = [name for name, value in given.items() if value is not None]
+    if site is not None and names:
+        raise ConfigError(f"{', '.join(names)} given with a site; the run file sets these: leave them out")
+    codec = given["codec"]
     if codec is not None and codec not in CODECS:
         raise ConfigError(f"codec is {codec!r}; it must be one of {', '.join(CODECS)}")
+    if not 0 <= mix_alpha <= 1:
+        raise ConfigError(f"mix_alpha is {mix_alpha}; it must be in [0, 1]")
+    if site is None:
+        check_every(given["sync_every"])

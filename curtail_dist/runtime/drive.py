@@ -8,6 +8,7 @@ from curtail_dist.membership.effects import Effect, Steps
 
 T = TypeVar("T")
 Perform = Callable[[Effect[Any]], Any]
+Kinds = type[Effect[Any]] | tuple[type[Effect[Any]], ...]
 
 
 class Finished(Exception):
@@ -15,7 +16,7 @@ class Finished(Exception):
 
 
 def advance(
-    steps: Steps[Any], perform: Perform, *, until: type[Effect[Any]] | None = None, result: Any = None
+    steps: Steps[Any], perform: Perform, *, until: Kinds | None = None, result: Any = None
 ) -> Effect[Any]:
     """Resume with `result`, carry out effects until one of the kind `until` is asked for, and return that.
 
@@ -23,16 +24,30 @@ def advance(
     """
     try:
         effect = steps.send(result)
-        while until is None or not isinstance(effect, until):
-            try:
-                result = perform(effect)
-            except (CurtailError, OSError) as error:
-                effect = steps.throw(error)
-            else:
-                effect = steps.send(result)
     except StopIteration as stop:
         raise Finished from stop
+    return go_on(steps, perform, effect, until=until)
+
+
+def go_on(
+    steps: Steps[Any], perform: Perform, effect: Effect[Any], *, until: Kinds | None = None
+) -> Effect[Any]:
+    """The same, from an effect that was asked for and is not carried out yet."""
+    while until is None or not isinstance(effect, until):
+        effect = one_more(steps, perform, effect)
     return effect
+
+
+def one_more(steps: Steps[Any], perform: Perform, effect: Effect[Any]) -> Effect[Any]:
+    """Carry out one effect; return the next that is asked for. Raises Finished at the end."""
+    try:
+        try:
+            result = perform(effect)
+        except (CurtailError, OSError) as error:
+            return steps.throw(error)
+        return steps.send(result)
+    except StopIteration as stop:
+        raise Finished from stop
 
 
 def drive(steps: Steps[T], perform: Perform) -> None:

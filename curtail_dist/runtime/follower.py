@@ -50,10 +50,11 @@ class Follower:
             began=order.now,
         )
 
-    def end_round(self, round: OpenRound) -> None:
+    def end_round(self, round: OpenRound) -> OpenRound | None:
         """Report what was done, and wait for what comes next. Raises RankLost, StateDiverged."""
         joint_work(self._ranks, round, self._outer.local)
         self._hear()
+        return self.begin_round()
 
     def step_done(self) -> None:
         """Nothing to look at: rank 0 does."""

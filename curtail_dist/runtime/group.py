@@ -6,7 +6,7 @@ import torch
 
 from curtail_dist.config import RunConfig
 from curtail_dist.errors import PeerLost
-from curtail_dist.membership.decisions import contributes, counted_on
+from curtail_dist.membership.decisions import counted_on
 from curtail_dist.membership.records import Card, Epoch, Member
 from curtail_dist.membership.view import View
 from curtail_dist.outer.exchange import Alone, Exchange, gather_messages
@@ -74,9 +74,11 @@ class EpochGroup:
         """Give our card to all and return everyone's in rank order. Raises PeerLost."""
         return [Card.decode(message) for message in gather_messages(self._exchange, card.encode())]
 
-    def gather_payloads(self, cards: Sequence[Card], payload: torch.Tensor) -> list[torch.Tensor | None]:
+    def gather_payloads(
+        self, contributing: Sequence[bool], payload: torch.Tensor
+    ) -> list[torch.Tensor | None]:
         """Exchange encoded pseudo-gradients; None for members that contribute nothing. Raises PeerLost."""
-        sizes = [payload.numel() if contributes(card) else 0 for card in cards]
+        sizes = [payload.numel() if one else 0 for one in contributing]
         mine = payload if sizes[self._exchange.rank] else payload[:0]
         gathered = self._exchange.gather(mine, sizes)
         return [part if size else None for part, size in zip(gathered, sizes, strict=True)]

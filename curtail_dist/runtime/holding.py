@@ -8,8 +8,10 @@ import torch
 
 from curtail_dist.clock.base import Timepiece
 from curtail_dist.config import RunConfig
+from curtail_dist.data.ledger import holds, normalize
 from curtail_dist.membership.effects import (
     Done,
+    Encode,
     Held,
     Load,
     MakeDurable,
@@ -23,6 +25,7 @@ from curtail_dist.membership.effects import (
 from curtail_dist.membership.records import Commit, Work
 from curtail_dist.outer.anchor import Anchor
 from curtail_dist.outer.optimizer import DiLoCo
+from curtail_dist.outer.rules import Share
 from curtail_dist.runtime.inner_state import InnerState
 from curtail_dist.runtime.prefetch import Found, Prefetch
 from curtail_dist.runtime.snapshots import SnapshotKeeper
@@ -54,12 +57,17 @@ class Holding:
     """The open round's pseudo-gradient, encoded once; empty before."""
     gathered: Sequence[torch.Tensor | None] = ()
     """Payloads of the last exchange, in rank order."""
+    flying: Callable[[], Work | None] = lambda: None
+    """What was trained while the open round's exchange was under way; it is in the local parameters."""
     entered: bool = False
     """Whether S is the run's: before that nobody may have it from here."""
     _copy: Anchor | None = None
-    _kept: torch.Tensor | None = None
     _base: int = -1
     """The version that the last payload stands on."""
+    _counting: Sequence[int] = ()
+    """Fragments of the last payload in which it has weight."""
+    resets: int = 0
+    """How often all local parameters were set to S: what was trained before is not in them any more."""
     _chunks: Kept = field(default_factory=Kept)
     """Of the version that is being pulled: a pull that broke off goes on from there."""
 
@@ -72,15 +80,19 @@ class Holding:
         """Return the hash of S."""
         return self.outer.state.hash
 
-    def encode(self, _: object) -> bool:
-        """Encode the open round's pseudo-gradient; return whether it is finite."""
-        self.payload = self.outer.encode() if self._kept is None else self._kept
-        self._kept, self._base = None, self.outer.version
-        return self.outer.is_finite(self.payload)
+    def encode(self, effect: Encode) -> bool:
+        """Encode the pseudo-gradient of some fragments; return whether it is finite."""
+        self.payload = self.outer.encode(effect.which)
+        self._base, self._counting = self.outer.version, effect.which
+        return self.outer.is_finite(effect.which, self.payload)
 
     def step_copy(self, effect: StepCopy) -> str:
         """Take the outer step on a copy; return its hash."""
-        self._copy = self.outer.stepped(self.gathered, [card.work.tokens for card in effect.cards])
+        shares = [[Share(tokens=tokens, steps=steps) for tokens, steps in each] for each in effect.shares]
+        before = [Share(tokens=tokens, steps=steps) for tokens, steps in effect.before]
+        mine = zip(effect.which, shares[effect.rank], strict=True)
+        self._counting = [fragment for fragment, share in mine if share.tokens]
+        self._copy = self.outer.stepped(effect.which, self.gathered, shares, before=before)
         self.gathered = ()
         return self._copy.version.hash
 
@@ -89,24 +101,26 @@ class Holding:
         assert self._copy is not None, "the protocol swaps after it stepped a copy"
         assert self._copy.version.hash == effect.record.hash, "the record names the copy"
         self._settle(effect.record)
-        self.outer.swap(self._copy)
+        self.outer.swap(self._copy, effect.record.synced)
         self._copy, self.payload = None, _NOTHING
 
     def reset(self) -> None:
-        """Throw the open round away."""
+        """Throw away what was trained and is not in S."""
         self.payload = _NOTHING
-        self.outer.settle(counted=False)
+        self.resets += 1
+        self.outer.settle(())
         self.outer.reset()
 
     def _settle(self, record: Commit) -> None:
         """The payload is in this commit if that stands on the same version and lists this site."""
-        listed = self.site in [work.site for work in record.work]
-        self.outer.settle(counted=listed and record.version == self._base + 1)
+        listed = self.site in [work.site for work in record.work] and record.version == self._base + 1
+        self.outer.settle(self._counting if listed else ())
 
-    def _adopt(self, version: Version, record: Commit) -> None:
+    def _adopt(self, version: Version, record: Commit, keep: Sequence[int] | None) -> None:
         self._settle(record)
         self.payload = _NOTHING
-        self.outer.adopt(version)
+        self.resets += keep is None
+        self.outer.adopt(version, keep)
         self._chunks.clear()
         if self.prefetch is not None:
             self.prefetch.stop()
@@ -124,7 +138,7 @@ class Holding:
         commit = effect.commit
         fetched = self._fetched(commit.version, commit.hash)
         if fetched is not None:
-            self._adopt(*fetched)
+            self._adopt(*fetched, effect.keep)
             return
         version = pull(
             [(member.host, member.state_port) for member in effect.members],
@@ -135,7 +149,7 @@ class Holding:
             progress=self.progress,
             kept=self._chunks,
         )
-        self._adopt(version, commit)
+        self._adopt(version, commit, effect.keep)
 
     def load(self, effect: Load) -> Commit:
         """Read a snapshot, if its version is not here already. Raises SnapshotMissing, SnapshotCorrupt."""
@@ -143,7 +157,7 @@ class Holding:
         if fetched is None:
             snapshot = self.snapshots.load(effect.version, effect.hash)
             fetched = snapshot.version, snapshot.commit
-        self._adopt(*fetched)
+        self._adopt(*fetched, effect.keep)
         return fetched[1]
 
     def make_durable(self, effect: MakeDurable) -> None:
@@ -158,23 +172,42 @@ class Holding:
     def secure(self, effect: Secure) -> None:
         """Keep S and the open round on this site's disk."""
         self.inner.keep(at=self.clock.now())
-        work = effect.done.work
-        if work.steps:
-            described = {**asdict(work), "seconds": effect.done.seconds}
-            payload = self.payload if self.payload.numel() else self.outer.encode()
-            keep_open(self._open_path, payload, base_hash=effect.head.hash, work=described)
+        work = joined(effect.done.work, self.flying())
+        if work.steps or effect.since < effect.head.version:
+            described = {**asdict(work), "seconds": effect.done.seconds, "since": effect.since}
+            keep_open(self._open_path, self.outer.local_state(), base_hash=effect.head.hash, work=described)
         # Last: the place of snapshots may be out of reach together with the store.
         self.snapshots.secure(self.outer.state, effect.head)
 
-    def take_kept(self, effect: TakeKept) -> Done | None:
-        """Return the round kept on disk if it stands on this version; delete one that does not."""
+    def take_kept(self, effect: TakeKept) -> tuple[Done, int] | None:
+        """Take up the round kept on disk if it stands on this version; delete one that does not."""
         found = take_open(self._open_path)
         if found is None or found[1] != effect.head.hash:
             drop_open(self._open_path)
             return None
-        self._kept, _, described = found
-        return Done(work=Work.parse(described), seconds=described["seconds"])
+        local, _, described = found
+        self.outer.restore(local)
+        work = Work.parse(described)
+        ahead = tuple((position, position + 1) for position, _ in work.open)
+        return Done(work=work, seconds=described["seconds"], ahead=ahead), described["since"]
 
     @property
     def _open_path(self) -> Path:
         return self.config.run.directory / "open" / f"{self.site}.safetensors"
+
+
+def joined(work: Work, more: Work | None) -> Work:
+    """Return two pieces of work of one site, one after the other, as one."""
+    if more is None:
+        return work
+    rows = normalize([*work.rows, *more.rows])
+    begun = {**dict(work.open), **dict(more.open)}
+    return Work(
+        site=work.site,
+        tokens=work.tokens + more.tokens,
+        steps=work.steps + more.steps,
+        rows=rows,
+        open=tuple(
+            (position, tokens) for position, tokens in sorted(begun.items()) if not holds(rows, position)
+        ),
+    )

@@ -38,8 +38,8 @@ class Part(Protocol):
         """Open the next round; None when the run is complete or this site has left."""
         ...
 
-    def end_round(self, round: OpenRound) -> None:
-        """End the open round with the others."""
+    def end_round(self, round: OpenRound) -> OpenRound | None:
+        """End the open round with the others; return the next, which may be the same one, extended."""
         ...
 
     def step_done(self) -> None:
@@ -78,7 +78,7 @@ class InnerLoop(Generic[B]):
 
     def __iter__(self) -> Iterator[B]:
         """Give out one batch an inner step; the round moves on in `step_done`."""
-        self._begin()
+        self._open(self._part.begin_round())
         self.go_on()
         while self.round is not None:
             yield self._source.pop()
@@ -96,14 +96,17 @@ class InnerLoop(Generic[B]):
     def go_on(self) -> None:
         """Make the next batch ready, ending rounds and beginning others as they are due."""
         while self.round is not None and not self._has_batch():
-            self._part.end_round(self.round)
-            self._begin()
+            self._open(self._part.end_round(self.round))
 
-    def _begin(self) -> None:
-        self.round = self._part.begin_round()
-        if self.round is not None:
-            self._agree(self.round, 0)
-            self._source.begin(self.round)
+    def _open(self, round: OpenRound | None) -> None:
+        goes_on, self.round = round is self.round, round
+        if round is None:
+            return
+        self._agree(round, 0)
+        if goes_on:
+            self._source.go_on()
+        else:
+            self._source.begin(round)
 
     def _has_batch(self) -> bool:
         here = self._source.has_next()

@@ -3,8 +3,7 @@
 from collections.abc import Callable, Iterator
 from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
 
-from curtail_dist.data.ledger import Assignment, Offset, take
-from curtail_dist.data.loader import positions
+from curtail_dist.data.ledger import Assignment, Offset, drop, take
 from curtail_dist.errors import ConfigError
 from curtail_dist.membership.records import Work
 
@@ -12,7 +11,11 @@ B = TypeVar("B")
 
 
 class OpenRound:
-    """Counts one site's work in one round. Rows are taken in the order of the assignment."""
+    """Counts one site's work in one round. Rows are taken in the order of the assignment.
+
+    A round may begin while the exchange of the one before is under way, on the rows that this left: it is
+    flying then, until it is extended by what is planned once that exchange is over.
+    """
 
     def __init__(
         self,
@@ -23,6 +26,7 @@ class OpenRound:
         closing: Callable[[], bool],
         began: float,
         postponed: Callable[[], bool] = lambda: False,
+        flying: bool = False,
     ) -> None:
         """Begin at run time `began`.
 
@@ -36,7 +40,10 @@ class OpenRound:
         self._closing = closing
         self._postponed = postponed
         self.began = began
+        self.flying = flying
+        """Whether the exchange of the round before is under way."""
         self.steps = 0
+        self._limit = assignment.steps
         self.tokens = 0
         self.rows = 0
         """Rows taken, the open one among them."""
@@ -55,21 +62,39 @@ class OpenRound:
         """Whether this rank finds so."""
         if self._draining():
             return True
-        if self.steps >= self.assignment.steps:
-            return not self._postponed()
+        if self.steps >= self._limit:
+            return self.flying or not self._postponed()
         return self.steps > 0 and self._closing()
 
     def settle(self, due: bool) -> None:
         """Say what the site's ranks found together: that holds until they look again."""
         self._settled = due
 
+    def extend(self, assignment: Assignment, *, closing: Callable[[], bool]) -> None:
+        """Go on with what is planned now; `closing` as for a new round.
+
+        Raises AssertionError if it does not begin with the rows there were.
+        """
+        assert take(assignment.rows, self.rows) == take(self.assignment.rows, self.rows), (
+            "the plan keeps rows"
+        )
+        self.assignment, self.flying = assignment, False
+        self._closing = closing
+        self._limit = self.steps + assignment.steps
+
     def offsets(self) -> Iterator[Offset]:
         """Yield the assigned rows as (position, tokens that the chain has); each one counts as taken."""
-        begun = dict(self.assignment.open)
-        for position in positions(self.assignment.rows):
+        while left := drop(self.assignment.rows, self.rows):
+            position = left[0][0]
             self.rows += 1
-            self._last = (position, begun.get(position, 0))
+            self._last = (position, dict(self.assignment.open).get(position, 0))
             yield self._last
+
+    def rest(self, delay: int) -> Assignment:
+        """Return what is left to take, the row begun too, for a round of `delay` steps that follows."""
+        begun = {**dict(self.assignment.open), **dict(self._open)}
+        rows = drop(self.assignment.rows, self.rows - len(self._open))
+        return Assignment(rows=rows, steps=delay, open=tuple(begun.items()))
 
     def leave_open(self, tokens: int | None) -> None:
         """Say how many tokens of the last row taken are in batches, None if it is whole in them.
@@ -133,10 +158,11 @@ class BatchSource(Generic[B]):
         self._next: list[B] = []
         self._round: OpenRound | None = None
         self._placed = False
+        self._over = False
 
     def begin(self, round: OpenRound) -> None:
         """Take rows from `round` from now on; what the last one left is dropped."""
-        self._round = round
+        self._round, self._over = round, False
         self._batches = iter(self._pack(self._rows(round)))
         self._next.clear()
 
@@ -148,11 +174,17 @@ class BatchSource(Generic[B]):
             return False
         batch = next(self._batches, None)
         if batch is None:
+            self._over = True
             return False
         self._placed = isinstance(batch, Placed)
         self._round.leave_open(batch.open_tokens if isinstance(batch, Placed) else None)
         self._next.append(batch)
         return True
+
+    def go_on(self) -> None:
+        """The round goes on with more rows than it had: rows that `pack` has seen the end of begin anew."""
+        if self._over and self._round is not None:
+            self.begin(self._round)
 
     def put(self, batch: B) -> None:
         """Give out a batch that holds no row, in place of the next."""

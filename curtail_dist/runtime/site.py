@@ -21,6 +21,7 @@ from curtail_dist.membership.run_start import run_start
 from curtail_dist.outer.anchor import OuterFactory
 from curtail_dist.outer.nesterov import Average, Nesterov
 from curtail_dist.outer.optimizer import DiLoCo
+from curtail_dist.outer.rules import TABLES, OuterRules
 from curtail_dist.runtime.follower import Follower
 from curtail_dist.runtime.inner_loop import InnerLoop, Part
 from curtail_dist.runtime.intrasite import OneRank, SiteRanks, Tally, open_ranks
@@ -151,9 +152,30 @@ class Site:
         return lambda params: Nesterov(params, lr=outer.lr, momentum=outer.momentum)
 
     @property
+    def outer_rules(self) -> OuterRules:
+        """What else the run sets about its outer step."""
+        outer = self._config.outer
+        own = {float(sites): (lr, momentum) for sites, (lr, momentum) in (outer.by_sites or {}).items()}
+        return OuterRules(
+            weight=outer.weight,
+            by_sites=own or TABLES.get(outer.table),
+            momentum=outer.momentum_on_change,
+        )
+
+    @property
     def codec(self) -> str:
         """Name of the codec in which pseudo-gradients travel."""
         return self._config.outer.codec
+
+    @property
+    def fragments(self) -> int:
+        """F, into how many fragments the model is divided."""
+        return self._config.outer.fragments
+
+    @property
+    def mix_alpha(self) -> float:
+        """alpha, the share of the local parameters that an outer step leaves."""
+        return self._config.outer.mix_alpha
 
     def joining(self, cause: str) -> None:
         """Say what the time since the last such word went to, before this site is in the run; optional.
@@ -268,6 +290,8 @@ class Site:
         round = loop.round
         steps, logged = self._unlogged[0] + 1, self._unlogged[1] + tally.tokens
         self._unlogged = (steps, logged)
+        if round is not None and round.flying:
+            return  # to be counted in the round that it will be part of
         if round is not None and (steps >= self._config.telemetry.step_every or round.due):
             loss = round.losses[-1] if round.losses else None
             links.events.emit(Step(steps=steps, tokens=logged, rows=tally.rows, loss=loss))

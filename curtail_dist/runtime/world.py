@@ -4,7 +4,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -15,13 +15,15 @@ from curtail_dist.membership.board import Board
 from curtail_dist.membership.records import Card, Commit, Member
 from curtail_dist.membership.view import View
 from curtail_dist.runtime.contact import Contact
+from curtail_dist.runtime.flight import Flights
 from curtail_dist.runtime.group import EpochGroup
 from curtail_dist.runtime.holding import Holding
 from curtail_dist.runtime.progress import Progress
 from curtail_dist.state.knock import probe, refuses
-from curtail_dist.telemetry.events import Committed, EpochFormed, RoundDiscarded
+from curtail_dist.telemetry.events import Committed, EpochFormed, Phase, RoundDiscarded
 from curtail_dist.telemetry.joining import JoinTimes
 from curtail_dist.telemetry.record import EventLog
+from curtail_dist.units import Seconds
 
 _LOG = logging.getLogger(__name__)
 _PROBE_S = 1.0
@@ -43,6 +45,11 @@ class Account:
     """Real monotonic time of the last inner step's end."""
     sent: int = 0
     """Bytes sent before it."""
+    stall_s: float = 0.0
+    """Time before that, of the same round, in which no inner step ran: while its exchange began."""
+    flying_steps: int = 0
+    """Inner steps done while this round's exchange was under way: they are part of the next."""
+    flying_rows: int = 0
 
 
 @dataclass(kw_only=True)
@@ -66,6 +73,7 @@ class World:
     times: JoinTimes | None = None
     """Where the time of the first join has gone so far."""
     probe: Probe | None = None
+    flights: Flights = field(default_factory=Flights)
     account: Account = field(default_factory=Account)
     failure: BaseException | None = None
     """What ended the presence, if anything did: the main loop must end, too."""
@@ -80,8 +88,24 @@ class World:
         self.check()
         if self.probe is not None:
             self.probe(type(effect).__name__)
-        self.progress.passed(self.config.train.stall_s)
+        self._passed(self.config.train.stall_s)
         return self._all[type(effect)](effect)
+
+    def _passed(self, allowed: Seconds) -> None:
+        """The training loop is at a progress point; what flies meanwhile says nothing of it."""
+        if not self.flights.here:
+            self.progress.passed(allowed)
+
+    def _waiting(self) -> AbstractContextManager[None]:
+        """While others are waited for a virtual clock may move, unless the training loop moves it."""
+        return nullcontext() if self.flights.here else self.clock.waiting()
+
+    def land(self) -> do.Effect[Any]:
+        """Wait for the exchange under way; return the effect that is to be carried out next."""
+        with self._waiting():
+            return self.flights.land(
+                lambda: (self.check(), self._passed(self.config.coordination.lease_ttl_s))[0]
+            )
 
     def attend(self, effect: do.Effect[Any]) -> Any:
         """Carry out an effect of the presence, in its own thread."""
@@ -100,7 +124,7 @@ class World:
     def watch(self) -> View:
         """The same, while the main loop waits for others: that is a progress point."""
         self.check()
-        self.progress.passed(self.config.coordination.lease_ttl_s)
+        self._passed(self.config.coordination.lease_ttl_s)
         return self.board.view()
 
     def _shared_handlers(self) -> Mapping[type[do.Effect[Any]], Callable[[Any], Any]]:
@@ -147,7 +171,7 @@ class World:
             do.Knock: self._knock,
             do.Enter: self._enter,
             do.Announce: self._announce,
-            do.Tell: lambda effect: self.events.emit(effect.event),
+            do.Tell: self._tell,
         }
 
     def _await(self, effect: do.Await[Any]) -> Any:
@@ -160,7 +184,7 @@ class World:
         found = effect.check(self.look())
         if found is not None or effect.timeout <= 0:
             return found
-        with self.clock.waiting():
+        with self._waiting():
             return self.board.wait(check, timeout=effect.timeout)
 
     def _form(self, effect: do.Form) -> None:
@@ -171,12 +195,12 @@ class World:
         _LOG.info("site %s: in epoch %d with %s", self.me.site, epoch.number, epoch.sites)
 
     def _gather_cards(self, effect: do.GatherCards) -> list[Card]:
-        with self.clock.waiting() if self.group.size > 1 else nullcontext():
+        with self._waiting() if self.group.size > 1 else nullcontext():
             return self.group.gather_cards(effect.card)
 
     def _gather_payloads(self, effect: do.GatherPayloads) -> None:
-        self.holding.gathered = self.group.gather_payloads(effect.cards, self.holding.payload)
-        if self.group.size > 1:
+        self.holding.gathered = self.group.gather_payloads(effect.contributing, self.holding.payload)
+        if self.group.size > 1 and not self.flights.here:
             self.clock.spend(self.config.clock.sync_s)
 
     def _reach(self, effect: do.Probe) -> frozenset[str]:
@@ -192,11 +216,17 @@ class World:
         return at_once(effect.members, lambda one: refuses(one.host, one.state_port, timeout=_KNOCK_S))
 
     def _reset(self, effect: do.Reset) -> None:
-        if self.account.steps and effect.reason:
-            lost = RoundDiscarded(steps=self.account.steps, rows=self.account.rows, reason=effect.reason)
-            self.events.emit(lost)
-        self.account.steps = 0
+        account = self.account
+        steps, rows = account.steps + account.flying_steps, account.rows + account.flying_rows
+        if steps and effect.reason:
+            self.events.emit(RoundDiscarded(steps=steps, rows=rows, reason=effect.reason))
+        account.steps = account.flying_steps = account.flying_rows = 0
         self.holding.reset()
+
+    def _tell(self, effect: do.Tell) -> None:
+        """Add an event; to what phase a site that trains on comes is nobody's business."""
+        if not (self.flights.here and isinstance(effect.event, Phase)):
+            self.events.emit(effect.event)
 
     def _knock(self, _: do.Knock) -> None:
         """A process's first join began with the agent's decision, a later one begins here."""
@@ -230,10 +260,17 @@ class World:
                 joiners=list(record.joiners),
                 loss=account.loss,
                 bytes_sent=self.group.bytes_sent - account.sent,
-                stall_s=time.monotonic() - account.ended,
+                stall_s=account.stall_s + time.monotonic() - account.ended,
+                returned=[list(one) for one in record.returned],
+                synced=list(record.synced),
             )
         )
-        self.account = Account(ended=time.monotonic(), sent=self.group.bytes_sent)
+        self.account = Account(
+            ended=time.monotonic(),
+            sent=self.group.bytes_sent,
+            flying_steps=account.flying_steps,
+            flying_rows=account.flying_rows,
+        )
         self._place(record.version)
 
     def _place(self, version: int) -> None:

@@ -65,7 +65,7 @@ def _survivors(world: World, chain: Chain) -> Found:
     for one in world.history.of("lost"):
         lost = one.what
         harmless = one.who in befallen or one.who.split("/")[0] in befallen
-        if not harmless and lost.reason != "not finite" and lost.payload not in final:
+        if not harmless and "not finite" not in lost.reason and lost.payload not in final:
             yield f"{one.who}, which nothing befell, lost {lost.number} steps at {one.at:.3f}: {lost.reason}"
 
 

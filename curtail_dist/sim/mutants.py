@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from curtail_dist.sim import wrong_counts, wrong_order
+from curtail_dist.sim import wrong_counts, wrong_fragments, wrong_order
 from curtail_dist.sim.altering import altered
 from curtail_dist.sim.process import Mutant
 
@@ -25,6 +25,10 @@ MUTANTS: Mapping[str, Mutant] = {
         "expelled-keeps-round": wrong_counts.expelled_keeps_round,
         "open-rows-from-start": wrong_counts.open_rows_from_start,
         "plans-for-present-epoch": wrong_counts.plans_for_present_epoch,
+        "done-with-first-fragment": wrong_fragments.done_with_first_fragment,
+        "pending-outlives-site": wrong_fragments.pending_outlives_site,
+        "forgets-reset": wrong_fragments.forgets_reset,
+        "gives-rows-ahead-away": wrong_fragments.gives_rows_ahead_away,
         "resumes-over-the-living": wrong_order.resumes_over_the_living,
     }.items()
 }

@@ -13,7 +13,7 @@ from curtail_dist.sim.history import Steps as CountedSteps
 from curtail_dist.sim.mirror import Mirror
 from curtail_dist.sim.setting import KEYS
 from curtail_dist.sim.snapshots import Snapshots
-from curtail_dist.sim.state import OpenRound, State
+from curtail_dist.sim.state import Beyond, OpenRound, State
 from curtail_dist.sim.world import World
 from curtail_dist.units import Seconds
 
@@ -86,6 +86,7 @@ class Process:
         self.copy: State | None = None
         self.gathered: dict[int, Any] = {}
         self.open_round = OpenRound()
+        self.beyond = Beyond()
         self.rounds = 0
         self.entered = False
         self.error: BaseException | None = None
@@ -257,7 +258,10 @@ class Process:
             payload = self.open_round.payload
             lost = CountedSteps(self.open_round.steps, reason, payload.id if payload else "")
             self.world.history.add(self.name, "lost", lost)
-            self.open_round = OpenRound()
+        steps = self.beyond.flying.steps + self.beyond.behind.steps
+        if steps:
+            self.world.history.add(self.name, "lost", CountedSteps(steps, reason, ""))
+        self.open_round, self.beyond = OpenRound(), Beyond()
 
     def _end(self) -> None:
         if not self.alive:

@@ -44,7 +44,7 @@ def survivors_go_on(world: World, chain: Chain) -> Iterator[str]:
 def commit_bound_s(setting: Setting) -> Seconds:
     """Return how long after a death or a hang the next commit may come: by lease, with a whole round."""
     rules = setting.rules
-    round_s = 1.1 * rules.round_steps * max(setting.step_s.values())
+    round_s = 1.1 * rules.period * max(setting.step_s.values())
     calls_s = 2.0 if setting.loss or setting.slow else 0.0
     return (
         rules.ttl_s

@@ -1,6 +1,7 @@
 """I2: what the records say of rows, compared with what was really trained, token by token."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
+from itertools import pairwise
 
 from curtail_dist.membership.records import Commit
 from curtail_dist.sim.chain import Chain
@@ -16,9 +17,16 @@ def rows_done_once(world: World, chain: Chain) -> Iterator[str]:
             yield f"commit {head.commit.version} names {head.commit.hash}, a state that nobody computed"
             return
         yield from _work(head.commit, state)
-    if chain.heads:
-        final = chain.heads[-1].commit
-        yield from _cover(final, world.states[final.hash], world.setting.corpus)
+    if not chain.heads:
+        return
+    final, corpus = chain.heads[-1].commit, world.setting.corpus
+    state = world.states[final.hash]
+    if world.setting.rules.fragments == 1:
+        yield from _cover(final, state, corpus)
+        return
+    again = _returned([head.commit for head in chain.heads])
+    for fragment in range(world.setting.rules.fragments):
+        yield from _cover_fragment(final, state, corpus, fragment, again)
 
 
 def _work(commit: Commit, state: State) -> Iterator[str]:
@@ -29,6 +37,34 @@ def _work(commit: Commit, state: State) -> Iterator[str]:
     done = [(payload.site, payload.tokens, payload.steps) for payload in state.payloads]
     if said != done:
         yield f"commit {commit.version} says (site, tokens, steps) {said}; really it was {done}"
+
+
+def _returned(heads: Sequence[Commit]) -> set[int]:
+    """Return the rows of all pending work that was lost with its site."""
+    again: set[int] = set()
+    for before, after in pairwise(heads):
+        for work in (one.work for one in before.pending if (one.version, one.work.site) in after.returned):
+            again |= {row for span in work.rows for row in range(*span)}
+            again |= {row for row, _ in work.open}
+    return again
+
+
+def _cover_fragment(
+    final: Commit, state: State, corpus: Corpus, fragment: int, again: Collection[int]
+) -> Iterator[str]:
+    """Compare the final ledger with what is in one fragment of the chain."""
+    times: dict[int, list[int]] = {}
+    for older in state.chain():
+        for payload in older.payloads:
+            for position, first, last in payload.parts.get(fragment, ()):
+                counts = times.setdefault(position, [0] * corpus.length(position))
+                counts[first:last] = [count + 1 for count in counts[first:last]]
+    for position in (one for first, last in final.done for one in range(first, last)):
+        counts = times.get(position, [0])
+        if not all(counts):
+            yield f"row {position} is done, and not all of it is in fragment {fragment}"
+        elif max(counts) > 1 and position not in again:
+            yield f"row {position} is in fragment {fragment} {max(counts)} times"
 
 
 def _cover(final: Commit, state: State, corpus: Corpus) -> Iterator[str]:

@@ -49,14 +49,14 @@ def draw(seed: int) -> Setting:
     """Return the schedule of a seed: the same for the same seed, everywhere."""
     dice = random.Random(seed * 2 + 1)
     sites = _NAMES[: dice.choices((1, 2, 3, 4, 5), (1, 5, 6, 3, 1))[0]]
-    rules = _rules(dice)
+    rules = _streaming(_rules(dice), random.Random(seed * 2))
     step_s = {site: dice.choice((0.2, 0.3, 0.5, 0.9)) for site in sites}
     commits = dice.randint(4, 14)
     longest, step_tokens = dice.choice(((1, 2), (4, 4), (9, 5), (12, 3)))
     mean = (longest + 1) / 2
-    tokens_round = step_tokens * rules.round_steps * len(sites)
+    tokens_round = step_tokens * rules.period * len(sites)
     corpus = Corpus(rows=max(3, int(commits * tokens_round / mean)), longest=longest, salt=seed)
-    busy_s = commits * (rules.round_steps * max(step_s.values()) + 1.0)
+    busy_s = commits * (rules.period * max(step_s.values()) + 1.0)
     calm_at = max(15.0, busy_s * dice.uniform(0.5, 1.3))
     shared = dice.random() < 0.88
     alone_s = corpus.rows * mean / step_tokens * max(step_s.values())
@@ -96,6 +96,14 @@ def _rules(dice: random.Random) -> Rules:
         unreachable=dice.choice(("refuse", "refuse", "wait", "rewind")),
         park_s=dice.choice((0.0, 0.0, 6.0, 30.0)),
     )
+
+
+def _streaming(rules: Rules, dice: random.Random) -> Rules:
+    """Divide the model, and let exchanges take time, in most schedules."""
+    fragments = dice.choice((1, 1, 2, 2, 3, 4))
+    period = rules.round_steps
+    delay = dice.choice((0, 0, 1, period - 1))
+    return replace(rules, fragments=fragments, delay=delay, round_steps=period * fragments)
 
 
 def _faults(dice: random.Random, sites: tuple[str, ...], rules: Rules, calm_at: float) -> tuple[Fault, ...]:

@@ -1,6 +1,6 @@
 """The state of a simulated run, by ground truth: what a record says can be compared with it."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 
@@ -26,6 +26,9 @@ class Payload:
     base: str
     """Hash of the state that training began from."""
     spans: tuple[Span, ...]
+    """Of the round that it ends."""
+    parts: Mapping[int, tuple[Span, ...]]
+    """By fragment that it holds: all that was trained since that was last exchanged."""
     steps: int
     finite: bool
 
@@ -48,7 +51,7 @@ class State:
         """Return the initial state, the same at every site."""
         return cls(hash=digest("initial"))
 
-    def stepped(self, weighted: Sequence[tuple[Payload, int]]) -> "State":
+    def stepped(self, weighted: Sequence[tuple[Payload, object]]) -> "State":
         """Return the state after an outer step with payloads and their weights, in this order."""
         given = [(payload.id, weight) for payload, weight in weighted]
         payloads = tuple(payload for payload, _ in weighted)
@@ -83,6 +86,8 @@ class OpenRound:
     spans: list[Span] = field(default_factory=list[Span])
     steps: int = 0
     seconds: Seconds = 0.0
+    ahead: int = 0
+    """Steps of those that were done while the exchange before was under way."""
     rows: int = 0
     """Rows of the assignment that are finished."""
     reached: Offset | None = None
@@ -104,6 +109,11 @@ class OpenRound:
             else:
                 self.reached = (position, last)
 
+    @property
+    def touched(self) -> int:
+        """Rows of the assignment that are begun or finished."""
+        return self.rows + (self.reached is not None)
+
     def exhausted(self, assignment: Assignment) -> bool:
         """Whether no assigned row is left."""
         return self.rows >= sum(last - first for first, last in assignment.rows)
@@ -114,6 +124,55 @@ class OpenRound:
         open = (self.reached,) if self.reached else ()
         rows = take(assignment.rows, self.rows)
         return Work(site=site, tokens=tokens, steps=self.steps, rows=rows, open=open)
+
+
+@dataclass(kw_only=True)
+class Behind:
+    """What one process has trained in earlier rounds that is not in every fragment yet."""
+
+    spans: dict[int, list[Span]] = field(default_factory=dict[int, list[Span]])
+    """By fragment: since that was last exchanged."""
+    rounds: list[tuple[int, set[int]]] = field(default_factory=list[tuple[int, set[int]]])
+    """Steps of each round, and the fragments that lack it."""
+
+    @property
+    def steps(self) -> int:
+        """Inner steps that some fragment lacks."""
+        return sum(steps for steps, _ in self.rounds)
+
+    def of(self, fragment: int) -> tuple[Span, ...]:
+        """Return what one fragment lacks."""
+        return tuple(self.spans.get(fragment, ()))
+
+    def moved(self, which: Sequence[int], fragments: int, round: OpenRound) -> None:
+        """Some fragments were exchanged with a round; to the others it is added."""
+        for fragment in range(fragments):
+            if fragment in which:
+                self.spans[fragment] = []
+            else:
+                self.spans.setdefault(fragment, []).extend(round.spans)
+        lacking = [*self.rounds, (round.steps, set(range(fragments)))]
+        self.rounds = [(steps, left - set(which)) for steps, left in lacking if steps and left - set(which)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rest:
+    """What is left of an assignment when its round's exchange begins."""
+
+    assignment: Assignment
+    delay: int
+    """Inner steps to be done on it meanwhile."""
+
+
+@dataclass(kw_only=True)
+class Beyond:
+    """What a process has trained beside its open round."""
+
+    behind: Behind = field(default_factory=Behind)
+    flying: OpenRound = field(default_factory=OpenRound)
+    """What is trained while the exchange of the open round is under way."""
+    rest: Rest | None = None
+    """What that is trained on, from the round's end to its encoding."""
 
 
 def _position(assignment: Assignment, index: int) -> int:

@@ -2,9 +2,11 @@
 
 from typing import Any
 
+from curtail_dist.data.ledger import Assignment, drop, take
 from curtail_dist.membership import effects as do
 from curtail_dist.sim.history import Steps
 from curtail_dist.sim.process import PENDING, Fiber, Handler, Process
+from curtail_dist.sim.state import Rest
 
 _OVERHEAD_S = 0.01
 
@@ -21,13 +23,19 @@ def handlers() -> dict[type[do.Effect[Any]], Handler]:
 
 
 def _train(process: Process, fiber: Fiber, effect: do.Train) -> Any:
-    if process.open_round.steps:
+    open_round = process.open_round
+    begun = tuple(dict.fromkeys(position for position, _, _ in open_round.spans))
+    if open_round.steps != open_round.ahead or begun != _first(effect.assignment, open_round.touched):
         process.world.history.blame(
-            process.name, f"opens a round with {process.open_round.steps} steps of an earlier one"
+            process.name, f"opens a round with {open_round.steps} steps on rows {begun} of an earlier one"
         )
-    process.open_round.payload = None
+    open_round.payload = None
     _look(process, fiber, fiber.turn, effect)
     return PENDING
+
+
+def _first(assignment: Assignment, amount: int) -> tuple[int, ...]:
+    return tuple(position for span in take(assignment.rows, amount) for position in range(*span))
 
 
 def _look(process: Process, fiber: Fiber, turn: int, effect: do.Train) -> None:
@@ -38,16 +46,33 @@ def _look(process: Process, fiber: Fiber, turn: int, effect: do.Train) -> None:
     if process.hung:
         kernel.after(0.1, _look, process, fiber, turn, effect)
         return
-    view = process.mirror.view
+    view, assignment = process.mirror.view, effect.assignment
     closing = open_round.steps > 0 and view.close_asked(effect.epoch.number, effect.head.version + 1)
-    exhausted = open_round.exhausted(effect.assignment) or open_round.steps >= effect.assignment.steps
+    exhausted = open_round.exhausted(assignment) or open_round.steps >= open_round.ahead + assignment.steps
     if exhausted or closing or view.leaving or process.failure is not None:
-        work = open_round.work(process.site, effect.assignment)
-        done = do.Done(work=work, seconds=open_round.seconds, draining=view.leaving)
+        done = _done(process, effect, leaving=view.leaving)
         kernel.after(_OVERHEAD_S, process.answering(fiber), done, process.failure)
         return
     step_s = process.world.setting.step_s[process.site] * kernel.between(0.9, 1.1)
     kernel.after(step_s, _stepped, process, fiber, turn, effect, step_s)
+
+
+def _done(process: Process, effect: do.Train, *, leaving: bool) -> do.Done:
+    """Say what was done; the rest of the assignment is trained on while the exchange is under way."""
+    open_round, assignment = process.open_round, effect.assignment
+    rest = drop(assignment.rows, open_round.rows)
+    reached = (open_round.reached,) if open_round.reached else ()
+    delay = 0 if leaving else effect.delay
+    ahead = rest if delay else take(rest, len(reached))
+    if effect.head.flush or (not delay and process.part.rules.fragments == 1):
+        ahead = ()
+    begun = {**dict(assignment.open), **dict(reached)}
+    if delay and ahead:
+        process.beyond.rest = Rest(
+            assignment=Assignment(rows=ahead, steps=delay, open=tuple(begun.items())), delay=delay
+        )
+    work = open_round.work(process.site, assignment)
+    return do.Done(work=work, seconds=open_round.seconds, draining=leaving, ahead=ahead)
 
 
 def _stepped(process: Process, fiber: Fiber, turn: int, effect: do.Train, step_s: float) -> None:

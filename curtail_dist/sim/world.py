@@ -10,7 +10,7 @@ from curtail_dist.sim.history import History
 from curtail_dist.sim.kernel import Kernel
 from curtail_dist.sim.network import Network
 from curtail_dist.sim.setting import Setting
-from curtail_dist.sim.state import OpenRound, State
+from curtail_dist.sim.state import Behind, OpenRound, State
 from curtail_dist.sim.store import SimStore
 
 if TYPE_CHECKING:
@@ -25,6 +25,8 @@ class Kept:
     head: str
     """Hash of the version it stood on."""
     open_round: OpenRound
+    behind: Behind
+    since: int
 
 
 @dataclass(kw_only=True)

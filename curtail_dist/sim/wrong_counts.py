@@ -36,7 +36,7 @@ def dead_rows_not_returned(part: Part) -> Alter:
     def alter(effect: do.Effect[Any]) -> do.Steps[Any]:
         record = commits(effect)
         if record is not None and isinstance(effect, do.Transact) and part.planned:
-            assigned = plan_round(part.head, part.planned, steps=part.rules.round_steps)
+            assigned = plan_round(part.head, part.planned, part.keeping, steps=part.rules.period)
             dead = [
                 span for site in part.planned if site not in part.epoch.sites for span in assigned[site].rows
             ]
@@ -66,7 +66,7 @@ def open_rows_from_start(part: Part) -> Alter:
 
     def alter(effect: do.Effect[Any]) -> do.Steps[Any]:
         if isinstance(effect, do.Train):
-            effect = do.Train(effect.epoch, effect.head, replace(effect.assignment, open=()))
+            effect = replace(effect, assignment=replace(effect.assignment, open=()))
         return (yield effect)
 
     return alter
@@ -77,8 +77,8 @@ def plans_for_present_epoch(part: Part) -> Alter:
 
     def alter(effect: do.Effect[Any]) -> do.Steps[Any]:
         if isinstance(effect, do.Train):
-            assigned = plan_round(part.head, effect.epoch.sites, steps=part.rules.round_steps)
-            effect = do.Train(effect.epoch, effect.head, assigned[part.me.site])
+            assigned = plan_round(part.head, effect.epoch.sites, part.keeping, steps=part.rules.period)
+            effect = replace(effect, assignment=assigned[part.me.site])
         return (yield effect)
 
     return alter

@@ -9,28 +9,29 @@ import torch
 
 from curtail_dist.state.sealed import read_sealed, write_sealed
 
-SCHEMA = 2
+SCHEMA = 3
 _LOG = logging.getLogger(__name__)
-_PAYLOAD = "payload"
 
 
-def keep_open(path: Path, payload: torch.Tensor, *, base_hash: str, work: Mapping[str, Any]) -> None:
-    """Write an encoded pseudo-gradient and what it is worth, whole or not at all. Raises OSError.
+def keep_open(
+    path: Path, local: Mapping[str, torch.Tensor], *, base_hash: str, work: Mapping[str, Any]
+) -> None:
+    """Write the local parameters and what was done for them, whole or not at all. Raises OSError.
 
     Args:
         path: The file; what it held is replaced.
-        payload: uint8, as `DiLoCo.encode` made it.
-        base_hash: Hash of the version it was trained on: it counts on top of that one only.
+        local: The parameters as trained, by name.
+        base_hash: Hash of the version that they were trained on: they count on top of that one only.
         work: What was done, as JSON values.
     """
-    write_sealed(path, {_PAYLOAD: payload}, {"base": base_hash, "work": work}, schema=SCHEMA)
+    write_sealed(path, local, {"base": base_hash, "work": work}, schema=SCHEMA)
 
 
-def take_open(path: Path) -> tuple[torch.Tensor, str, dict[str, Any]] | None:
-    """Return (payload, base hash, work) as kept, None if there is nothing whole. It stays on the disk."""
+def take_open(path: Path) -> tuple[dict[str, torch.Tensor], str, dict[str, Any]] | None:
+    """Return (local parameters, base hash, work) as kept, None if there is nothing whole. It stays there."""
     try:
         tensors, about = read_sealed(path, schema=SCHEMA)
-        return tensors[_PAYLOAD], about["base"], about["work"]
+        return dict(tensors), about["base"], about["work"]
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError) as error:

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import torch
@@ -23,6 +23,8 @@ class Version:
 
     number: int
     tensors: Mapping[str, torch.Tensor]
+    _known: Mapping[str, str] = field(default_factory=dict[str, str], repr=False, compare=False)
+    """Digests of tensors that an earlier version has hashed."""
 
     @property
     def size_bytes(self) -> int:
@@ -30,16 +32,48 @@ class Version:
         return sum(tensor.numel() * tensor.element_size() for tensor in self.tensors.values())
 
     @cached_property
+    def digests(self) -> dict[str, str]:
+        """SHA-256 of each tensor: its name, type, shape and bytes."""
+        return {name: self._known.get(name) or digest_of(name, value) for name, value in self.tensors.items()}
+
+    @cached_property
     def hash(self) -> str:
-        """SHA-256 over names, types, shapes and bytes, independent of the order of insertion."""
-        return hash_of(self.tensors)
+        """SHA-256 over the digests, independent of the order of insertion."""
+        return combined(self.digests)
+
+    def after(self, before: "Version") -> "Version":
+        """Return this version, which need not hash again what it shares with the one before it."""
+        done: dict[str, str] = before.__dict__.get("digests", {})
+        shared = {
+            name: digest
+            for name, digest in done.items()
+            if name in self.tensors and _same(self.tensors[name], before.tensors[name])
+        }
+        return Version(number=self.number, tensors=self.tensors, _known=shared)
 
 
 def hash_of(tensors: Mapping[str, torch.Tensor]) -> str:
-    """Return the SHA-256 over names, types, shapes and bytes, independent of the order of insertion."""
-    digest = hashlib.sha256()
-    for name in sorted(tensors):
-        tensor = tensors[name]
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        digest.update(raw(tensor))
+    """Return the SHA-256 over the digests of named tensors, independent of the order of insertion."""
+    return combined({name: digest_of(name, tensor) for name, tensor in tensors.items()})
+
+
+def digest_of(name: str, tensor: torch.Tensor) -> str:
+    """Return the SHA-256 over a tensor's name, type, shape and bytes."""
+    digest = hashlib.sha256(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+    digest.update(raw(tensor))
     return digest.hexdigest()
+
+
+def combined(digests: Mapping[str, str]) -> str:
+    """Return the SHA-256 over digests in the order of their names."""
+    return hashlib.sha256("".join(digests[name] for name in sorted(digests)).encode()).hexdigest()
+
+
+def _same(one: torch.Tensor, other: torch.Tensor) -> bool:
+    """Whether two tensors are the same memory, seen alike."""
+    return (one.data_ptr(), one.shape, one.stride(), one.dtype) == (
+        other.data_ptr(),
+        other.shape,
+        other.stride(),
+        other.dtype,
+    )

@@ -194,6 +194,11 @@ class Committed(Event):
     """Bytes this member sent: cards, votes, pseudo-gradients."""
     stall_s: Seconds
     """Real time of this member in which no inner step ran, from the end of its last step to the swap."""
+    synced: list[int] = field(default_factory=list[int])
+    """Fragments that moved."""
+    returned: list[list[Any]] = field(default_factory=list[list[Any]])
+    """[version, site] of work in earlier versions that was lost with its site before it was in every
+    fragment; its rows are in the pool again."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,12 +8,12 @@ from hypothesis import given
 
 from curtail_dist.membership.decisions import (
     admit,
-    contributes,
     living,
     next_commit,
     ready_joiners,
     release,
 )
+from curtail_dist.membership.fragments import contributes, shares
 from curtail_dist.membership.records import Card, Epoch, Presence, decode
 
 # Who enters
@@ -84,7 +84,8 @@ def test_living_members_are_those_whose_very_incarnation_holds_a_lease():
     ],
 )
 def test_only_finite_work_over_tokens_counts(mine, counts):
-    assert contributes(mine) is counts
+    (share,) = shares(HEAD, [mine], 1, (0,))
+    assert contributes(share) is counts
 
 
 def test_a_commit_adds_the_work_of_its_contributors_to_the_head():

@@ -121,9 +121,9 @@ def test_any_torch_optimizer_may_be_the_outer_one():
 
 def test_stepping_leaves_the_version_before_untouched():
     anchor = Anchor(0, {"w": torch.ones(4)}, cd.Nesterov)
-    first = anchor.stepped([torch.ones(4)])
+    first = anchor.stepped({"w": torch.ones(4)})
     before = first.version.hash
-    second = first.stepped([torch.ones(4)])
+    second = first.stepped({"w": torch.ones(4)})
     assert (anchor.number, first.number, second.number) == (0, 1, 2)
     assert torch.equal(anchor.parameters["w"], torch.ones(4))
     assert Anchor.from_version(first.version, cd.Nesterov).version.hash == before
@@ -131,7 +131,7 @@ def test_stepping_leaves_the_version_before_untouched():
 
 def test_a_version_resumed_steps_as_one_that_was_never_left():
     anchor = Anchor(0, {"b": torch.zeros(2), "a": torch.ones(3)}, cd.Nesterov)
-    gradient = [torch.full((3,), 0.3), torch.full((2,), 0.1)]
+    gradient = {"a": torch.full((3,), 0.3), "b": torch.full((2,), 0.1)}
     through = anchor.stepped(gradient).stepped(gradient).stepped(gradient)
     paused = anchor.stepped(gradient)
     shuffled = dict(reversed(list(paused.version.tensors.items())))
@@ -179,8 +179,9 @@ def test_close_leaves_the_model_at_the_anchor():
     [
         ({}, "sync_every is None"),
         ({"sync_every": 0}, "sync_every is 0"),
-        ({"sync_every": 2, "sync_delay": 1}, "this version takes their defaults only"),
-        ({"sync_every": 2, "fragments": []}, "this version takes their defaults only"),
+        ({"sync_every": 2, "sync_delay": 2}, "sync_delay is 2"),
+        ({"sync_every": 2, "fragments": []}, "are in no fragment"),
+        ({"sync_every": 2, "codec": "int2"}, "codec is 'int2'"),
     ],
 )
 def test_arguments_that_do_not_fit_are_one_clear_error(arguments, message):

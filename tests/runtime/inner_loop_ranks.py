@@ -124,6 +124,7 @@ class Rounds:
         self.works.append(work)
         self._ledger = self._ledger.with_done(work.rows, work.open)
         self._speed = self._ledger.rows_done / max(1, sum(work.steps for work in self.works))
+        return self.begin_round()
 
     def step_done(self):
         """There is nothing to look at."""

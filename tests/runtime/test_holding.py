@@ -22,6 +22,10 @@ from curtail_dist.state.version import Version
 DONE = Done(work=Work(site="a", tokens=512, steps=3, rows=((0, 4),), open=((4, 17),)), seconds=1.25)
 
 
+KEPT = replace(DONE, ahead=((4, 5),))
+"""The row that was begun stays with the site."""
+
+
 class Time:
     """Run time as the test sets it."""
 
@@ -123,34 +127,34 @@ def train(holding):
 def test_the_round_that_was_kept_is_handed_over_on_its_base_by_the_next_process(hold):
     before = hold()
     head = train(before)
-    before.secure(Secure(DONE, head))
-    payload = before.outer.encode()
+    before.secure(Secure(DONE, head, head.version))
+    payload = before.outer.encode((0,))
     assert payload.any()
     after = hold()
-    assert after.take_kept(TakeKept(head)) == DONE
-    assert after.encode(Encode())
+    assert after.take_kept(TakeKept(head)) == (KEPT, head.version)
+    assert after.encode(Encode((0,)))
     assert torch.equal(after.payload, payload), "and not what this process trained, which is nothing"
 
 
-def test_a_payload_that_is_encoded_already_is_kept_as_it_is(hold):
-    before = hold()
+def test_what_was_trained_while_the_exchange_was_under_way_is_kept_with_the_round(hold):
+    before = hold(flying=lambda: Work(site="a", tokens=40, steps=1, rows=((4, 6),), open=((6, 3),)))
     head = train(before)
-    assert before.encode(Encode())
-    payload = before.payload.clone()
-    before.outer.reset()
-    before.secure(Secure(DONE, head))
+    assert before.encode(Encode((0,)))
+    train(before)
+    before.secure(Secure(DONE, head, head.version))
     after = hold()
-    assert after.take_kept(TakeKept(head)) == DONE
-    after.encode(Encode())
-    assert torch.equal(after.payload, payload)
+    kept, _ = after.take_kept(TakeKept(head))
+    assert kept.work == Work(site="a", tokens=552, steps=4, rows=((0, 6),), open=((6, 3),))
+    after.encode(Encode((0,)))
+    assert torch.equal(after.payload, before.outer.encode((0,)))
 
 
 def test_a_kept_round_outlives_a_process_that_dies_before_it_hands_it_over(hold):
     before = hold()
     head = train(before)
-    before.secure(Secure(DONE, head))
-    assert hold().take_kept(TakeKept(head)) == DONE
-    assert hold().take_kept(TakeKept(head)) == DONE
+    before.secure(Secure(DONE, head, head.version))
+    assert hold().take_kept(TakeKept(head)) == (KEPT, head.version)
+    assert hold().take_kept(TakeKept(head)) == (KEPT, head.version)
     moved = replace(head, hash="0" * 64)
     assert hold().take_kept(TakeKept(moved)) is None
     assert hold().take_kept(TakeKept(head)) is None, "it was deleted when head had moved on"
@@ -159,30 +163,30 @@ def test_a_kept_round_outlives_a_process_that_dies_before_it_hands_it_over(hold)
 def test_a_kept_round_does_not_count_on_another_version(hold):
     before = hold()
     head = train(before)
-    before.secure(Secure(DONE, head))
+    before.secure(Secure(DONE, head, head.version))
     after = hold()
     assert after.take_kept(TakeKept(replace(head, hash="0" * 64))) is None
     assert after.take_kept(TakeKept(head)) is None, "the run went on without it: its rows are others' by now"
-    after.encode(Encode())
+    after.encode(Encode((0,)))
     assert not after.payload.any()
 
 
 def test_the_kept_payload_stands_for_one_round_only(hold):
     before = hold()
     head = train(before)
-    before.secure(Secure(DONE, head))
+    before.secure(Secure(DONE, head, head.version))
     after = hold()
     after.take_kept(TakeKept(head))
-    after.encode(Encode())
+    after.encode(Encode((0,)))
     after.reset()
-    after.encode(Encode())
+    after.encode(Encode((0,)))
     assert not after.payload.any()
 
 
 def test_a_torn_round_is_not_handed_over(hold, tmp_path):
     before = hold()
     head = train(before)
-    before.secure(Secure(DONE, head))
+    before.secure(Secure(DONE, head, head.version))
     (path,) = (tmp_path / "run" / "open").iterdir()
     path.write_bytes(path.read_bytes()[:-1])
     assert hold().take_kept(TakeKept(head)) is None
@@ -191,7 +195,7 @@ def test_a_torn_round_is_not_handed_over(hold, tmp_path):
 def test_a_round_without_a_step_is_not_kept(hold, tmp_path):
     before = hold()
     head = with_record(before.outer.state)[1]
-    before.secure(Secure(Done(work=Work(site="a", tokens=0, steps=0, rows=())), head))
+    before.secure(Secure(Done(work=Work(site="a", tokens=0, steps=0, rows=())), head, head.version))
     assert not (tmp_path / "run" / "open").exists()
     assert hold().take_kept(TakeKept(head)) is None
 
@@ -199,7 +203,7 @@ def test_a_round_without_a_step_is_not_kept(hold, tmp_path):
 def test_what_is_secured_is_the_version_and_the_inner_state_too(hold, setting):
     before = hold()
     head = train(before)
-    before.secure(Secure(DONE, head))
+    before.secure(Secure(DONE, head, head.version))
     assert setting.keeper.load(head.version, head.hash).version.hash == head.hash
     after = hold()
     after.inner.resume(now=after.clock.now())
@@ -215,9 +219,9 @@ def test_a_place_of_snapshots_out_of_reach_costs_neither_the_round_nor_the_inner
     (tmp_path / "run").mkdir(exist_ok=True)
     (tmp_path / "run" / "snapshots").write_text("no folder")
     with pytest.raises(OSError, match="snapshots"):
-        before.secure(Secure(DONE, head))
+        before.secure(Secure(DONE, head, head.version))
     after = hold()
-    assert after.take_kept(TakeKept(head)) == DONE
+    assert after.take_kept(TakeKept(head)) == (KEPT, head.version)
     path = tmp_path / "run" / "inner" / "a.safetensors"
     assert inner.load(path, after.outer.inner, now=0.0, max_age_s=1.0) == 0.0
 

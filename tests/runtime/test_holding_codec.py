@@ -8,7 +8,7 @@ from versions import Setting
 
 from curtail_dist.config import RunConfig
 from curtail_dist.membership.effects import Encode, Load, StepCopy, Swap
-from curtail_dist.membership.records import Card, Commit, Work
+from curtail_dist.membership.records import Commit, Work
 from curtail_dist.outer.codec import CODECS, decode
 from curtail_dist.outer.optimizer import DiLoCo
 from curtail_dist.runtime.holding import Holding
@@ -57,7 +57,7 @@ def train(holding, seed):
     with torch.no_grad():
         for value in holding.outer.local:
             value.add_(torch.randn(value.shape, generator=torch.Generator().manual_seed(seed)))
-    assert holding.encode(Encode())
+    assert holding.encode(Encode((0,)))
     return holding.payload
 
 
@@ -65,19 +65,18 @@ def record(holding, *sites, version=1):
     """A commit of the copy, to which these sites contributed."""
     work = tuple(replace(WORK, site=site) for site in sites)
     made = holding._copy.version.hash
-    return Commit(version=version, hash=made, parent="0" * 64, epoch=1, total_rows=9, work=work)
+    return Commit(version=version, hash=made, parent="0" * 64, epoch=1, total_rows=9, work=work, synced=(0,))
 
 
 def step(holding):
     """Gather this site's payload alone, and step a copy."""
     holding.gathered = [holding.payload]
-    card = Card(epoch=1, version=0, base="0", work=WORK, seconds=1.0, finite=True, draining=False, ready=())
-    holding.step_copy(StepCopy([card]))
+    holding.step_copy(StepCopy((0,), [[(WORK.tokens, WORK.steps)]], 0, ()))
 
 
 def left_out(holding):
     """What the next payload carries beside what is trained until then, which is nothing."""
-    holding.encode(Encode())
+    holding.encode(Encode((0,)))
     return decode(CODECS["int4"], holding.payload, SIZE).abs().max().item()
 
 

@@ -87,6 +87,6 @@ def test_each_rank_hears_its_part_of_the_plan(ranks, done):
 def test_an_order_on_a_head_of_another_schema_is_refused():
     head = Commit(version=1, hash="h1", parent="h0", epoch=1, total_rows=10)
     raw = json.loads(Order(head=head, members=1, now=0.0).encode())
-    raw["head"] = raw["head"].replace('"schema":1', '"schema":2')
-    with pytest.raises(MembershipError, match="another schema than 1"):
+    raw["head"] = raw["head"].replace('"schema":2', '"schema":3')
+    with pytest.raises(MembershipError, match="another schema than 2"):
         Order.decode(json.dumps(raw).encode())

@@ -3,14 +3,14 @@ import torch
 
 from curtail_dist.state.open_work import drop_open, keep_open, take_open
 
-PAYLOAD = torch.arange(200, dtype=torch.uint8)
+LOCAL = {"w": torch.arange(50.0), "b": torch.ones(3).bfloat16()}
 WORK = {"site": "a", "tokens": 512, "steps": 3, "rows": [[0, 4]], "open": [[4, 17]], "seconds": 1.25}
 
 
 @pytest.fixture
 def path(tmp_path):
     path = tmp_path / "open" / "a"
-    keep_open(path, PAYLOAD, base_hash="f" * 64, work=WORK)
+    keep_open(path, LOCAL, base_hash="f" * 64, work=WORK)
     return path
 
 
@@ -18,9 +18,9 @@ def test_what_was_kept_comes_back_as_often_as_it_is_asked_for(path):
     for _ in range(2):
         found = take_open(path)
         assert found is not None
-        payload, base_hash, work = found
-        assert torch.equal(payload, PAYLOAD)
-        assert payload.dtype == torch.uint8
+        local, base_hash, work = found
+        assert local.keys() == LOCAL.keys()
+        assert all(torch.equal(local[name], value) for name, value in LOCAL.items())
         assert (base_hash, work) == ("f" * 64, WORK)
 
 
@@ -32,7 +32,7 @@ def test_what_was_dropped_is_gone(path):
 
 
 def test_a_second_round_takes_the_place_of_the_first(path):
-    keep_open(path, PAYLOAD[:5], base_hash="0" * 64, work={})
+    keep_open(path, {"w": torch.ones(5)}, base_hash="0" * 64, work={})
     found = take_open(path)
     assert found is not None
     assert found[1:] == ("0" * 64, {})
@@ -51,9 +51,9 @@ def test_nothing_broken_is_taken(path, caplog):
 
 def test_a_write_that_fails_leaves_the_round_before(path):
     with pytest.raises(TypeError):
-        keep_open(path, PAYLOAD, base_hash="0" * 64, work={"odd": object()})
+        keep_open(path, LOCAL, base_hash="0" * 64, work={"odd": object()})
     with pytest.raises(ValueError, match="a tensor has type"):
-        keep_open(path, PAYLOAD.to(torch.complex64), base_hash="0" * 64, work={})
+        keep_open(path, {"w": torch.ones(5, dtype=torch.complex64)}, base_hash="0" * 64, work={})
     found = take_open(path)
     assert found is not None
     assert found[1] == "f" * 64

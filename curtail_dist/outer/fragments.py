@@ -1,0 +1,93 @@
+"""Fragments: which parameters travel together (streaming DiLoCo, arXiv 2501.18512, section 2.2).
+
+The parameters of a model are divided into F parts. One of them is exchanged every H/F inner steps, in turn,
+so that each is every H steps and no exchange is larger than a part.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import torch
+
+from curtail_dist.errors import ConfigError
+
+Fragments = tuple[tuple[str, ...], ...]
+"""Names of parameters by fragment, each in the order in which they are exchanged. Every name is in one."""
+
+
+def whole(names: Iterable[str]) -> Fragments:
+    """Return the one fragment of all parameters."""
+    return (tuple(sorted(names)),)
+
+
+def of_modules(modules: Sequence[torch.nn.Module], parameters: Mapping[str, torch.nn.Parameter]) -> Fragments:
+    """Return a fragment for each of `modules`.
+
+    Raises ConfigError if a parameter is in none of them, or in two; one that is tied is in one place only.
+    """
+    place: dict[int, int] = {}
+    for index, module in enumerate(modules):
+        for name, parameter in module.named_parameters():
+            if place.setdefault(id(parameter), index) != index:
+                raise ConfigError(
+                    f"fragments {place[id(parameter)]} and {index} both have the parameter {name!r}; "
+                    "each must be in one: put modules that share it into the same (torch.nn.ModuleList)"
+                )
+    missing = [name for name, parameter in parameters.items() if id(parameter) not in place]
+    if missing:
+        raise ConfigError(
+            f"{len(missing)} parameters are in no fragment, {missing[0]!r} for one; fragments must hold all "
+            "parameters that require a gradient"
+        )
+    return _divided({name: place[id(parameter)] for name, parameter in parameters.items()}, len(modules))
+
+
+def strided(model: torch.nn.Module, count: int, parameters: Mapping[str, torch.nn.Parameter]) -> Fragments:
+    """Return `count` fragments of nearly equal size: block i of the model is in fragment i modulo `count`.
+
+    Blocks are the entries of the model's longest `torch.nn.ModuleList`. What is outside of them (embeddings,
+    head) goes, largest module first, to the fragment that is smallest by then: two large ones come apart.
+
+    Raises ConfigError if there are fewer blocks and other modules than fragments.
+    """
+    if count == 1:
+        return whole(parameters)
+    inside = _blocks(model)
+    place: dict[str, int] = {}
+    sizes = [0] * count
+    others: dict[str, list[str]] = {}
+    for name, parameter in parameters.items():
+        block = inside.get(id(parameter))
+        if block is None:
+            others.setdefault(name.rpartition(".")[0], []).append(name)
+        else:
+            place[name] = block % count
+            sizes[block % count] += parameter.numel()
+    weight = {owner: sum(parameters[name].numel() for name in names) for owner, names in others.items()}
+    for owner in sorted(others, key=lambda one: (-weight[one], one)):
+        smallest = sizes.index(min(sizes))
+        place.update(dict.fromkeys(others[owner], smallest))
+        sizes[smallest] += weight[owner]
+    if not all(sizes):
+        raise ConfigError(
+            f"outer.fragments is {count}; this model has only {sum(map(bool, sizes))} blocks and other "
+            "modules with parameters to divide: choose no more fragments than that"
+        )
+    return _divided(place, count)
+
+
+def _blocks(model: torch.nn.Module) -> dict[int, int]:
+    """Return the block of each parameter in the longest list of modules, by the parameter's identity."""
+    lists = [module for module in model.modules() if isinstance(module, torch.nn.ModuleList)]
+    longest = max(lists, key=len, default=())
+    found: dict[int, int] = {}
+    for index, block in enumerate(longest):
+        for parameter in block.parameters():
+            found.setdefault(id(parameter), index)
+    return found
+
+
+def _divided(place: Mapping[str, int], count: int) -> Fragments:
+    parts: list[list[str]] = [[] for _ in range(count)]
+    for name in sorted(place):
+        parts[place[name]].append(name)
+    return tuple(tuple(part) for part in parts)

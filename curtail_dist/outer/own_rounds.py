@@ -1,0 +1,174 @@
+"""Rounds without a site: exchanges by counting inner steps, for research and tests."""
+
+import json
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+
+from curtail_dist.errors import ConfigError, PeerLost
+from curtail_dist.outer.anchor import Anchor
+from curtail_dist.outer.exchange import Exchange, gather_messages
+from curtail_dist.outer.payloads import Which
+from curtail_dist.outer.rules import Share
+
+
+class Outer(Protocol):
+    """What takes the outer steps: DiLoCo."""
+
+    def encode(self, which: Which) -> torch.Tensor:
+        """Return the pseudo-gradient of some fragments as a payload."""
+        ...
+
+    def is_finite(self, which: Which, payload: torch.Tensor) -> bool:
+        """Whether a payload has only finite numbers."""
+        ...
+
+    def stepped(
+        self,
+        which: Which,
+        payloads: Sequence[torch.Tensor | None],
+        shares: Sequence[Sequence[Share]],
+        *,
+        before: Sequence[Share] = (),
+    ) -> Anchor:
+        """Return the next anchor from the members' payloads."""
+        ...
+
+    def swap(self, anchor: Anchor, which: Which | None) -> None:
+        """Make an anchor the present version."""
+        ...
+
+    def reset(self) -> None:
+        """Set the local parameters back to the present version."""
+        ...
+
+    def settle(self, counted: Which) -> None:
+        """Say which fragments of the last payload are in a commit."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Flight:
+    """An exchange under way: one fragment, taken and not yet landed."""
+
+    fragment: int
+    counts: bool
+    spoiled: bool
+    """Whether the local parameters are not finite: they are set back to the anchor then."""
+    result: "Future[tuple[Anchor | None, list[Share]]]"
+
+
+class OwnRounds:
+    """Counts inner steps; takes each fragment's pseudo-gradient and lands its outer step when they are due.
+
+    With H = `every` and F fragments, one is due every H/F steps, in turn. It is taken `delay` steps before it
+    lands, and exchanged in a thread meanwhile.
+    """
+
+    def __init__(self, outer: Outer, exchange: Exchange, *, every: int, fragments: int, delay: int) -> None:
+        """Begin at step 0. Raises ConfigError where the numbers do not fit each other."""
+        check_rounds(every=every, fragments=fragments, delay=delay)
+        self._outer = outer
+        self._exchange = exchange
+        self._period = every // fragments
+        self._delay = delay
+        self._steps = 0
+        self._turn = 0
+        self._shares = [Share()] * fragments
+        self._before: list[Share] = []
+        """What the contributors of the last exchange had done."""
+        self._flight: _Flight | None = None
+        self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="exchange") if delay else None
+
+    def step_done(self, tokens: int) -> None:
+        """Count an inner step; take and land what is due. Raises PeerLost."""
+        self._steps += 1
+        self._shares = [Share(tokens=one.tokens + tokens, steps=one.steps + 1) for one in self._shares]
+        if (self._steps + self._delay) % self._period == 0:
+            self._take_off()
+        if self._steps % self._period == 0:
+            self._land()
+
+    def regroup(self, exchange: Exchange) -> None:
+        """Exchange with another group from now on. Raises ConfigError while an exchange is under way."""
+        if self._flight is not None:
+            raise ConfigError("an exchange is under way; regroup right after a step that completed one")
+        self._exchange = exchange
+
+    def close(self) -> None:
+        """Land what is under way, leave the group; idempotent. What a missing peer prevents is dropped."""
+        try:
+            self._land()
+        except PeerLost:
+            self._flight = None
+        self._exchange.close()
+        if self._pool is not None:
+            self._pool.shutdown(wait=False)
+
+    def _take_off(self) -> None:
+        fragment = self._turn
+        payload = self._outer.encode((fragment,))
+        share = self._shares[fragment]
+        self._shares[fragment] = Share()
+        spoiled = not self._outer.is_finite((fragment,), payload)
+        counts = share.tokens > 0 and not spoiled
+        mine = share if counts else Share()
+        if self._pool is not None:
+            result = self._pool.submit(self._fly, fragment, payload, mine)
+        else:
+            result = Future[tuple[Anchor | None, list[Share]]]()
+            result.set_result(self._fly(fragment, payload, mine))
+        self._flight = _Flight(fragment=fragment, counts=counts, spoiled=spoiled, result=result)
+
+    def _fly(self, fragment: int, payload: torch.Tensor, share: Share) -> tuple[Anchor | None, list[Share]]:
+        """Exchange, and step a copy; return it and what its contributors had done."""
+        before = [[one.tokens, one.steps] for one in self._before]
+        said = json.dumps([share.tokens, share.steps, before]).encode()
+        heard = [json.loads(one) for one in gather_messages(self._exchange, said)]
+        shares = [Share(tokens=tokens, steps=steps) for tokens, steps, _ in heard]
+        sizes = [payload.numel() if one.tokens else 0 for one in shares]
+        gathered = self._exchange.gather(payload if share.tokens else payload[:0], sizes)
+        now = [one for one in shares if one.tokens]
+        if not now:
+            return None, self._before
+        payloads = [part if size else None for part, size in zip(gathered, sizes, strict=True)]
+        known = next((each for *_, each in heard if each), [])
+        others = [Share(tokens=tokens, steps=steps) for tokens, steps in known]
+        changed = others if len(others) != len(now) else []
+        return self._outer.stepped((fragment,), payloads, [[one] for one in shares], before=changed), now
+
+    def _land(self) -> None:
+        if self._flight is None:
+            return
+        flight = self._flight
+        anchor, contributors = flight.result.result()
+        self._flight = None
+        self._turn = (self._turn + 1) % len(self._shares)
+        if anchor is not None:
+            self._before = contributors
+            self._outer.swap(anchor, None if flight.spoiled else (flight.fragment,))
+        elif flight.spoiled:
+            self._outer.reset()
+        if flight.spoiled:
+            self._shares = [Share()] * len(self._shares)
+        self._outer.settle((flight.fragment,) if flight.counts else ())
+
+
+def check_every(every: object) -> None:
+    """Raise ConfigError unless this can be a number of inner steps."""
+    if not isinstance(every, int) or every < 1:
+        raise ConfigError(f"sync_every is {every}; without a site it must be at least 1")
+
+
+def check_rounds(*, every: int, fragments: int, delay: int, name: str = "sync_every") -> None:
+    """Raise ConfigError unless fragments and delay fit the inner steps of a round."""
+    if every % fragments:
+        raise ConfigError(f"{name} is {every}; it must be a multiple of the number of fragments, {fragments}")
+    if not 0 <= delay < every // fragments:
+        raise ConfigError(
+            f"sync_delay is {delay}; it must be at least 0 and less than the {every // fragments} inner "
+            "steps between two exchanges"
+        )
