@@ -195,6 +195,14 @@ def plan(
     return assignments
 
 
+def ahead(rest: Sequence[Range], *, taken: int, steps: int, delay: int) -> tuple[Range, ...]:
+    """Return what of the `rest` of an assignment is kept for `delay` more steps; the others go to the pool.
+
+    `taken` rows were begun in `steps` steps. The row that is begun and not finished is the first of the rest.
+    """
+    return take(rest, int(delay * taken / steps * RESERVE) + SPARE_ROWS if steps else 0)
+
+
 def split(assignment: Assignment, parts: int) -> list[Assignment]:
     """Share a member's rows out to the `parts` ranks of its site, which take all steps together.
 

@@ -4,7 +4,7 @@ The parameters of a model are divided into F parts. One of them is exchanged eve
 so that each is every H steps and no exchange is larger than a part.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import torch
 
@@ -47,10 +47,28 @@ def strided(model: torch.nn.Module, count: int, parameters: Mapping[str, torch.n
     Blocks are the entries of the model's longest `torch.nn.ModuleList`. What is outside of them (embeddings,
     head) goes, largest module first, to the fragment that is smallest by then: two large ones come apart.
 
-    Raises ConfigError if there are fewer blocks and other modules than fragments.
+    Where there are fewer modules than fragments these are divided, too. Raises ConfigError if there are fewer
+    parameters than fragments.
     """
     if count == 1:
         return whole(parameters)
+    for unit in (lambda name: name.rpartition(".")[0], lambda name: name):
+        place = _placed(model, count, parameters, unit)
+        if len(set(place.values())) == count:
+            return _divided(place, count)
+    raise ConfigError(
+        f"outer.fragments is {count}; this model has only {len(set(place.values()))} blocks and other "
+        "parameters to divide: choose no more fragments than that"
+    )
+
+
+def _placed(
+    model: torch.nn.Module,
+    count: int,
+    parameters: Mapping[str, torch.nn.Parameter],
+    unit: Callable[[str], str],
+) -> dict[str, int]:
+    """Return the fragment of each parameter; those outside of blocks stay together with their `unit`."""
     inside = _blocks(model)
     place: dict[str, int] = {}
     sizes = [0] * count
@@ -58,7 +76,7 @@ def strided(model: torch.nn.Module, count: int, parameters: Mapping[str, torch.n
     for name, parameter in parameters.items():
         block = inside.get(id(parameter))
         if block is None:
-            others.setdefault(name.rpartition(".")[0], []).append(name)
+            others.setdefault(unit(name), []).append(name)
         else:
             place[name] = block % count
             sizes[block % count] += parameter.numel()
@@ -67,12 +85,7 @@ def strided(model: torch.nn.Module, count: int, parameters: Mapping[str, torch.n
         smallest = sizes.index(min(sizes))
         place.update(dict.fromkeys(others[owner], smallest))
         sizes[smallest] += weight[owner]
-    if not all(sizes):
-        raise ConfigError(
-            f"outer.fragments is {count}; this model has only {sum(map(bool, sizes))} blocks and other "
-            "modules with parameters to divide: choose no more fragments than that"
-        )
-    return _divided(place, count)
+    return place
 
 
 def _blocks(model: torch.nn.Module) -> dict[int, int]:

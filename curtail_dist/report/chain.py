@@ -11,8 +11,8 @@ told as ordinary ones, somebody committed who had no right to.
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from curtail_dist.errors import StateDiverged
@@ -37,6 +37,8 @@ class Commit:
     work: tuple[Mapping[str, Any], ...]
     """What each contributor did: `site`, `tokens`, `steps`, `rows` [[first, last+1], ...] that it finished
     and, where there are any, `open` [[position, tokens], ...]."""
+    returned: tuple[tuple[int, str], ...] = ()
+    """(version, site) of work that was lost before every fragment had it."""
 
     @property
     def contributors(self) -> frozenset[str]:
@@ -54,6 +56,16 @@ class Dropped:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Returned:
+    """A site's work in a version that was lost with its site before every fragment had it."""
+
+    version: int
+    work: Mapping[str, Any]
+    t: Seconds
+    """When the version that says so was committed."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Chain:
     """What stands of a run's versions, and what does not."""
 
@@ -61,6 +73,8 @@ class Chain:
     """Those that stand, in order."""
     dropped: tuple[Dropped, ...] = ()
     """Once for each time that a version was dropped: one that was done again may be there twice."""
+    returned: tuple[Returned, ...] = ()
+    """What does not count in the commits although some fragments have it; their `work` is without it."""
     ends: tuple[Seconds, ...] = ()
     """When members said that the run is complete, unless that was at a version that was dropped."""
 
@@ -83,11 +97,27 @@ def read_chain(records: Iterable[Record]) -> Chain:
         else:
             reader.rewind(record["base" if record.event == "rewound" else "version"], record.t)
     finishes = [record for record in records if record.event == "run_finished"]
+    commits = [reader.chain[version].commit for version in sorted(reader.chain)]
+    returned = tuple(_returned(commits))
+    gone = {(one.version, one.work["site"]) for one in returned}
     return Chain(
-        commits=tuple(reader.chain[version].commit for version in sorted(reader.chain)),
+        commits=tuple(
+            replace(one, work=tuple(each for each in one.work if (one.version, each["site"]) not in gone))
+            for one in commits
+        ),
+        returned=returned,
         dropped=tuple(reader.dropped),
         ends=tuple(record.t for record in finishes if reader.stands(record)),
     )
+
+
+def _returned(commits: Sequence[Commit]) -> Iterator[Returned]:
+    """Yield the work that later versions of the same chain gave back."""
+    work = {(one.version, each["site"]): each for one in commits for each in one.work}
+    for commit in commits:
+        for place in commit.returned:
+            if place in work:
+                yield Returned(version=place[0], work=work[place], t=commit.t)
 
 
 def _replayed(records: Sequence[Record]) -> list[Record]:
@@ -215,4 +245,5 @@ def _commit(record: Record) -> Commit:
         tokens=record["tokens"],
         rows=record["rows"],
         work=tuple(record["work"]),
+        returned=tuple((version, site) for version, site in record.fields.get("returned", ())),
     )

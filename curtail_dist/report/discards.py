@@ -48,7 +48,7 @@ def discards_of(site: str, records: Sequence[Record], chain: Chain) -> tuple[Dis
         if gone is not None or chain.ends:
             stop = left.t if gone is None else gone
             found.append(Discard(begun=left.begun, t=stop, steps=left.steps, rows=left.rows, killed=True))
-    return (*found, *_dropped(site, chain))
+    return (*found, *_dropped(site, chain), *_returned(site, chain))
 
 
 def _dropped(site: str, chain: Chain) -> Iterator[Discard]:
@@ -58,6 +58,14 @@ def _dropped(site: str, chain: Chain) -> Iterator[Discard]:
             if entry["site"] == site:
                 rows = sum(last - first for first, last in entry["rows"])
                 yield Discard(begun=gone.t, t=gone.t, steps=entry["steps"], rows=rows, killed=False)
+
+
+def _returned(site: str, chain: Chain) -> Iterator[Discard]:
+    """Yield what a site had contributed and did not live to exchange in every fragment."""
+    for gone in chain.returned:
+        if gone.work["site"] == site:
+            rows = sum(last - first for first, last in gone.work["rows"])
+            yield Discard(begun=gone.t, t=gone.t, steps=gone.work["steps"], rows=rows, killed=False)
 
 
 def _follow(site: str, written: Sequence[Record]) -> tuple[list[Discard], _Open | None]:

@@ -3,7 +3,8 @@
 from collections.abc import Callable, Iterator
 from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
 
-from curtail_dist.data.ledger import Assignment, Offset, drop, take
+from curtail_dist.data.ledger import Assignment, Offset, ahead, drop, take
+from curtail_dist.data.loader import positions
 from curtail_dist.errors import ConfigError
 from curtail_dist.membership.records import Work
 
@@ -75,9 +76,8 @@ class OpenRound:
 
         Raises AssertionError if it does not begin with the rows there were.
         """
-        assert take(assignment.rows, self.rows) == take(self.assignment.rows, self.rows), (
-            "the plan keeps rows"
-        )
+        begun = [list(positions(take(one.rows, self.rows))) for one in (assignment, self.assignment)]
+        assert begun[0] == begun[1], "the plan keeps the rows that were ahead"
         self.assignment, self.flying = assignment, False
         self._closing = closing
         self._limit = self.steps + assignment.steps
@@ -93,7 +93,8 @@ class OpenRound:
     def rest(self, delay: int) -> Assignment:
         """Return what is left to take, the row begun too, for a round of `delay` steps that follows."""
         begun = {**dict(self.assignment.open), **dict(self._open)}
-        rows = drop(self.assignment.rows, self.rows - len(self._open))
+        left = drop(self.assignment.rows, self.rows - len(self._open))
+        rows = ahead(left, taken=self.rows, steps=self.steps, delay=delay)
         return Assignment(rows=rows, steps=delay, open=tuple(begun.items()))
 
     def leave_open(self, tokens: int | None) -> None:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from curtail_dist.data.ledger import Assignment, drop, take
+from curtail_dist.data.ledger import Assignment, ahead, drop, take
 from curtail_dist.membership import effects as do
 from curtail_dist.sim.history import Steps
 from curtail_dist.sim.process import PENDING, Fiber, Handler, Process
@@ -63,16 +63,18 @@ def _done(process: Process, effect: do.Train, *, leaving: bool) -> do.Done:
     rest = drop(assignment.rows, open_round.rows)
     reached = (open_round.reached,) if open_round.reached else ()
     delay = 0 if leaving else effect.delay
-    ahead = rest if delay else take(rest, len(reached))
+    kept = take(rest, len(reached))
+    if delay:
+        kept = ahead(rest, taken=open_round.touched, steps=open_round.steps, delay=delay)
     if effect.head.flush or (not delay and process.part.rules.fragments == 1):
-        ahead = ()
+        kept = ()
     begun = {**dict(assignment.open), **dict(reached)}
-    if delay and ahead:
+    if delay and kept:
         process.beyond.rest = Rest(
-            assignment=Assignment(rows=ahead, steps=delay, open=tuple(begun.items())), delay=delay
+            assignment=Assignment(rows=kept, steps=delay, open=tuple(begun.items())), delay=delay
         )
     work = open_round.work(process.site, assignment)
-    return do.Done(work=work, seconds=open_round.seconds, draining=leaving, ahead=ahead)
+    return do.Done(work=work, seconds=open_round.seconds, draining=leaving, ahead=kept)
 
 
 def _stepped(process: Process, fiber: Fiber, turn: int, effect: do.Train, step_s: float) -> None:

@@ -1,6 +1,7 @@
 from datetime import UTC, datetime, timedelta
 
-from curtail_dist.report.chain import Chain, Commit, Dropped
+from curtail_dist.report.audit import count_rows
+from curtail_dist.report.chain import Chain, Commit, Dropped, read_chain
 from curtail_dist.report.discards import Discard, discards_of
 from curtail_dist.telemetry.record import Record
 
@@ -112,3 +113,22 @@ def test_work_of_a_dropped_version_is_lost_once_though_its_site_was_killed_befor
     again = say(40.0, "commit", process="rank0.2", version=4, hash="again", work=[{"site": "texas"}])
     lost = discards_of("texas", [*trained(), died(16.0), again], Chain(dropped=dropped))
     assert [(discard.t, discard.steps, discard.killed) for discard in lost] == [(20.0, 4, False)]
+
+
+def test_work_that_was_pending_when_its_site_was_lost_is_lost_when_a_version_says_so():
+    def told(t, number, returned=(), **rows):
+        work = [{"site": site, "tokens": 1, "steps": 4, "rows": [span]} for site, span in rows.items()]
+        fields = {"version": number, "hash": f"h{number}", "work": work, "returned": list(returned)}
+        return say(t, "commit", site="california", tokens=1, rows=16, **fields)
+
+    records = [
+        told(15.0, 4, california=[0, 8], texas=[8, 24]),
+        told(20.0, 5, [[4, "texas"]], california=[24, 32]),
+        told(25.0, 6, california=[8, 24]),
+    ]
+    chain = read_chain(records)
+    lost = [(one.t, one.steps, one.rows) for one in discards_of("texas", records, chain)]
+    assert lost == [(20.0, 4, 16)]
+    assert [sorted(one.contributors) for one in chain.commits] == [["california"]] * 3
+    rows = count_rows(chain.commits, total=32, finished=True)
+    assert (rows.trained, rows.duplicated, rows.lost) == (32, 0, 0)

@@ -2,12 +2,16 @@
 
 Prints one JSON line at the end: what it trained on, and the hash of the anchor it ended with. Options of the
 run file's `train`, for tests: `step_s` (real time of a step), `width` and `model_seed` (another model),
-`gate` (a file to be waited for before the first step) and `holds`, a directory: while it holds the file
-SITE.hold, that site waits two steps into a round, and says so by SITE.held.
+`gate` (a file to be waited for before the first step), `enter` (one to be waited for before the site comes
+in), `die_at` (SITE:EFFECT:VERSION: SIGKILL before the first such step of the protocol on that version) and
+`holds`, a directory: while it holds the file SITE.hold, that site waits two steps into a round, and says so
+by SITE.held.
 """
 
 import argparse
 import json
+import os
+import signal
 import sys
 import time
 from pathlib import Path
@@ -66,6 +70,21 @@ def wait_for(holds):
         time.sleep(0.01)
 
 
+def deadly(name, where):
+    """Return what kills this process at a step of the protocol, and says that it does."""
+    victim, effect, version = where.split(":")
+    held = {}
+
+    def look(step):
+        site = held["site"]
+        if name == victim and step == effect and site.head is not None and site.head.version >= int(version):
+            sys.stderr.write(f"dies at {step} on {site.head.version}\n")
+            sys.stderr.flush()
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    return look, held
+
+
 def warm_up(model, inner):
     """Let torch load what its first step needs: it takes seconds, which are not to count as a round's."""
     (0.0 * model(torch.zeros(4, 2))).square().mean().backward()
@@ -80,7 +99,11 @@ def train(config, name):
     inner = torch.optim.SGD(model.parameters(), lr=0.01)
     warm_up(model, inner)
     seen = []
-    with cd.Site(config, name=name) as site:
+    look, held = deadly(name, options.get("die_at", "::0"))
+    if "enter" in options:
+        wait_for(Path(options["enter"]).exists)
+    with cd.Site(config, name=name, probe=look) as site:
+        held["site"] = site
         outer = cd.DiLoCo(site, model, inner)
         holds = Holds(site, Path(options["holds"])) if "holds" in options else None
         for batch in site.batches(pack):
@@ -99,7 +122,14 @@ def train(config, name):
         outer.close()
     tensors = {f"parameter/{key}": value for key, value in outer.anchor().items()}
     state = Version(number=outer.version, tensors=tensors)
-    return {"site": name, "seen": seen, "version": state.number, "hash": state.hash}
+    at_anchor = all(torch.equal(value, outer.anchor()[key]) for key, value in model.named_parameters())
+    return {
+        "site": name,
+        "seen": seen,
+        "version": state.number,
+        "hash": state.hash,
+        "at_anchor": at_anchor,
+    }
 
 
 def main() -> int:
