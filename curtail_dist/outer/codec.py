@@ -10,6 +10,10 @@ from typing import Protocol
 
 import torch
 
+_PIECE = 1 << 18
+"""Numbers that a CPU works on at once, a multiple of all blocks: they and what is made of them stay in its
+caches, where those of a whole payload would go to memory and back at each step."""
+
 
 class Codec(Protocol):
     """Turns flat fp32 tensors into bytes and back."""
@@ -79,35 +83,67 @@ class Blockwise:
     def encode(self, flat: torch.Tensor) -> torch.Tensor:
         """Round to the nearest integer, ties to even."""
         numbers = flat.numel()
-        padding = self._blocks(numbers) * self._block - numbers
-        blocks = torch.nn.functional.pad(flat, (0, padding)).view(-1, self._block)
-        scales = (blocks.abs().amax(dim=1) / self._most).bfloat16()
-        steps = scales.float().unsqueeze(1)
-        steps = torch.where(steps == 0, torch.ones_like(steps), steps)
-        levels = (blocks / steps).round_().clamp_(-self._most, self._most).to(torch.int8).view(-1)[:numbers]
-        return torch.cat([scales.view(torch.uint8), self._packed(levels)])
+        payload = torch.empty(self.size(numbers), dtype=torch.uint8, device=flat.device)
+        scales, integers = self._parts(payload, numbers)
+        for begin, end in _pieces(numbers, flat.device):
+            first, last = begin // self._block, self._blocks(end)
+            levels = self._rounded(flat[begin:end], scales[first:last])
+            place = slice(begin * self._bits // 8, -(-end * self._bits // 8))
+            integers[place].copy_(self._packed(levels))
+        return payload
 
     def decode(self, payload: torch.Tensor, numbers: int) -> torch.Tensor:
         """Multiply each integer by its block's scale."""
-        cut = 2 * self._blocks(numbers)
-        scales = payload[:cut].view(torch.bfloat16).float()
-        levels = self._unpacked(payload[cut:], numbers).float()
-        return levels * scales.repeat_interleave(self._block)[:numbers]
+        scales, integers = self._parts(payload, numbers)
+        found = torch.empty(self._blocks(numbers), self._block, device=payload.device)
+        for begin, end in _pieces(numbers, payload.device):
+            first, last = begin // self._block, self._blocks(end)
+            place = slice(begin * self._bits // 8, -(-end * self._bits // 8))
+            levels = self._unpacked(integers[place])
+            whole = torch.nn.functional.pad(levels, (0, (last - first) * self._block - levels.numel()))
+            steps = scales[first:last].float().unsqueeze(1)
+            torch.mul(whole.float().view(-1, self._block), steps, out=found[first:last])
+        return found.view(-1)[:numbers]
 
     def _blocks(self, numbers: int) -> int:
         return -(-numbers // self._block)
 
+    def _parts(self, payload: torch.Tensor, numbers: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return a payload's scales (bf16, [blocks]) and its integers (uint8); they share its memory."""
+        cut = 2 * self._blocks(numbers)
+        return payload[:cut].view(torch.bfloat16), payload[cut:]
+
+    def _rounded(self, flat: torch.Tensor, scales: torch.Tensor) -> torch.Tensor:
+        """Return the integers (int8, [numbers]) of `flat`; its blocks' scales are written to `scales`."""
+        padding = scales.numel() * self._block - flat.numel()
+        blocks = (torch.nn.functional.pad(flat, (0, padding)) if padding else flat).view(-1, self._block)
+        scales.copy_(blocks.abs().amax(dim=1) / self._most)
+        steps = scales.float().unsqueeze(1)
+        steps.masked_fill_(steps == 0, 1.0)
+        levels = (blocks / steps).round_().clamp_(-self._most, self._most).to(torch.int8)
+        return levels.view(-1)[: flat.numel()]
+
     def _packed(self, levels: torch.Tensor) -> torch.Tensor:
+        """Return the bytes of integers, taken in pairs as the halves of a little-endian number."""
         if self._bits == 8:
             return levels.view(torch.uint8)
-        nibbles = torch.nn.functional.pad(levels.view(torch.uint8) & 0xF, (0, levels.numel() % 2)).view(-1, 2)
-        return nibbles[:, 0] | (nibbles[:, 1] << 4)
+        even = torch.nn.functional.pad(levels, (0, 1)) if levels.numel() % 2 else levels
+        pairs = even.view(torch.int16)
+        return (pairs & 0x0F).bitwise_or_((pairs >> 4).bitwise_and_(0xF0)).to(torch.uint8)
 
-    def _unpacked(self, packed: torch.Tensor, numbers: int) -> torch.Tensor:
+    def _unpacked(self, packed: torch.Tensor) -> torch.Tensor:
+        """Return the integers (int8); of 4 bits always an even number."""
         if self._bits == 8:
             return packed.view(torch.int8)
-        nibbles = torch.stack([packed & 0xF, packed >> 4], dim=1).view(-1)[:numbers]
-        return (nibbles ^ 0x8).view(torch.int8) - 8  # the sign's bit, 8, stands for -8
+        pairs = packed.to(torch.int16)
+        pairs = (pairs << 4).bitwise_and_(0x0F00).bitwise_or_(pairs.bitwise_and_(0x0F))
+        return pairs.view(torch.int8).bitwise_xor_(0x8).sub_(8)  # the sign's bit, 8, stands for -8
+
+
+def _pieces(numbers: int, device: torch.device) -> list[tuple[int, int]]:
+    """Return where each piece begins and ends; an accelerator works on all at once."""
+    length = _PIECE if device.type == "cpu" else max(numbers, 1)
+    return [(begin, min(begin + length, numbers)) for begin in range(0, numbers, length)]
 
 
 CODECS: dict[str, Codec] = {
@@ -138,7 +174,8 @@ class Feedback:
         whole = flat if self._residual is None else flat + self._residual
         payload = self._codec.encode(whole)
         if not isinstance(self._codec, Float32):
-            self._next = whole - self._codec.decode(payload, whole.numel())
+            decoded = self._codec.decode(payload, whole.numel())
+            self._next = torch.sub(whole, decoded, out=decoded)
         return payload
 
     def counted(self) -> None:

@@ -1,8 +1,12 @@
-"""The exchange over Gloo: one process group an epoch, built and left without restarting any process.
+"""The exchange over Gloo: process groups built for an epoch, and left without restarting any process.
 
 Each rank broadcasts its payload to the others. Operations are polled, not waited for: a killed peer ends them
 with an error at once, a hung one is noticed by `alive`. A group that failed is handed to the reaper, since
 its destructor can block until its operations time out and an abandoned operation may still write its buffer.
+
+Gloo sends only what the receiver has asked for. On one connection a rank's request would stand in line behind
+the payload that it is itself sending, so that two ranks would send one after the other and a link carry half
+of what it can: the ranks' broadcasts have groups, and so connections, of their own.
 """
 
 import atexit
@@ -22,6 +26,8 @@ _POLL_S = 0.0005
 _POLL_MOST_S = 0.01
 _POLL_SHARE = 0.02
 """Between looks at operations passes this share of the time that they have taken, within these bounds."""
+_STREAMS = 4
+"""At most so many groups; with more ranks some share one."""
 _REAP_S = 1.0
 _RETIRE_S = 5.0
 
@@ -44,13 +50,13 @@ class GroupStore:
 class GlooExchange:
     """A member of an epoch's group. Owned by the round; closed when the epoch ends."""
 
-    def __init__(self, group: Any, *, timeout: Seconds, alive: Callable[[int], bool]) -> None:
-        """Use `form`."""
-        self._group = group
+    def __init__(self, groups: Sequence[Any], *, timeout: Seconds, alive: Callable[[int], bool]) -> None:
+        """Use `form`. The groups have the same members."""
+        self._groups = tuple(groups)
         self._timeout = timeout
         self._alive = alive
-        self.rank = group.rank()
-        self.size = group.size()
+        self.rank = groups[0].rank()
+        self.size = groups[0].size()
         self.bytes_sent = 0
 
     def gather(self, payload: torch.Tensor, sizes: Sequence[int]) -> list[torch.Tensor]:
@@ -67,13 +73,14 @@ class GlooExchange:
                 if buffer.numel():
                     options = BroadcastOptions()
                     options.rootRank, options.rootTensor = rank, 0
-                    pending[rank] = self._group.broadcast([buffer], options)
+                    group = self._groups[rank % len(self._groups)]
+                    pending[rank] = group.broadcast([buffer], options)
             self._finish(pending)
         except RuntimeError as error:
-            _REAPER.hold(self._group, buffers, pending, seconds=self._timeout)
+            _REAPER.hold(self._groups, buffers, pending, seconds=self._timeout)
             raise PeerLost(f"a connection of the group failed: {_first_line(error)}") from error
         except PeerLost:
-            _REAPER.hold(self._group, buffers, pending, seconds=self._timeout)
+            _REAPER.hold(self._groups, buffers, pending, seconds=self._timeout)
             raise
         self.bytes_sent += payload.numel() * (self.size - 1)
         return buffers
@@ -97,8 +104,8 @@ class GlooExchange:
             time.sleep(min(max(_POLL_S, waited * _POLL_SHARE), _POLL_MOST_S))
 
     def close(self) -> None:
-        """Hand the group to the reaper; idempotent, never blocks."""
-        _REAPER.hold(self._group, seconds=0.0)
+        """Hand the groups to the reaper; idempotent, never blocks."""
+        _REAPER.hold(self._groups, seconds=0.0)
 
 
 def form(
@@ -111,7 +118,7 @@ def form(
     timeout: Seconds,
     alive: Callable[[int], bool],
 ) -> GlooExchange:
-    """Build the group `name` with the other members, who call this too. Raises PeerLost.
+    """Build the groups of `name` with the other members, who call this too. Raises PeerLost.
 
     Args:
         name: The same at all members and never used twice in a run.
@@ -128,12 +135,13 @@ def form(
         place = PrefixStore(name, store)
         _wait_for_all(place, name, rank=rank, size=size, timeout=timeout, alive=alive)
         gloo = cast("Any", ProcessGroupGloo)  # torch's stubs lack its options and its collectives
+        streams = min(size, _STREAMS)
         options = gloo._Options()
         options._devices = [ProcessGroupGloo.create_device(hostname=host)]
         options._timeout = limit
-        options._threads = max(2, size)  # one an operation: one in a queue would notice no dead peer
-        group = gloo(PrefixStore("gloo", place), rank, size, options)
-        return GlooExchange(group, timeout=timeout, alive=alive)
+        options._threads = -(-size // streams)  # one an operation: one in a queue would notice no dead peer
+        groups = [gloo(PrefixStore(f"gloo{stream}", place), rank, size, options) for stream in range(streams)]
+        return GlooExchange(groups, timeout=timeout, alive=alive)
     except RuntimeError as error:
         raise PeerLost(f"group {name} could not be formed: {_first_line(error)}") from error
 

@@ -1,0 +1,230 @@
+"""The rounds of a site's rank 0: where the training loop and the protocol take turns."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from curtail_dist.data.ledger import Assignment, Range, count, split
+from curtail_dist.membership.effects import Done, Effect, Encode, Train
+from curtail_dist.membership.part import Part
+from curtail_dist.membership.protocol import take_part
+from curtail_dist.membership.records import Work
+from curtail_dist.outer.optimizer import DiLoCo
+from curtail_dist.runtime.drive import Finished, advance, go_on, one_more
+from curtail_dist.runtime.flight import GROUND
+from curtail_dist.runtime.inner_state import InnerState
+from curtail_dist.runtime.links import Links
+from curtail_dist.runtime.open_round import OpenRound
+from curtail_dist.runtime.order import Order, carry_out
+from curtail_dist.runtime.round_report import joint_work
+from curtail_dist.runtime.world import Account, World
+from curtail_dist.telemetry.events import Phase, RoundStarted
+
+
+class Rounds:
+    """Opens one round after the other, and ends each with the others. Owns the protocol's life.
+
+    The life stands still while the script trains. While an exchange is under way and the script trains on, it
+    goes on in a thread, see flight.py.
+    """
+
+    def __init__(
+        self,
+        links: Links,
+        part: Part,
+        world: World,
+        *,
+        outer: DiLoCo,
+        inner: InnerState,
+        step_done: Callable[[], None],
+    ) -> None:
+        """Begin outside of the run; `start` comes next."""
+        self._links = links
+        self._ranks = links.ranks
+        self._part = part
+        self._world = world
+        self._outer = outer
+        self._inner = inner
+        self._step_done = step_done
+        self._life = take_part(part)
+        self._next: Train | None = None
+        self._mine = Assignment(rows=(), steps=0)
+        self._flying: OpenRound | None = None
+        self.fresh = False
+        """Whether the inner optimizer's state is to be taken up again before the next round."""
+
+    @property
+    def flown(self) -> Work | None:
+        """What was trained while the exchange that lands now was under way."""
+        return self._flying.work if self._flying is not None else None
+
+    def start(self) -> None:
+        """Come into the run, up to the first inner step."""
+        effect = self._asked(None)
+        if effect is not None:
+            self._go_on_from(effect)
+
+    def close(self) -> None:
+        """End the life, unless it is under way."""
+        if not self._world.flights.under_way:
+            self._life.close()
+
+    def begin(self) -> OpenRound | None:
+        """Open the next round; None when the run is complete or this site has left."""
+        return self._open(self._next) if self._next is not None else None
+
+    def end(self, round: OpenRound) -> OpenRound | None:
+        """End the open round with the others, up to the first inner step of the next; return that.
+
+        Where steps are to be done while the exchange is under way, return at once with the round of those; it
+        is extended when it is ended. After an expulsion the round is discarded and the site enters again.
+        """
+        if round.flying:
+            return self._land(round)
+        done = self._done(round)
+        effect = self._asked(done)
+        if effect is None:
+            return None
+        if isinstance(effect, Encode) and done.ahead and self._delay and not done.draining:
+            return self._take_off(round, done, effect)
+        self._go_on_from(effect)
+        return self.begin()
+
+    def _done(self, round: OpenRound) -> Done:
+        """Say what was done in a round."""
+        ended, seconds = time.monotonic(), self._links.clock.now() - round.began
+        work, loss = joint_work(self._ranks, round, self._outer.local)
+        self._world.account = Account(
+            steps=work.steps,
+            rows=count(work.rows) + len(work.open),
+            loss=loss,
+            ended=ended,
+            sent=self._world.group.bytes_sent,
+        )
+        draining = self._is_leaving()
+        flush = self._part.stands_on is not None and self._part.stands_on.flush
+        ahead: tuple[Range, ...] = ()
+        if self._delay and not draining:
+            ahead = round.rest(self._delay).rows
+        elif self._part.rules.fragments > 1 and not flush:
+            ahead = tuple((position, position + 1) for position, _ in work.open)
+        return Done(work=work, seconds=seconds, draining=draining, ahead=ahead)
+
+    @property
+    def _delay(self) -> int:
+        """Inner steps to be done while the open round's exchange is under way."""
+        return self._next.delay if self._next is not None else 0
+
+    def _take_off(self, round: OpenRound, done: Done, encode: Encode) -> OpenRound:
+        """Encode, and let the exchange begin; return the round to be trained meanwhile."""
+        account, live = self._world.account, self._world.live
+        effect = one_more(self._life, live, encode)
+        self._world.flights.begin(self._life, live, effect)
+        account.stall_s += time.monotonic() - account.ended
+        return OpenRound(
+            self._links.site,
+            round.rest(self._delay),
+            draining=self._is_leaving,
+            closing=lambda: False,
+            began=self._links.clock.now(),
+            postponed=self._store_is_away,
+            flying=True,
+        )
+
+    def _land(self, round: OpenRound) -> OpenRound | None:
+        """The steps of the flight are done: carry out what it led to. Return the round, extended."""
+        world, clock = self._world, self._links.clock
+        account, resets, began = world.account, world.holding.resets, clock.now()
+        account.ended = time.monotonic()
+        account.flying_steps, account.flying_rows = round.steps, round.rows
+        self._flying = round
+        try:
+            self._go_on_from(world.land())
+        except Finished:
+            self._over()
+        self._flying = None
+        account = world.account
+        account.flying_steps = account.flying_rows = 0
+        train = self._next
+        if train is None or world.holding.resets != resets:
+            return self.begin()
+        round.began += clock.now() - began  # speed is that of the steps
+        self._announce_round(train)
+        round.extend(self._mine, closing=self._closing(train))
+        return round
+
+    def _asked(self, done: Done | None) -> Effect[Any] | None:
+        """Resume the protocol with what was done; return the first effect of GROUND, or the encoding.
+
+        None where it came to its end.
+        """
+        try:
+            return advance(self._life, self._world.live, until=(Encode, *GROUND), result=done)
+        except Finished:
+            self._over()
+            return None
+
+    def _go_on_from(self, effect: Effect[Any]) -> None:
+        """Carry out an effect, and what comes after it, up to the next round or to the end."""
+        try:
+            train = go_on(self._life, self._world.live, effect, until=Train)
+        except Finished:
+            self._over()
+        else:
+            assert isinstance(train, Train), "the life stops to train"
+            self._next = train
+            self._order()
+
+    def _over(self) -> None:
+        """The run is complete, or this site has left."""
+        self._next = None
+        self._order()
+
+    def _order(self) -> None:
+        """Tell the site's other ranks what comes next, and do as they do."""
+        head, resumes, self.fresh = self._part.stands_on, self.fresh, False
+        shares: list[Assignment] = []
+        if self._next is not None:
+            shares = split(self._next.assignment, self._ranks.size)
+            self._mine = shares[0]
+        order = Order(
+            head=head,
+            members=self._world.group.size,
+            assignments=tuple(shares),
+            now=self._links.clock.now(),
+            resume_inner=resumes,
+            keep_inner=self._next is None and head is not None and not head.complete,
+        )
+        self._ranks.tell(order.encode())
+        carry_out(order, self._ranks, self._outer, self._inner)
+
+    def _open(self, train: Train) -> OpenRound:
+        round = OpenRound(
+            self._links.site,
+            self._mine,
+            draining=self._is_leaving,
+            closing=self._closing(train),
+            began=self._links.clock.now(),
+            postponed=self._store_is_away,
+        )
+        self._announce_round(train)
+        return round
+
+    def _closing(self, train: Train) -> Callable[[], bool]:
+        board, epoch, version = self._world.board, train.epoch.number, train.head.version + 1
+        return lambda: board.view().close_asked(epoch, version)
+
+    def _announce_round(self, train: Train) -> None:
+        events = self._links.events
+        events.place(round=train.head.version + 1)
+        spans = [list(span) for span in train.assignment.rows]
+        events.emit(RoundStarted(steps=train.assignment.steps, rows=spans))
+        events.emit(Phase(phase="train"))
+        self._step_done()
+
+    def _is_leaving(self) -> bool:
+        return self._world.board.view().leaving
+
+    def _store_is_away(self) -> bool:
+        """Whether the store is silent and may yet come back: the open round then trains on."""
+        return 0 < self._world.contact.silent_s < self._links.config.round.outage_s
