@@ -152,10 +152,12 @@ class GatherCards(Effect[Sequence[Card]]):
 
 @dataclass(frozen=True)
 class GatherPayloads(Effect[None]):
-    """Exchange the encoded pseudo-gradients of those who contribute, and keep them for `StepCopy`."""
+    """Exchange the encoded pseudo-gradients of those who contribute, and keep their mean for `StepCopy`."""
 
-    contributing: Sequence[bool]
-    """By rank."""
+    which: Sequence[int]
+    """The fragments that the payloads hold."""
+    shares: Sequence[Sequence[Trained]]
+    """By rank, for each of these fragments: what the site trained since the fragment was last exchanged."""
 
 
 @dataclass(frozen=True)
@@ -204,7 +206,7 @@ class Encode(Effect[bool]):
 
 @dataclass(frozen=True)
 class StepCopy(Effect[str]):
-    """Take the outer step on a copy of S with the payloads gathered, in rank order.
+    """Take the outer step on a copy of S with what was exchanged.
 
     Returns the copy's hash.
     """
@@ -213,8 +215,6 @@ class StepCopy(Effect[str]):
     """The fragments that the payloads hold."""
     shares: Sequence[Sequence[Trained]]
     """By rank, for each of these fragments: what the site trained since the fragment was last exchanged."""
-    rank: int
-    """This member's own."""
     before: Sequence[Trained]
     """What each contributor of S trained, if others than those contribute now; else empty."""
 

@@ -90,12 +90,10 @@ def complete_round(part: Part, ending: Ending) -> Steps[None]:
 
     # 4. Exchange: everyone decodes the same payloads and sums them in rank order.
     yield from ask(Tell(Phase(phase="sync")))
-    yield from ask(GatherPayloads([contributes(share) for share in trained]))
+    yield from ask(GatherPayloads(which, trained))
 
     # 5. Step a copy: S(n) stays as it is until the commit stands.
-    ending.copy = yield from ask(
-        StepCopy(which, trained, part.rank, others_before(part.head, cards, trained))
-    )
+    ending.copy = yield from ask(StepCopy(which, trained, others_before(part.head, cards, trained)))
     record = next_commit(part.head, part.epoch, cards, hash=ending.copy, fragments=fragments)
 
     # 6. Vote: members, joiners too, must have computed the same bytes.

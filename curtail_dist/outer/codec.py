@@ -15,6 +15,10 @@ _PIECE = 1 << 18
 caches, where those of a whole payload would go to memory and back at each step."""
 
 
+BLOCK = 128
+"""A payload may be cut at multiples of so many numbers, whatever the codec."""
+
+
 class Codec(Protocol):
     """Turns flat fp32 tensors into bytes and back."""
 
@@ -28,6 +32,10 @@ class Codec(Protocol):
 
     def decode(self, payload: torch.Tensor, numbers: int) -> torch.Tensor:
         """Return the numbers (fp32, [numbers]) of a payload; they may share its memory."""
+        ...
+
+    def cut(self, payload: torch.Tensor, numbers: int, first: int, last: int) -> torch.Tensor:
+        """Return the payload of numbers [first, last), from that of all; see BLOCK."""
         ...
 
 
@@ -46,6 +54,11 @@ class Float32:
         """View the bytes as numbers."""
         return payload.view(torch.float32)[:numbers]
 
+    def cut(self, payload: torch.Tensor, numbers: int, first: int, last: int) -> torch.Tensor:
+        """Those bytes."""
+        del numbers
+        return payload[4 * first : 4 * last]
+
 
 class BFloat16:
     """The numbers rounded to 8 bits of mantissa."""
@@ -61,6 +74,11 @@ class BFloat16:
     def decode(self, payload: torch.Tensor, numbers: int) -> torch.Tensor:
         """Widen."""
         return payload.view(torch.bfloat16)[:numbers].float()
+
+    def cut(self, payload: torch.Tensor, numbers: int, first: int, last: int) -> torch.Tensor:
+        """Those bytes."""
+        del numbers
+        return payload[2 * first : 2 * last]
 
 
 class Blockwise:
@@ -104,6 +122,13 @@ class Blockwise:
             steps = scales[first:last].float().unsqueeze(1)
             torch.mul(whole.float().view(-1, self._block), steps, out=found[first:last])
         return found.view(-1)[:numbers]
+
+    def cut(self, payload: torch.Tensor, numbers: int, first: int, last: int) -> torch.Tensor:
+        """Their scales, then their integers."""
+        scales, integers = self._parts(payload, numbers)
+        blocks = scales[first // self._block : self._blocks(last)].view(torch.uint8)
+        place = slice(first * self._bits // 8, -(-last * self._bits // 8))
+        return torch.cat([blocks, integers[place]])
 
     def _blocks(self, numbers: int) -> int:
         return -(-numbers // self._block)

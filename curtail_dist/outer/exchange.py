@@ -40,6 +40,22 @@ class Exchange(Protocol):
         """
         ...
 
+    def scatter(
+        self, parts: Sequence[torch.Tensor], sizes: Sequence[int], giving: Sequence[bool]
+    ) -> list[torch.Tensor]:
+        """Give each rank its part and return what each gave to this one, in rank order.
+
+        Args:
+            parts: uint8, CPU, one for each rank; none if this rank gives nothing. They must not change before
+                this returns or raises.
+            sizes: Bytes of the part for each rank, whoever gives it: the same list at every rank.
+            giving: Whether each rank gives anything: the same list at every rank.
+
+        Raises:
+            PeerLost: a member did not take part; the group is of no further use.
+        """
+        ...
+
     def close(self) -> None:
         """Leave the group; idempotent, never blocks."""
         ...
@@ -57,6 +73,13 @@ def gather_messages(exchange: Exchange, message: bytes) -> list[bytes]:
     return [bytes(part.numpy()) for part in exchange.gather(payload, sizes)]
 
 
+def check_parts(parts: Sequence[torch.Tensor], sizes: Sequence[int], gives: bool) -> None:
+    """Raise ValueError unless parts to scatter are as was announced."""
+    found = [part.numel() for part in parts]
+    if found != (list(sizes) if gives else []):
+        raise ValueError(f"parts have {found} bytes; {list(sizes) if gives else 'none'} were announced")
+
+
 class Alone:
     """The group of one."""
 
@@ -69,6 +92,13 @@ class Alone:
         del sizes
         return [payload]
 
+    def scatter(
+        self, parts: Sequence[torch.Tensor], sizes: Sequence[int], giving: Sequence[bool]
+    ) -> list[torch.Tensor]:
+        """Return what was given."""
+        del sizes, giving
+        return list(parts)
+
     def close(self) -> None:
         """Nothing to leave."""
 
@@ -78,7 +108,7 @@ class _Table:
 
     def __init__(self, size: int) -> None:
         self.size = size
-        self.given: dict[int, dict[int, torch.Tensor]] = {}
+        self.given: dict[int, dict[int, list[torch.Tensor]]] = {}
         """By operation, then by rank."""
         self.left: set[int] = set()
         self.changed = threading.Condition()
@@ -108,11 +138,27 @@ class InProcess:
             raise ValueError(
                 f"rank {self.rank} gives {payload.numel()} bytes; it announced {sizes[self.rank]}"
             )
+        given = self._meet([payload.clone()])
+        self.bytes_sent += payload.numel() * (self.size - 1)
+        return [given[rank][0].clone() for rank in range(self.size)]
+
+    def scatter(
+        self, parts: Sequence[torch.Tensor], sizes: Sequence[int], giving: Sequence[bool]
+    ) -> list[torch.Tensor]:
+        """Wait for all members and return copies of what each has for this one."""
+        check_parts(parts, sizes, giving[self.rank])
+        given = self._meet([part.clone() for part in parts])
+        self.bytes_sent += sum(part.numel() for rank, part in enumerate(parts) if rank != self.rank)
+        nothing = torch.empty(0, dtype=torch.uint8)
+        return [given[rank][self.rank].clone() if gives else nothing for rank, gives in enumerate(giving)]
+
+    def _meet(self, mine: list[torch.Tensor]) -> dict[int, list[torch.Tensor]]:
+        """Return what each member gives to this operation, once all have."""
         table, number = self._table, self._operations
         self._operations += 1
         with table.changed:
             given = table.given.setdefault(number, {})
-            given[self.rank] = payload.clone()
+            given[self.rank] = mine
             table.given.pop(number - 2, None)  # all have begun the one after it: nobody reads it any more
             table.changed.notify_all()
             table.changed.wait_for(
@@ -120,8 +166,7 @@ class InProcess:
             )
             if len(given) < self.size:
                 raise PeerLost("a member of the in-process group left or did not come in time")
-        self.bytes_sent += payload.numel() * (self.size - 1)
-        return [given[rank].clone() for rank in range(self.size)]
+        return given
 
     def close(self) -> None:
         """Leave; members that wait for this one get PeerLost."""

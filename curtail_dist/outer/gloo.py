@@ -17,9 +17,18 @@ from datetime import timedelta
 from typing import Any, cast
 
 import torch
-from torch._C._distributed_c10d import BroadcastOptions, PrefixStore, ProcessGroupGloo, Store, TCPStore, Work
+from torch._C._distributed_c10d import (
+    BroadcastOptions,
+    PrefixStore,
+    ProcessGroupGloo,
+    ScatterOptions,
+    Store,
+    TCPStore,
+    Work,
+)
 
 from curtail_dist.errors import PeerLost
+from curtail_dist.outer.exchange import check_parts
 from curtail_dist.units import Seconds
 
 _POLL_S = 0.0005
@@ -84,6 +93,33 @@ class GlooExchange:
             raise
         self.bytes_sent += payload.numel() * (self.size - 1)
         return buffers
+
+    def scatter(
+        self, parts: Sequence[torch.Tensor], sizes: Sequence[int], giving: Sequence[bool]
+    ) -> list[torch.Tensor]:
+        """Scatter from each rank that gives; raises PeerLost for the first that fails."""
+        check_parts(parts, sizes, giving[self.rank])
+        most = max(sizes)  # Gloo scatters equal parts only
+        mine = [torch.nn.functional.pad(part, (0, most - part.numel())) for part in parts]
+        buffers = [torch.empty(most if gives else 0, dtype=torch.uint8) for gives in giving]
+        pending: dict[int, Work] = {}
+        try:
+            for rank, buffer in enumerate(buffers):
+                if buffer.numel():
+                    options = ScatterOptions()
+                    options.rootRank = rank
+                    group = self._groups[rank % len(self._groups)]
+                    pending[rank] = group.scatter([buffer], [mine] if rank == self.rank else [], options)
+            self._finish(pending)
+        except RuntimeError as error:
+            _REAPER.hold(self._groups, buffers, mine, pending, seconds=self._timeout)
+            raise PeerLost(f"a connection of the group failed: {_first_line(error)}") from error
+        except PeerLost:
+            _REAPER.hold(self._groups, buffers, mine, pending, seconds=self._timeout)
+            raise
+        if giving[self.rank]:
+            self.bytes_sent += most * (self.size - 1)
+        return [buffer[: sizes[self.rank]] if buffer.numel() else buffer for buffer in buffers]
 
     def _finish(self, pending: dict[int, Work]) -> None:
         """Wait for all operations at once: one that failed tells of a dead peer while others still hang."""

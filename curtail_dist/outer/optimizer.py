@@ -10,6 +10,7 @@ from curtail_dist.outer.anchor import Anchor, OuterFactory
 from curtail_dist.outer.codec import CODECS
 from curtail_dist.outer.exchange import Alone, Exchange
 from curtail_dist.outer.fragments import Fragments, of_modules, strided
+from curtail_dist.outer.mean import exchanged_mean
 from curtail_dist.outer.nesterov import Nesterov
 from curtail_dist.outer.own_rounds import OwnRounds, check_every
 from curtail_dist.outer.payloads import Payloads, Which
@@ -235,24 +236,39 @@ class DiLoCo:
         """
         self._payloads.settle(counted)
 
+    def exchanged(
+        self, exchange: Exchange, which: Which, payload: torch.Tensor, shares: Sequence[Sequence[Share]]
+    ) -> dict[str, torch.Tensor]:
+        """Exchange payloads with the other members; return the mean pseudo-gradient (fp32) by parameter.
+
+        Args:
+            exchange: The group.
+            which: The fragments that the payloads hold.
+            payload: This member's own.
+            shares: For each rank, what it did since each of these fragments was last exchanged. One that did
+                nothing sends nothing.
+
+        Raises:
+            PeerLost: a member did not take part.
+        """
+        weights = [self._rules.weights(each) for each in shares]
+        return exchanged_mean(exchange, self._payloads, which, payload, weights)
+
     def stepped(
         self,
-        which: Which,
-        payloads: Sequence[torch.Tensor | None],
+        mean: Mapping[str, torch.Tensor],
         shares: Sequence[Sequence[Share]],
         *,
         before: Sequence[Share] = (),
     ) -> Anchor:
-        """Return the next anchor from the members' payloads; changes nothing here.
+        """Return the next anchor from the mean pseudo-gradient; changes nothing here.
 
         Args:
-            which: The fragments that the payloads hold.
-            payloads: One a rank; None for those that contribute nothing.
-            shares: For each rank, what it did since each of these fragments was last exchanged.
+            mean: As `exchanged` gave it.
+            shares: For each rank, as there.
             before: What each contributor of the version before did, if others contribute now; else nothing.
         """
         weights = [self._rules.weights(each) for each in shares]
-        mean = self._payloads.mean(which, payloads, weights)
         sites = effective([sum(each) for each in weights])
         others = effective(self._rules.weights(before))
         momentum = self._rules.kept_momentum(others, sites) if others else 1.0

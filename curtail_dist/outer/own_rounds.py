@@ -1,7 +1,7 @@
 """Rounds without a site: exchanges by counting inner steps, for research and tests."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Protocol
@@ -26,15 +26,20 @@ class Outer(Protocol):
         """Whether a payload has only finite numbers."""
         ...
 
+    def exchanged(
+        self, exchange: Exchange, which: Which, payload: torch.Tensor, shares: Sequence[Sequence[Share]]
+    ) -> dict[str, torch.Tensor]:
+        """Exchange payloads with the other members; return the mean pseudo-gradient."""
+        ...
+
     def stepped(
         self,
-        which: Which,
-        payloads: Sequence[torch.Tensor | None],
+        mean: Mapping[str, torch.Tensor],
         shares: Sequence[Sequence[Share]],
         *,
         before: Sequence[Share] = (),
     ) -> Anchor:
-        """Return the next anchor from the members' payloads."""
+        """Return the next anchor from the mean pseudo-gradient."""
         ...
 
     def swap(self, anchor: Anchor, which: Which | None) -> None:
@@ -129,16 +134,15 @@ class OwnRounds:
         said = json.dumps([share.tokens, share.steps, before]).encode()
         heard = [json.loads(one) for one in gather_messages(self._exchange, said)]
         shares = [Share(tokens=tokens, steps=steps) for tokens, steps, _ in heard]
-        sizes = [payload.numel() if one.tokens else 0 for one in shares]
-        gathered = self._exchange.gather(payload if share.tokens else payload[:0], sizes)
         now = [one for one in shares if one.tokens]
         if not now:
             return None, self._before
-        payloads = [part if size else None for part, size in zip(gathered, sizes, strict=True)]
-        known = next((each for *_, each in heard if each), [])
+        each = [[one] for one in shares]
+        mean = self._outer.exchanged(self._exchange, (fragment,), payload, each)
+        known = next((one for *_, one in heard if one), [])
         others = [Share(tokens=tokens, steps=steps) for tokens, steps in known]
         changed = others if len(others) != len(now) else []
-        return self._outer.stepped((fragment,), payloads, [[one] for one in shares], before=changed), now
+        return self._outer.stepped(mean, each, before=changed), now
 
     def _land(self) -> None:
         if self._flight is None:

@@ -44,7 +44,7 @@ class Payloads:
 
     def is_finite(self, which: Which, payload: torch.Tensor) -> bool:
         """Whether a payload has only finite numbers."""
-        parts = zip(which, self._split(which, payload), strict=True)
+        parts = zip(which, self.split(which, payload), strict=True)
         return all(
             bool(torch.isfinite(decode(self._codec, part, self._numbers[fragment])).all())
             for fragment, part in parts
@@ -61,40 +61,71 @@ class Payloads:
             else:
                 feedback.discarded()
 
+    def numbers(self, which: Which) -> int:
+        """Return how many numbers these fragments have."""
+        return sum(self._numbers[fragment] for fragment in which)
+
+    def size(self, which: Which) -> int:
+        """Return the bytes of a payload of these fragments."""
+        return sum(self._codec.size(self._numbers[fragment]) for fragment in which)
+
+    def split(self, which: Which, payload: torch.Tensor) -> list[torch.Tensor]:
+        """Return a payload's part of each fragment.
+
+        Raises ValueError if it has another size than those fragments have.
+        """
+        if payload.numel() != self.size(which):
+            raise ValueError(
+                f"a payload has {payload.numel()} bytes; for this model it must have {self.size(which)}"
+            )
+        parts = payload.split([self.size((fragment,)) for fragment in which])
+        return [part if part.storage_offset() % 4 == 0 else part.clone() for part in parts]  # viewed as fp32
+
+    def cut(self, fragment: int, part: torch.Tensor, first: int, last: int) -> torch.Tensor:
+        """Return the payload of a fragment's numbers [first, last) from that of all of them.
+
+        `first` is a multiple of codec.BLOCK, and `last` is, too, or the end.
+        """
+        return self._codec.cut(part, self._numbers[fragment], first, last)
+
+    def average(
+        self, parts: Sequence[torch.Tensor | None], weights: Sequence[float], numbers: int
+    ) -> torch.Tensor:
+        """Return the weighted mean (fp32, [numbers]) of payloads of so many numbers."""
+        return average(self._codec, parts, weights, numbers)
+
+    def size_of(self, numbers: int) -> int:
+        """Return the bytes of a payload of so many numbers."""
+        return self._codec.size(numbers)
+
     def mean(
         self, which: Which, payloads: Sequence[torch.Tensor | None], weights: Sequence[Sequence[float]]
-    ) -> dict[str, torch.Tensor]:
-        """Return the mean pseudo-gradient (fp32) by parameter; the same bytes everywhere.
+    ) -> list[torch.Tensor | None]:
+        """Return the mean pseudo-gradient (fp32, flat) of each fragment; the same bytes everywhere.
 
         Args:
             which: The fragments that the payloads hold.
             payloads: One a rank; None for those that contribute nothing.
             weights: One list a rank, with a weight for each of these fragments. A rank without weight in one
-                is skipped in it. A fragment in which nobody has weight is left out of the result.
+                is skipped in it. A fragment in which nobody has weight has None.
         """
-        split = [None if one is None else self._split(which, one) for one in payloads]
-        found: dict[str, torch.Tensor] = {}
+        split = [None if one is None else self.split(which, one) for one in payloads]
+        found: list[torch.Tensor | None] = []
         for place, fragment in enumerate(which):
             shares = [each[place] for each in weights]
             parts = [
                 parts[place] if parts is not None and share else None
                 for parts, share in zip(split, shares, strict=True)
             ]
-            if all(part is None for part in parts):
-                continue
-            mean = average(self._codec, parts, shares, self._numbers[fragment])
-            names = self._fragments[fragment]
-            found.update(zip(names, unflatten(mean, self._shapes[fragment]), strict=True))
+            has = any(part is not None for part in parts)
+            found.append(self.average(parts, shares, self._numbers[fragment]) if has else None)
         return found
 
-    def _split(self, which: Which, payload: torch.Tensor) -> list[torch.Tensor]:
-        """Raise ValueError if the payload has another size than those fragments have."""
-        sizes = [self._codec.size(self._numbers[fragment]) for fragment in which]
-        if payload.numel() != sum(sizes):
-            raise ValueError(
-                f"a payload has {payload.numel()} bytes; for this model it must have {sum(sizes)}"
-            )
-        parts = payload.split(sizes)
-        return [
-            part if part.storage_offset() % 4 == 0 else part.clone() for part in parts
-        ]  # for views as fp32
+    def by_parameter(self, which: Which, flat: Sequence[torch.Tensor | None]) -> dict[str, torch.Tensor]:
+        """Return each parameter's part of flat fragments, without those that are None; memory is shared."""
+        found: dict[str, torch.Tensor] = {}
+        for fragment, whole in zip(which, flat, strict=True):
+            if whole is not None:
+                names = self._fragments[fragment]
+                found.update(zip(names, unflatten(whole, self._shapes[fragment]), strict=True))
+        return found

@@ -74,14 +74,10 @@ class EpochGroup:
         """Give our card to all and return everyone's in rank order. Raises PeerLost."""
         return [Card.decode(message) for message in gather_messages(self._exchange, card.encode())]
 
-    def gather_payloads(
-        self, contributing: Sequence[bool], payload: torch.Tensor
-    ) -> list[torch.Tensor | None]:
-        """Exchange encoded pseudo-gradients; None for members that contribute nothing. Raises PeerLost."""
-        sizes = [payload.numel() if one else 0 for one in contributing]
-        mine = payload if sizes[self._exchange.rank] else payload[:0]
-        gathered = self._exchange.gather(mine, sizes)
-        return [part if size else None for part, size in zip(gathered, sizes, strict=True)]
+    @property
+    def exchange(self) -> Exchange:
+        """The group that was built, to exchange pseudo-gradients in."""
+        return self._exchange
 
     def gather_votes(self, hash: str) -> dict[str, str]:
         """Return the hash each site computed. Raises PeerLost."""

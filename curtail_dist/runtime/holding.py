@@ -1,6 +1,6 @@
 """The state a process holds, S, and what becomes of it at a round's end."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from curtail_dist.data.ledger import holds, normalize
 from curtail_dist.membership.effects import (
     Done,
     Encode,
+    GatherPayloads,
     Held,
     Load,
     MakeDurable,
@@ -21,9 +22,11 @@ from curtail_dist.membership.effects import (
     StepCopy,
     Swap,
     TakeKept,
+    Trained,
 )
 from curtail_dist.membership.records import Commit, Work
 from curtail_dist.outer.anchor import Anchor
+from curtail_dist.outer.exchange import Exchange
 from curtail_dist.outer.optimizer import DiLoCo
 from curtail_dist.outer.rules import Share
 from curtail_dist.runtime.inner_state import InnerState
@@ -55,8 +58,8 @@ class Holding:
     """What may have the first version that is asked for; its owner's to close. None once S is the run's."""
     payload: torch.Tensor = field(default_factory=lambda: _NOTHING)
     """The open round's pseudo-gradient, encoded once; empty before."""
-    gathered: Sequence[torch.Tensor | None] = ()
-    """Payloads of the last exchange, in rank order."""
+    _mean: Mapping[str, torch.Tensor] = field(default_factory=dict[str, torch.Tensor])
+    """Mean pseudo-gradient of the last exchange."""
     flying: Callable[[], Work | None] = lambda: None
     """What was trained while the open round's exchange was under way; it is in the local parameters."""
     entered: bool = False
@@ -86,14 +89,18 @@ class Holding:
         self._base, self._counting = self.outer.version, effect.which
         return self.outer.is_finite(effect.which, self.payload)
 
+    def exchange(self, effect: GatherPayloads, group: Exchange) -> None:
+        """Exchange the payload with those of the other members. Raises PeerLost."""
+        shares = _by_rank(effect.shares)
+        mine = zip(effect.which, shares[group.rank], strict=True)
+        self._counting = [fragment for fragment, share in mine if share.tokens]
+        self._mean = self.outer.exchanged(group, effect.which, self.payload, shares)
+
     def step_copy(self, effect: StepCopy) -> str:
         """Take the outer step on a copy; return its hash."""
-        shares = [[Share(tokens=tokens, steps=steps) for tokens, steps in each] for each in effect.shares]
-        before = [Share(tokens=tokens, steps=steps) for tokens, steps in effect.before]
-        mine = zip(effect.which, shares[effect.rank], strict=True)
-        self._counting = [fragment for fragment, share in mine if share.tokens]
-        self._copy = self.outer.stepped(effect.which, self.gathered, shares, before=before)
-        self.gathered = ()
+        before = _by_rank([effect.before])[0]
+        self._copy = self.outer.stepped(self._mean, _by_rank(effect.shares), before=before)
+        self._mean = {}
         return self._copy.version.hash
 
     def swap(self, effect: Swap) -> None:
@@ -194,6 +201,10 @@ class Holding:
     @property
     def _open_path(self) -> Path:
         return self.config.run.directory / "open" / f"{self.site}.safetensors"
+
+
+def _by_rank(shares: Sequence[Sequence[Trained]]) -> list[list[Share]]:
+    return [[Share(tokens=tokens, steps=steps) for tokens, steps in each] for each in shares]
 
 
 def joined(work: Work, more: Work | None) -> Work:

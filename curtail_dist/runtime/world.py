@@ -199,7 +199,7 @@ class World:
             return self.group.gather_cards(effect.card)
 
     def _gather_payloads(self, effect: do.GatherPayloads) -> None:
-        self.holding.gathered = self.group.gather_payloads(effect.contributing, self.holding.payload)
+        self.holding.exchange(effect, self.group.exchange)
         if self.group.size > 1 and not self.flights.here:
             self.clock.spend(self.config.clock.sync_s)
 

@@ -5,6 +5,7 @@ from typing import Any
 
 from curtail_dist.errors import PeerLost
 from curtail_dist.membership import effects as do
+from curtail_dist.membership.fragments import contributes
 from curtail_dist.membership.records import Member
 from curtail_dist.sim.network import Seat
 from curtail_dist.sim.process import PENDING, Fiber, Handler, Process
@@ -48,9 +49,10 @@ def _cards(process: Process, fiber: Fiber, effect: do.GatherCards) -> Any:
 
 def _payloads(process: Process, fiber: Fiber, effect: do.GatherPayloads) -> Any:
     seat = _seat(process)
-    needed = [rank for rank, one in enumerate(effect.contributing) if one and rank != seat.rank]
-    mine = process.open_round.payload if effect.contributing[seat.rank] else None
-    if effect.contributing[seat.rank] and mine is None:
+    contributing = [contributes(share) for share in effect.shares]
+    needed = [rank for rank, one in enumerate(contributing) if one and rank != seat.rank]
+    mine = process.open_round.payload if contributing[seat.rank] else None
+    if contributing[seat.rank] and mine is None:
         process.world.history.blame(process.name, "contributes a payload that was not encoded")
 
     def hold(given: Mapping[int, Any]) -> None:

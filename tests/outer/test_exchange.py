@@ -91,6 +91,36 @@ def test_a_group_does_many_gathers_in_order(group):
         assert all(torch.equal(one, other) for one, other in zip(mine, theirs, strict=True))
 
 
+@pytest.mark.parametrize(
+    ("sizes", "giving"),
+    [
+        ([5, 5], [True, True]),
+        ([8192, 8192, 4097], [True, False, True]),
+        ([1 << 20, 1 << 20, 1 << 20, 3, 0], [True] * 5),
+        ([4, 4], [False, False]),
+    ],
+    ids=str,
+)
+def test_each_gets_its_part_of_what_everyone_gives(group, sizes, giving):
+    members = group(len(sizes))
+
+    def parts(rank):
+        return [payload(10 * rank + to, size) for to, size in enumerate(sizes)] if giving[rank] else []
+
+    scattered = in_threads(len(sizes), lambda rank: members[rank].scatter(parts(rank), sizes, giving))
+    for to, got in enumerate(scattered):
+        for rank, part in enumerate(got):
+            assert torch.equal(part, parts(rank)[to] if giving[rank] else payload(0, 0))
+
+
+def test_parts_of_other_sizes_than_announced_are_refused_before_they_are_sent(group):
+    members = group(2)
+    with pytest.raises(ValueError, match=r"parts have \[4, 4\] bytes; \[5, 5\] were announced"):
+        members[0].scatter([payload(0, 4), payload(0, 4)], [5, 5], [True, True])
+    with pytest.raises(ValueError, match="none were announced"):
+        members[0].scatter([payload(0, 4), payload(0, 4)], [4, 4], [False, True])
+
+
 def test_messages_of_any_size_are_gathered(group):
     members = group(3)
     messages = [b"", b"x" * 100_001, "Grüße".encode()]

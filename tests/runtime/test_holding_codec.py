@@ -7,9 +7,10 @@ import torch
 from versions import Setting
 
 from curtail_dist.config import RunConfig
-from curtail_dist.membership.effects import Encode, Load, StepCopy, Swap
+from curtail_dist.membership.effects import Encode, GatherPayloads, Load, StepCopy, Swap
 from curtail_dist.membership.records import Commit, Work
 from curtail_dist.outer.codec import CODECS, decode
+from curtail_dist.outer.exchange import Alone
 from curtail_dist.outer.optimizer import DiLoCo
 from curtail_dist.runtime.holding import Holding
 from curtail_dist.runtime.inner_state import InnerState
@@ -70,8 +71,9 @@ def record(holding, *sites, version=1):
 
 def step(holding):
     """Gather this site's payload alone, and step a copy."""
-    holding.gathered = [holding.payload]
-    holding.step_copy(StepCopy((0,), [[(WORK.tokens, WORK.steps)]], 0, ()))
+    shares = [[(WORK.tokens, WORK.steps)]]
+    holding.exchange(GatherPayloads((0,), shares), Alone())
+    holding.step_copy(StepCopy((0,), shares, ()))
 
 
 def left_out(holding):
