@@ -39,13 +39,10 @@ class Anchor:
         came by them.
         """
         self.number = number
-        self._before: Version | None = None
         self._outer = outer
-        self._parameters = {name: torch.nn.Parameter(parameters[name]) for name in sorted(parameters)}
-        self._optimizer = outer(list(self._parameters.values()))
-        for key, value in (state or {}).items():
-            name, _, field = key.rpartition("/")
-            self._optimizer.state[self._parameters[name]][field] = value
+        self._parameters = {name: parameters[name].detach() for name in sorted(parameters)}
+        self._state = dict(state or {})
+        self._before: Version | None = None
 
     @classmethod
     def from_version(cls, version: Version, outer: OuterFactory) -> Self:
@@ -60,19 +57,16 @@ class Anchor:
     @cached_property
     def version(self) -> Version:
         """The state as a version; shares the tensors."""
-        tensors = {PARAMETER + name: value.detach() for name, value in self._parameters.items()}
+        tensors = {PARAMETER + name: value for name, value in self._parameters.items()}
+        tensors.update({OPTIMIZER + name: value for name, value in self._state.items()})
         before, self._before = self._before, None
-        for name, parameter in self._parameters.items():
-            for field, value in self._optimizer.state.get(parameter, {}).items():
-                if isinstance(value, torch.Tensor):
-                    tensors[f"{OPTIMIZER}{name}/{field}"] = value.detach()
         version = Version(number=self.number, tensors=tensors)
         return version.after(before) if before is not None else version
 
     @property
     def parameters(self) -> dict[str, torch.Tensor]:
         """The global parameters by name; not to be changed."""
-        return {name: value.detach() for name, value in self._parameters.items()}
+        return self._parameters
 
     def stepped(
         self,
@@ -88,28 +82,53 @@ class Anchor:
             hyper: To be set in the optimizer for this step, where it has them (`lr`, `momentum`).
             momentum: Factor for the momentum of all parameters before the step; at 0 all state is dropped.
         """
-        state = self._state_after(mean, momentum)
         parameters = {
-            name: value.clone() if name in mean else value for name, value in self.parameters.items()
+            name: torch.nn.Parameter(value.clone() if name in mean else value)
+            for name, value in self._parameters.items()
         }
-        following = type(self)(self.number + 1, parameters, self._outer, state)
-        following._before = self.version
-        optimizer = following._optimizer
+        optimizer = self._outer(list(parameters.values()))
         for group in optimizer.param_groups:
             group.update({key: value for key, value in (hyper or {}).items() if key in group})
+        for key, value in self._state_before(mean, momentum).items():
+            name, _, field = key.rpartition("/")
+            optimizer.state[parameters[name]][field] = value
         for name, gradient in mean.items():
-            following._parameters[name].grad = gradient
+            parameters[name].grad = gradient
         optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
+        following = type(self)(self.number + 1, parameters, self._outer, _state_of(optimizer, parameters))
+        following._before = self.version
+        _dissolve(optimizer, parameters.values())
         return following
 
-    def _state_after(self, mean: Mapping[str, torch.Tensor], momentum: float) -> dict[str, torch.Tensor]:
+    def _state_before(self, mean: Mapping[str, torch.Tensor], momentum: float) -> dict[str, torch.Tensor]:
         """Return the outer optimizer's state to step from: copies of what is about to change."""
+        if not momentum:
+            return {}
         state: dict[str, torch.Tensor] = {}
-        for name, parameter in self._parameters.items():
-            for field, value in self._optimizer.state.get(parameter, {}).items():
-                if isinstance(value, torch.Tensor) and momentum:
-                    scaled = momentum != 1 and field == "momentum_buffer"
-                    copy = value * momentum if scaled else value
-                    state[f"{name}/{field}"] = copy.clone() if name in mean and not scaled else copy
+        for key, value in self._state.items():
+            name, _, field = key.rpartition("/")
+            if momentum != 1 and field == "momentum_buffer":
+                state[key] = value * momentum
+            else:
+                state[key] = value.clone() if name in mean else value
         return state
+
+
+def _state_of(
+    optimizer: torch.optim.Optimizer, parameters: Mapping[str, torch.Tensor]
+) -> dict[str, torch.Tensor]:
+    """Return the tensors of an optimizer's state, by "NAME/KEY"."""
+    return {
+        f"{name}/{field}": value.detach()
+        for name, parameter in parameters.items()
+        for field, value in optimizer.state.get(parameter, {}).items()
+        if isinstance(value, torch.Tensor)
+    }
+
+
+def _dissolve(optimizer: torch.optim.Optimizer, parameters: Iterable[torch.Tensor]) -> None:
+    """Let go of all tensors: torch's optimizers refer to themselves, so that they are collected late."""
+    optimizer.state.clear()
+    optimizer.param_groups.clear()
+    for parameter in parameters:
+        parameter.grad = None

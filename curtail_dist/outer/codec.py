@@ -195,8 +195,8 @@ class Feedback:
         self._next: torch.Tensor | None = None
 
     def encode(self, flat: torch.Tensor) -> torch.Tensor:
-        """Return the payload of `flat` (fp32, [numbers]) and what earlier ones left out."""
-        whole = flat if self._residual is None else flat + self._residual
+        """Return the payload of `flat` (fp32, [numbers]; used up) and what earlier ones left out."""
+        whole = flat if self._residual is None else flat.add_(self._residual)
         payload = self._codec.encode(whole)
         if not isinstance(self._codec, Float32):
             decoded = self._codec.decode(payload, whole.numel())
@@ -211,11 +211,6 @@ class Feedback:
     def discarded(self) -> None:
         """The last payload will never be in one."""
         self._next = None
-
-
-def flatten(tensors: Sequence[torch.Tensor]) -> torch.Tensor:
-    """Concatenate tensors of any shape and type as fp32 into one, on the device of the first."""
-    return torch.cat([tensor.to(tensors[0].device, torch.float32).reshape(-1) for tensor in tensors])
 
 
 def unflatten(flat: torch.Tensor, shapes: Sequence[torch.Size]) -> list[torch.Tensor]:

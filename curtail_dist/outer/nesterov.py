@@ -6,6 +6,9 @@ from typing import Any
 
 import torch
 
+_PIECE = 1 << 18
+"""Numbers that are moved at once: what is between gradient and parameter needs no more memory than that."""
+
 
 class Nesterov(torch.optim.Optimizer):
     """SGD with Nesterov momentum, the outer optimizer of DiLoCo (arXiv 2311.08105).
@@ -45,14 +48,20 @@ class Nesterov(torch.optim.Optimizer):
         return loss
 
     def _move(self, parameter: torch.Tensor, gradient: torch.Tensor, *, lr: float, momentum: float) -> None:
-        if momentum:
-            state = self.state[parameter]
-            if "momentum_buffer" not in state:
-                state["momentum_buffer"] = gradient.clone()
-            else:
-                state["momentum_buffer"].mul_(momentum).add_(gradient)
-            gradient = gradient.add(state["momentum_buffer"], alpha=momentum)
-        parameter.add_(gradient, alpha=-lr)
+        if not momentum:
+            parameter.add_(gradient, alpha=-lr)
+            return
+        state = self.state[parameter]
+        if "momentum_buffer" not in state:
+            state["momentum_buffer"] = gradient.clone()
+        else:
+            state["momentum_buffer"].mul_(momentum).add_(gradient)
+        tensors = (parameter, gradient, state["momentum_buffer"])
+        flat = [one.view(-1) for one in tensors] if all(one.is_contiguous() for one in tensors) else tensors
+        for mine, given, buffer in zip(
+            *(one.split(_PIECE) if one.dim() else (one,) for one in flat), strict=True
+        ):
+            mine.add_(given.add(buffer, alpha=momentum), alpha=-lr)
 
 
 class Average(Nesterov):

@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 import torch
 
-from curtail_dist.outer.codec import Codec, Feedback, average, count, decode, flatten, unflatten
+from curtail_dist.outer.codec import Codec, Feedback, average, count, decode, unflatten
 from curtail_dist.outer.fragments import Fragments
 
 Which = Sequence[int]
@@ -35,11 +35,11 @@ class Payloads:
         """
         parts: list[torch.Tensor] = []
         for fragment in which:
-            differences = [
-                anchor[name].to(local[name].device) - local[name].detach().float()
-                for name in self._fragments[fragment]
-            ]
-            parts.append(self._feedback[fragment].encode(flatten(differences)).cpu())
+            names = self._fragments[fragment]
+            flat = torch.empty(self._numbers[fragment], device=local[names[0]].device)
+            for name, place in zip(names, unflatten(flat, self._shapes[fragment]), strict=True):
+                torch.sub(anchor[name].to(place.device), local[name].detach().float(), out=place)
+            parts.append(self._feedback[fragment].encode(flat).cpu())
         return parts[0] if len(parts) == 1 else torch.cat(parts)
 
     def is_finite(self, which: Which, payload: torch.Tensor) -> bool:
