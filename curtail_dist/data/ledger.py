@@ -9,7 +9,7 @@ other row that is not.
 
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from types import MappingProxyType
 from typing import Self
@@ -131,6 +131,16 @@ class Assignment:
     """Those of its rows that the chain has in part; they come first in `rows`."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Staying:
+    """What members keep from the round before."""
+
+    rows: Mapping[str, Sequence[Range]] = field(default_factory=dict[str, Sequence[Range]])
+    """By member, in the order in which it takes them."""
+    delay: int = 0
+    """Steps that each may have done on them by now, beside those that are planned."""
+
+
 RESERVE = 1.5
 """Rows reserved over the expected need, so that short rows do not end a round early."""
 
@@ -150,7 +160,7 @@ def plan(
     steps: int,
     rows_per_step: float | None,
     step_tokens: Mapping[str, float] = MappingProxyType({}),
-    own: Mapping[str, Sequence[Range]] = MappingProxyType({}),
+    staying: Staying | None = None,
 ) -> dict[str, Assignment]:
     """Assign the next round: the same at every member for the same record, without a message.
 
@@ -166,18 +176,21 @@ def plan(
             shared out and the steps alone end the round.
         step_tokens: Tokens of an inner step by site, as last seen: a site of more ranks takes more in each.
             Unknown sites count as the mean of the known.
-        own: Rows that stay with a member: they come first in its assignment, in this order.
+        staying: Rows that stay with a member: they come first in its assignment, in their order.
     """
+    staying = staying or Staying()
     speed = _completed(speeds, members)
     size = _completed(step_tokens, members)
     fastest, mean_size = max(speed.values()), _mean(step_tokens)
     quota = {site: max(1, int(steps * speed[site] / fastest + _ROUNDING)) for site in members}
     wanted = {
-        site: _rows_wanted(quota[site] * size[site] / mean_size, rows_per_step, ledger.total)
+        site: _rows_wanted(
+            (quota[site] + staying.delay) * size[site] / mean_size, rows_per_step, ledger.total
+        )
         for site in members
     }
     begun = dict(ledger.open)
-    mine = {site: _apart(own.get(site, ()), begun) for site in members}
+    mine = {site: _apart(staying.rows.get(site, ()), begun) for site in members}
     queue = _queue(ledger.with_done(span for spans in mine.values() for span in spans))
     left = count(queue)
     wanted = {site: max(0, rows - count(mine[site])) for site, rows in wanted.items()}

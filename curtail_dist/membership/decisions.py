@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import Self
 
-from curtail_dist.data.ledger import Assignment, plan
+from curtail_dist.data.ledger import Assignment, Staying, plan
 from curtail_dist.membership.effects import Trained
 from curtail_dist.membership.fragments import contributes, due, settle, shares, standing, taken
 from curtail_dist.membership.records import Card, Commit, Epoch, Member, Pending, Presence, Word
@@ -124,11 +124,12 @@ def living(epoch: Epoch, present: Mapping[str, Member]) -> list[Member]:
 
 
 def plan_round(
-    head: Commit, sites: Sequence[str], keeping: Sequence[str], *, steps: int
+    head: Commit, sites: Sequence[str], keeping: Sequence[str], *, steps: int, delay: int = 0
 ) -> dict[str, Assignment]:
     """Return what each of `sites` is to do on top of `head`: the same at every member for the same record.
 
-    `steps` are the inner steps of the fastest. The rows that stay with a site do so only if it is `keeping`.
+    `steps` are the inner steps of the fastest, `delay` those which each did while the exchange was under way.
+    The rows that stay with a site do so only if it is `keeping`.
     """
     sizes = {work.site: work.tokens / work.steps for work in head.work if work.steps}
     ledger = taken(head.ledger, [one for one in head.pending if one.work.site in keeping])
@@ -142,7 +143,10 @@ def plan_round(
         steps=steps,
         rows_per_step=rows_per_step,
         step_tokens=sizes,
-        own={site: rows for site, rows in head.ahead.items() if site in sites and site in keeping},
+        staying=Staying(
+            rows={site: rows for site, rows in head.ahead.items() if site in sites and site in keeping},
+            delay=delay,
+        ),
     )
 
 

@@ -91,7 +91,9 @@ def _secure(part: Part, done: Done) -> Steps[None]:
 def _train(part: Part) -> Steps[Done]:
     """Plan the next round, and do this member's part of it."""
     rules, head = part.rules, part.head
-    assignments = plan_round(head, part.planned, part.keeping, steps=rules.period - rules.delay)
+    assignments = plan_round(
+        head, part.planned, part.keeping, steps=rules.period - rules.delay, delay=rules.delay
+    )
     mine = assignments.get(part.me.site, Assignment(rows=(), steps=0))
     return (yield from ask(Train(part.epoch, head, mine, delay=0 if head.flush else rules.delay)))
 

@@ -18,7 +18,7 @@ from curtail_dist.runtime.open_round import OpenRound
 from curtail_dist.runtime.order import Order, carry_out
 from curtail_dist.runtime.round_report import joint_work
 from curtail_dist.runtime.world import Account, World
-from curtail_dist.telemetry.events import Phase, RoundStarted
+from curtail_dist.telemetry.events import Phase, RoundStarted, Step
 
 
 class Rounds:
@@ -151,6 +151,10 @@ class Rounds:
         round.began += clock.now() - began  # speed is that of the steps
         self._announce_round(train)
         round.extend(self._mine, closing=self._closing(train))
+        if round.steps:
+            loss = round.losses[-1] if round.losses else None
+            told = Step(steps=round.steps, tokens=round.tokens, rows=round.rows, loss=loss)
+            self._links.events.emit(told)
         return round
 
     def _asked(self, done: Done | None) -> Effect[Any] | None:

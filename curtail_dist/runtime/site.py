@@ -288,10 +288,10 @@ class Site:
 
     def _log_step(self, links: Links, loop: InnerLoop[Any], tally: Tally) -> None:
         round = loop.round
+        if round is not None and round.flying:
+            return  # told when it has become part of a round
         steps, logged = self._unlogged[0] + 1, self._unlogged[1] + tally.tokens
         self._unlogged = (steps, logged)
-        if round is not None and round.flying:
-            return  # to be counted in the round that it will be part of
         if round is not None and (steps >= self._config.telemetry.step_every or round.due):
             loss = round.losses[-1] if round.losses else None
             links.events.emit(Step(steps=steps, tokens=logged, rows=tally.rows, loss=loss))

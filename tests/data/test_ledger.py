@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from curtail_dist.data.ledger import SPARE_ROWS, Ledger, count, normalize, plan, split, take
+from curtail_dist.data.ledger import SPARE_ROWS, Ledger, Staying, count, normalize, plan, split, take
 
 SITES = ["a", "b", "c"]
 
@@ -288,3 +288,22 @@ def test_the_sizes_of_sites_that_have_left_still_say_what_a_mean_step_is():
     sizes = {"a": 100.0, "gone": 300.0}
     assigned = plan(Ledger(total=10_000), ["a"], speeds={}, steps=10, rows_per_step=4.0, step_tokens=sizes)
     assert count(assigned["a"].rows) - SPARE_ROWS == 30
+
+
+def test_rows_that_stay_with_a_member_come_first_and_go_to_nobody_else():
+    ledger = Ledger(total=200, done=((0, 10),), open=((12, 5), (50, 9)))
+    staying = Staying(rows={"b": ((11, 15), (80, 82))}, delay=0)
+    assigned = plan(ledger, ["a", "b"], speeds={}, steps=4, rows_per_step=2.0, staying=staying)
+    assert (covered(assigned["b"].rows))[:6] == [11, 12, 13, 14, 80, 81]
+    assert (12, 5) in assigned["b"].open
+    assert not set(covered(assigned["a"].rows)) & {11, 12, 13, 14, 80, 81}
+    assert covered(assigned["a"].rows)[0] == 50, "a row that is begun comes before the others"
+
+
+def test_steps_done_ahead_do_not_shorten_what_is_planned():
+    ledger, rows = Ledger(total=1000), {"a": ((0, 8),)}
+    short = plan(ledger, ["a"], speeds={}, steps=4, rows_per_step=2.0, staying=Staying(rows=rows))
+    whole = plan(ledger, ["a"], speeds={}, steps=4, rows_per_step=2.0, staying=Staying(rows=rows, delay=4))
+    assert (short["a"].steps, whole["a"].steps) == (4, 4)
+    assert count(whole["a"].rows) - 8 >= 4 * 2.0, "the 8 rows are taken by now"
+    assert count(whole["a"].rows) > count(short["a"].rows)
