@@ -12,10 +12,10 @@ TESTS ?= tests
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format bench faults chaos gpu clean
+.PHONY: help setup demo test check format bench faults chaos gpu gpu-outer clean
 
 help: ## what can be made
-	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-8s %s\n", $$1, $$2}'
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-9s %s\n", $$1, $$2}'
 
 setup: .venv/.ready ## tools, environment, native build
 
@@ -48,9 +48,16 @@ faults: .venv/.ready ## the fault matrix, 20 plays each, into benchmarks/results
 chaos: .venv/.ready ## ten minutes of faults of all kinds; the report is in runs/chaos
 	PYTHONPATH=tests $(RUN)python benchmarks/bench_chaos.py
 
-gpu: .venv/.ready ## tests that need CUDA; says so where there is none
+gpu: .venv/.ready ## tests and benchmarks that need CUDA; says so where there is none
 	@if $(RUN)python -c 'import sys, torch; sys.exit(not torch.cuda.is_available())'; \
-	then $(RUN)pytest -m gpu $(TESTS); else echo "make gpu: there is no CUDA device here, nothing was run"; fi
+	then $(RUN)pytest -m gpu $(TESTS) && $(MAKE) --no-print-directory gpu-outer; \
+	else echo "make gpu: there is no CUDA device here, nothing was run"; fi
+
+gpu-outer: .venv/.ready ## two sites on one GPU, with a join and a drain: what the exchange costs; into benchmarks/results/
+	@if $(RUN)python -c 'import sys, torch; sys.exit(not torch.cuda.is_available())'; \
+	then $(RUN)python benchmarks/bench_outer_sites.py --device cuda --depth 12 --minutes 2 \
+		--out benchmarks/results/outer_sites_gpu.json; \
+	else echo "make gpu-outer: there is no CUDA device here, nothing was run"; fi
 
 clean: ## remove the environment and what was built; runs are kept
 	rm -rf .venv .tools rustbpe/target .pytest_cache .ruff_cache .hypothesis .import_linter_cache
