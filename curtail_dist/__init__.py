@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from curtail_dist.outer.exchange import Exchange, InProcess
     from curtail_dist.outer.nesterov import Average, Nesterov
     from curtail_dist.outer.optimizer import DiLoCo
+    from curtail_dist.outer.rules import OuterRules
     from curtail_dist.runtime.site import Site
 
 __version__ = "0.1.0"
@@ -46,6 +47,7 @@ _LAZY = {
     "Exchange": "curtail_dist.outer.exchange",
     "InProcess": "curtail_dist.outer.exchange",
     "Nesterov": "curtail_dist.outer.nesterov",
+    "OuterRules": "curtail_dist.outer.rules",
     "Site": "curtail_dist.runtime.site",
 }
 
@@ -65,6 +67,7 @@ __all__ = [
     "LeaseExpired",
     "MembershipError",
     "Nesterov",
+    "OuterRules",
     "PeerLost",
     "Policy",
     "ProvisionError",

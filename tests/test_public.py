@@ -23,6 +23,7 @@ PUBLIC = [
     "LeaseExpired",
     "MembershipError",
     "Nesterov",
+    "OuterRules",
     "PeerLost",
     "Policy",
     "ProvisionError",

@@ -66,7 +66,7 @@ class Anchor:
     @property
     def parameters(self) -> dict[str, torch.Tensor]:
         """The global parameters by name; not to be changed."""
-        return self._parameters
+        return dict(self._parameters)
 
     def stepped(
         self,

@@ -65,7 +65,7 @@ class Site:
             name: This site's name in it.
             program: Hashes, by name, of what else must be equal at all sites (the tokenizer, say).
             probe: Called with the name of each step of the protocol before it is taken, in the training
-                thread: for tests that break things at a named point.
+                thread or that of an exchange under way: for tests that break things at a named point.
 
         Raises:
             ConfigError: the run file has no such site.

@@ -125,6 +125,15 @@ def test_a_run_file_without_sites_is_refused():
         {"run": {"name": "a/b"}},
         {"run": {"name": ""}},
         {"run": {"name": "day", "deadline_h": 0.0}},
+        {"outer": {"codec": "int2"}},
+        {"outer": {"fragments": 0}},
+        {"outer": {"sync_delay": -1}},
+        {"outer": {"mix_alpha": 1.5}},
+        {"outer": {"weight": "rows"}},
+        {"outer": {"table": "sgd"}},
+        {"outer": {"momentum_on_change": "halve"}},
+        {"outer": {"by_sites": {"two": [0.7, 0.6]}}},
+        {"outer": {"by_sites": {2: [0.7]}}},
         {"clock": {"kind": "sundial"}},
         {"clock": {"kind": "virtual"}},
         {"clock": {"kind": "real", "endpoint": "h:1"}},
@@ -373,3 +382,31 @@ def test_a_configuration_cannot_be_changed():
     config = RunConfig.from_mapping(tree())
     with pytest.raises(dataclasses.FrozenInstanceError):
         config.round.steps = 3  # pyright: ignore[reportAttributeAccessIssue]
+
+
+@pytest.mark.parametrize(
+    ("sections", "said"),
+    [
+        (
+            {"round": {"steps": 10}, "outer": {"fragments": 4}},
+            "round.steps is 10; it must be a multiple of outer",
+        ),
+        (
+            {"round": {"steps": 12}, "outer": {"fragments": 4, "sync_delay": 3}},
+            "outer.sync_delay is 3; it must be less than the 3 inner steps",
+        ),
+        (
+            {"sites": {"texas": {**SITE, "provisioner": {"ranks": 2}}}, "outer": {"sync_delay": 1}},
+            "sites.texas.provisioner.ranks is 2; it must be 1 where outer.sync_delay is above 0",
+        ),
+    ],
+)
+def test_fragments_and_delays_that_do_not_fit_rounds_or_sites_are_refused(sections, said):
+    with pytest.raises(ConfigError, match=re.escape(said)):
+        RunConfig.from_mapping(tree(**sections))
+
+
+def test_a_table_of_ones_own_comes_back_as_it_was_written():
+    given = RunConfig.from_mapping(tree(outer={"by_sites": {1: [0.7, 0.6], 2.5: [1, 0.8]}}))
+    assert given.outer.by_sites == {"1": (0.7, 0.6), "2.5": (1.0, 0.8)}
+    assert RunConfig.from_mapping(given.to_mapping()) == given

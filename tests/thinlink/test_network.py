@@ -110,6 +110,7 @@ def test_nothing_is_left_behind_by_a_process_that_is_killed():
         stdout=subprocess.PIPE,
         env={**os.environ, "PYTHONPATH": str(BENCHMARKS)},
     )
+    assert owner.stdout is not None
     assert owner.stdout.readline()
     assert len(namespaces() - before) == 3
     owner.send_signal(signal.SIGKILL)

@@ -14,7 +14,7 @@ SIZE = 20_000
 
 def played(operation):
     """Run an operation at two shaped members; return their results and seconds."""
-    results = [None, None]
+    results: dict[int, tuple[list[torch.Tensor], float]] = {}
     members = [Shaped(one, RATE_BIT_S) for one in InProcess.group(2)]
 
     def run(rank):
@@ -27,7 +27,7 @@ def played(operation):
         thread.start()
     for thread in threads:
         thread.join(20)
-    return results
+    return [results[rank] for rank in range(2)]
 
 
 def test_two_payloads_travel_at_the_same_time_and_take_as_long_as_one():
