@@ -34,6 +34,10 @@ class Codec(Protocol):
         """Return the numbers (fp32, [numbers]) of a payload; they may share its memory."""
         ...
 
+    def is_finite(self, payload: torch.Tensor, numbers: int) -> bool:
+        """Return whether all of a payload's numbers are finite."""
+        ...
+
     def cut(self, payload: torch.Tensor, numbers: int, first: int, last: int) -> torch.Tensor:
         """Return the payload of numbers [first, last), from that of all; see BLOCK."""
         ...
@@ -53,6 +57,10 @@ class Float32:
     def decode(self, payload: torch.Tensor, numbers: int) -> torch.Tensor:
         """View the bytes as numbers."""
         return payload.view(torch.float32)[:numbers]
+
+    def is_finite(self, payload: torch.Tensor, numbers: int) -> bool:
+        """Look at each."""
+        return bool(torch.isfinite(self.decode(payload, numbers)).all())
 
     def cut(self, payload: torch.Tensor, numbers: int, first: int, last: int) -> torch.Tensor:
         """Those bytes."""
@@ -74,6 +82,10 @@ class BFloat16:
     def decode(self, payload: torch.Tensor, numbers: int) -> torch.Tensor:
         """Widen."""
         return payload.view(torch.bfloat16)[:numbers].float()
+
+    def is_finite(self, payload: torch.Tensor, numbers: int) -> bool:
+        """Look at each."""
+        return bool(torch.isfinite(payload.view(torch.bfloat16)[:numbers]).all())
 
     def cut(self, payload: torch.Tensor, numbers: int, first: int, last: int) -> torch.Tensor:
         """Those bytes."""
@@ -122,6 +134,11 @@ class Blockwise:
             steps = scales[first:last].float().unsqueeze(1)
             torch.mul(whole.float().view(-1, self._block), steps, out=found[first:last])
         return found.view(-1)[:numbers]
+
+    def is_finite(self, payload: torch.Tensor, numbers: int) -> bool:
+        """Look at the scales: the largest number of a block is the largest integer of its scale."""
+        scales, _ = self._parts(payload, numbers)
+        return bool(torch.isfinite(scales.float() * self._most).all())
 
     def cut(self, payload: torch.Tensor, numbers: int, first: int, last: int) -> torch.Tensor:
         """Their scales, then their integers."""

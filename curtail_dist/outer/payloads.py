@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 import torch
 
-from curtail_dist.outer.codec import Codec, Feedback, average, count, decode, unflatten
+from curtail_dist.outer.codec import Codec, Feedback, average, count, unflatten
 from curtail_dist.outer.fragments import Fragments
 
 Which = Sequence[int]
@@ -45,10 +45,7 @@ class Payloads:
     def is_finite(self, which: Which, payload: torch.Tensor) -> bool:
         """Whether a payload has only finite numbers."""
         parts = zip(which, self.split(which, payload), strict=True)
-        return all(
-            bool(torch.isfinite(decode(self._codec, part, self._numbers[fragment])).all())
-            for fragment, part in parts
-        )
+        return all(self._codec.is_finite(part, self._numbers[fragment]) for fragment, part in parts)
 
     def settle(self, counted: Collection[int]) -> None:
         """Say which fragments of the last payload are in a commit; the others never will be.

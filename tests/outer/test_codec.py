@@ -188,3 +188,15 @@ def test_a_round_that_is_repeated_or_thrown_away_leaves_no_trace(name):
     assert torch.equal(again, feedback.encode(second.clone()))
     assert torch.equal(again, other.encode(second.clone()))
     assert not torch.equal(again, CODECS[name].encode(second)), "what the first left out is in it"
+
+
+@pytest.mark.parametrize("name", sorted(CODECS))
+@pytest.mark.parametrize("odd", [float("nan"), float("inf"), float("-inf"), None, 3.4e38])
+def test_a_payload_is_finite_if_its_numbers_are(name, odd):
+    (flat,) = tensors([(1031,)])
+    if odd is not None:
+        flat[700] = odd
+    payload = CODECS[name].encode(flat)
+    finite = bool(torch.isfinite(CODECS[name].decode(payload, 1031)).all())
+    assert CODECS[name].is_finite(payload, 1031) == finite
+    assert finite or odd is not None
