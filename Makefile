@@ -12,10 +12,10 @@ TESTS ?= tests
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format bench faults chaos gpu gpu-outer clean
+.PHONY: help setup demo test check format bench bench-outer faults chaos gpu gpu-outer clean
 
 help: ## what can be made
-	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-9s %s\n", $$1, $$2}'
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-11s %s\n", $$1, $$2}'
 
 setup: .venv/.ready ## tools, environment, native build
 
@@ -41,6 +41,9 @@ format: .venv/.ready ## write the format that `check` wants
 
 bench: .venv/.ready ## CPU benchmarks into benchmarks/results/
 	$(RUN)python benchmarks/bench_demo.py
+
+bench-outer: .venv/.ready ## the exchange over thin links, into benchmarks/results/; needs root for the links
+	for what in bytes exchange stall overhead scale; do $(RUN)python benchmarks/bench_outer_$$what.py || exit 1; done
 
 faults: .venv/.ready ## the fault matrix, 20 plays each, into benchmarks/results/faults.json
 	PYTHONPATH=tests $(RUN)python benchmarks/bench_faults.py

@@ -1,0 +1,1 @@
+"""A thin link to measure on: sites as processes, joined at a limited rate."""
