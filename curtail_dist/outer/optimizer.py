@@ -1,13 +1,13 @@
 """DiLoCo: a model trained locally for many inner steps, then moved by outer steps for all sites."""
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol
 
 import torch
 
 from curtail_dist.errors import ConfigError
 from curtail_dist.outer.anchor import Anchor, OuterFactory
 from curtail_dist.outer.codec import CODECS
+from curtail_dist.outer.driver import Driver
 from curtail_dist.outer.exchange import Alone, Exchange
 from curtail_dist.outer.fragments import Fragments, of_modules, strided
 from curtail_dist.outer.mean import exchanged_mean
@@ -16,43 +16,6 @@ from curtail_dist.outer.own_rounds import OwnRounds, check_every
 from curtail_dist.outer.payloads import Payloads, Which
 from curtail_dist.outer.rules import OuterRules, Share, effective
 from curtail_dist.state.version import Version
-
-
-class Driver(Protocol):
-    """What decides when a round is due: a Site."""
-
-    @property
-    def outer_factory(self) -> OuterFactory:
-        """The run's outer optimizer."""
-        ...
-
-    @property
-    def codec(self) -> str:
-        """Name of the run's codec."""
-        ...
-
-    @property
-    def outer_rules(self) -> OuterRules:
-        """What else the run sets about its outer step."""
-        ...
-
-    @property
-    def fragments(self) -> int:
-        """F, into how many fragments the model is divided."""
-        ...
-
-    @property
-    def mix_alpha(self) -> float:
-        """alpha, the share of the local parameters that an outer step leaves."""
-        ...
-
-    def attach(self, outer: "DiLoCo") -> None:
-        """Join the run with this optimizer's model; returns when it has adopted the run's state."""
-        ...
-
-    def step_done(self, tokens: int) -> None:
-        """Count an inner step; completes the round when it is due."""
-        ...
 
 
 class DiLoCo:
