@@ -50,6 +50,7 @@ _PARTS: Mapping[str, Mapping[str, Plan]] = {
     "tune": {
         **{f"sync-{rate:g}": Plan(rate=rate) for rate in RATES},
         **{f"two-{rate:g}": Plan(phases=(2,), rate=rate) for rate in RATES},
+        **{f"two-average-{rate:g}": Plan(phases=(2,), outer="average", rate=rate) for rate in RATES[1:]},
     },
     "sites": {
         "sync": Plan(),
