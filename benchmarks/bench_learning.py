@@ -1,4 +1,4 @@
-"""A resumable grid of runs: each leaves a file, and one that has a file is not played again.
+"""A resumable grid of runs: each leaves a file, and none is played again as it was.
 
     python benchmarks/bench_learning.py [--part tune|sites|...] [--jobs 2] [--summary]
 
@@ -82,16 +82,24 @@ def run(item: tuple[str, Plan], *, root: Path) -> str:
     """Play one run, unless it was; return its name."""
     name, plan = item
     place = RESULTS / f"{name}.json"
-    if place.exists():
+    corpus = prepare(root, length=LENGTH)
+    if was_played(place, plan, corpus.hash):
         return name
     torch.set_num_threads(1)
-    corpus = prepare(root, length=LENGTH)
     found = play(plan, corpus)
     result = {"plan": described(plan), **found, "corpus": corpus.hash, "machine": machine()}
     part = place.with_suffix(".part")
     part.write_text(json.dumps(result, indent=1) + "\n")
     part.replace(place)
     return name
+
+
+def was_played(place: Path, plan: Plan, corpus: str) -> bool:
+    """Whether a file has the result of this very plan on this corpus; that of another one is written over."""
+    if not place.exists():
+        return False
+    found = json.loads(place.read_text())
+    return (found["plan"], found["corpus"]) == (described(plan), corpus)
 
 
 def summary() -> dict[str, Any]:

@@ -12,8 +12,6 @@ step slows the other's; rounds are short; and loopback is no link.
 
 import argparse
 import json
-import os
-import platform
 import signal
 import statistics
 import subprocess
@@ -21,14 +19,13 @@ import sys
 import tempfile
 import time
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
 import yaml
 from curtail_launch.demo.script import Material, Wishes, learning, prepare
+from thinlink.record import conditions, save
 
 from curtail_dist.coordination.embedded import EmbeddedEtcd
 from curtail_dist.errors import DataError
@@ -180,17 +177,6 @@ def _stalled(records: list[Record]) -> float | None:
     return sum(record["stall_s"] for record in commits[1:]) / whole
 
 
-def machine(device: str) -> dict[str, Any]:
-    """Return what the figures were measured on."""
-    gpu = torch.cuda.get_device_name() if device == "cuda" else None
-    return {
-        "gpu": gpu,
-        "cores": os.cpu_count(),
-        "python": platform.python_version(),
-        "torch": version("torch"),
-    }
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--depth", type=int, default=2)
@@ -199,24 +185,23 @@ def main() -> None:
     parser.add_argument("--codec", default="int4")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/outer_sites.json"))
     args = parser.parse_args()
+    before = conditions()
     with tempfile.TemporaryDirectory() as scratch:
         material = prepare(Wishes(out=Path(scratch) / "material", minutes=args.minutes))
         played = {
             f"sync_delay {delay}": play(material, Path(scratch) / f"run-{delay}", delay=delay, args=args)
             for delay in (0, 1)
         }
+    print(json.dumps(played, indent=1))
     result = {
-        "date": datetime.now(UTC).date().isoformat(),
-        "machine": machine(args.device),
+        "gpu": torch.cuda.get_device_name() if args.device == "cuda" else None,
         "depth": args.depth,
         "codec": args.codec,
         "fragments": FRAGMENTS,
         "round_steps": ROUND_STEPS,
         "figures": played,
     }
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    args.out.write_text(json.dumps(result, indent=1) + "\n")
-    print(json.dumps(played, indent=1))
+    save(args.out, result, before=before)
 
 
 if __name__ == "__main__":

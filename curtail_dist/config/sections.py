@@ -108,9 +108,11 @@ class RoundConfig:
 
 
 _CODECS = ("fp32", "bf16", "int8", "int4")
-_WEIGHTS = ("tokens", "tokens2_per_step")
+WEIGHTS = ("tokens", "tokens2_per_step")
+"""How a site may be weighed."""
 _TABLES = ("none", "muon", "adamw")
-_ON_CHANGE = ("keep", "restart", "scale")
+MOMENTA = ("keep", "restart", "scale")
+"""What may become of the outer momentum when other sites contribute."""
 
 
 def _is_above_zero(text: str) -> bool:
@@ -156,10 +158,10 @@ class OuterConfig:
             "nesterov or average",
         )
         require(self.codec in _CODECS, "outer.codec", self.codec, ", ".join(_CODECS))
-        require(self.weight in _WEIGHTS, "outer.weight", self.weight, " or ".join(_WEIGHTS))
+        require(self.weight in WEIGHTS, "outer.weight", self.weight, " or ".join(WEIGHTS))
         require(self.table in _TABLES, "outer.table", self.table, ", ".join(_TABLES))
         change = self.momentum_on_change
-        require(change in _ON_CHANGE, "outer.momentum_on_change", change, ", ".join(_ON_CHANGE))
+        require(change in MOMENTA, "outer.momentum_on_change", change, ", ".join(MOMENTA))
         require(self.fragments >= 1, "outer.fragments", self.fragments, "at least 1")
         require(self.sync_delay >= 0, "outer.sync_delay", self.sync_delay, "at least 0")
         require(0 <= self.mix_alpha <= 1, "outer.mix_alpha", self.mix_alpha, "in [0, 1]")

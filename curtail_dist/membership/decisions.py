@@ -6,9 +6,8 @@ from itertools import combinations
 from typing import Self
 
 from curtail_dist.data.ledger import Assignment, Staying, plan
-from curtail_dist.membership.effects import Trained
-from curtail_dist.membership.fragments import contributes, due, settle, shares, standing, taken
-from curtail_dist.membership.records import Card, Commit, Epoch, Member, Pending, Presence, Word
+from curtail_dist.membership.fragments import contributes, due, settled, shares, standing, taken
+from curtail_dist.membership.records import Card, Commit, Epoch, Member, Pending, Presence, Trained, Word
 from curtail_dist.membership.view import View
 
 
@@ -163,7 +162,7 @@ def next_commit(
         if card.work.steps and card.seconds > 0
     }
     kept = standing(head, cards)
-    ledger, pending = settle(
+    ledger, pending = settled(
         head,
         [*kept, *(Pending(version=head.version + 1, work=one) for one in work if one.tokens)],
         which=which,

@@ -12,15 +12,12 @@ from typing import Any, Generic, TypeAlias, TypeVar
 
 from curtail_dist.coordination.store import Entry, TxnResult
 from curtail_dist.data.ledger import Assignment, Range
-from curtail_dist.membership.records import Card, Commit, Epoch, Member, Work
+from curtail_dist.membership.records import Card, Commit, Epoch, Member, Trained, Work
 from curtail_dist.membership.view import View
 from curtail_dist.telemetry.events import Event
 from curtail_dist.units import Seconds
 
 T = TypeVar("T")
-
-Trained: TypeAlias = tuple[int, int]
-"""(tokens, inner steps)."""
 
 
 class Effect(Generic[T]):

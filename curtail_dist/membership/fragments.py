@@ -9,8 +9,7 @@ fragments, and nothing is pending after it.
 from collections.abc import Sequence
 
 from curtail_dist.data.ledger import Ledger
-from curtail_dist.membership.effects import Trained
-from curtail_dist.membership.records import Card, Commit, Pending
+from curtail_dist.membership.records import Card, Commit, Pending, Trained
 
 
 def due(head: Commit, fragments: int) -> tuple[int, ...]:
@@ -61,7 +60,7 @@ def _last_moved(head: Commit, fragment: int, fragments: int) -> int:
     return head.version - (head.version - 1 - fragment) % fragments
 
 
-def settle(
+def settled(
     head: Commit, pending: Sequence[Pending], *, which: Sequence[int], fragments: int
 ) -> tuple[Ledger, tuple[Pending, ...]]:
     """Return the ledger after the next commit, and what is pending then.

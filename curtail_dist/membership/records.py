@@ -2,13 +2,16 @@
 
 import json
 from dataclasses import asdict, dataclass, field
-from typing import Any, Self, cast
+from typing import Any, Self, TypeAlias, cast
 
 from curtail_dist.data.ledger import Ledger, Offset, Range
 from curtail_dist.errors import MembershipError
 
 SCHEMA = 2
 """Version of the protocol; members of another one are refused."""
+
+Trained: TypeAlias = tuple[int, int]
+"""(tokens, inner steps)."""
 
 
 def encode(fields: dict[str, Any]) -> bytes:

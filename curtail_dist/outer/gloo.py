@@ -76,21 +76,13 @@ class GlooExchange:
             payload.contiguous() if rank == self.rank else torch.empty(size, dtype=torch.uint8)
             for rank, size in enumerate(sizes)
         ]
-        pending: dict[int, Work] = {}
-        try:
-            for rank, buffer in enumerate(buffers):
-                if buffer.numel():
-                    options = BroadcastOptions()
-                    options.rootRank, options.rootTensor = rank, 0
-                    group = self._groups[rank % len(self._groups)]
-                    pending[rank] = group.broadcast([buffer], options)
-            self._finish(pending)
-        except RuntimeError as error:
-            _REAPER.hold(self._groups, buffers, pending, seconds=self._timeout)
-            raise PeerLost(f"a connection of the group failed: {_first_line(error)}") from error
-        except PeerLost:
-            _REAPER.hold(self._groups, buffers, pending, seconds=self._timeout)
-            raise
+
+        def broadcast(group: Any, rank: int) -> Work:
+            options = BroadcastOptions()
+            options.rootRank, options.rootTensor = rank, 0
+            return group.broadcast([buffers[rank]], options)
+
+        self._carry_out(broadcast, buffers)
         self.bytes_sent += payload.numel() * (self.size - 1)
         return buffers
 
@@ -102,29 +94,37 @@ class GlooExchange:
         most = max(sizes)  # Gloo scatters equal parts only
         mine = [torch.nn.functional.pad(part, (0, most - part.numel())) for part in parts]
         buffers = [torch.empty(most if gives else 0, dtype=torch.uint8) for gives in giving]
-        pending: dict[int, Work] = {}
-        try:
-            for rank, buffer in enumerate(buffers):
-                if buffer.numel():
-                    options = ScatterOptions()
-                    options.rootRank = rank
-                    group = self._groups[rank % len(self._groups)]
-                    pending[rank] = group.scatter([buffer], [mine] if rank == self.rank else [], options)
-            self._finish(pending)
-        except RuntimeError as error:
-            _REAPER.hold(self._groups, buffers, mine, pending, seconds=self._timeout)
-            raise PeerLost(f"a connection of the group failed: {_first_line(error)}") from error
-        except PeerLost:
-            _REAPER.hold(self._groups, buffers, mine, pending, seconds=self._timeout)
-            raise
+
+        def scatter(group: Any, rank: int) -> Work:
+            options = ScatterOptions()
+            options.rootRank = rank
+            return group.scatter([buffers[rank]], [mine] if rank == self.rank else [], options)
+
+        self._carry_out(scatter, buffers, mine)
         if giving[self.rank]:
             self.bytes_sent += most * (self.size - 1)
         return [buffer[: sizes[self.rank]] if buffer.numel() else buffer for buffer in buffers]
 
-    def _finish(self, pending: dict[int, Work]) -> None:
+    def _carry_out(
+        self, begin: Callable[[Any, int], Work], buffers: Sequence[torch.Tensor], *others: object
+    ) -> None:
+        """Do an operation for each rank that has a buffer; `others` must outlive it. Raises PeerLost."""
+        pending: list[Work] = []
+        try:
+            for rank, buffer in enumerate(buffers):
+                if buffer.numel():
+                    pending.append(begin(self._groups[rank % len(self._groups)], rank))
+            self._finish(pending)
+        except (RuntimeError, PeerLost) as error:
+            _REAPER.hold(self._groups, buffers, others, pending, seconds=self._timeout)
+            if isinstance(error, PeerLost):
+                raise
+            raise PeerLost(f"a connection of the group failed: {_first_line(error)}") from error
+
+    def _finish(self, pending: Sequence[Work]) -> None:
         """Wait for all operations at once: one that failed tells of a dead peer while others still hang."""
         began = time.monotonic()
-        left = list(pending.values())
+        left = list(pending)
         while True:
             for work in [one for one in left if one.is_completed()]:
                 work.wait()

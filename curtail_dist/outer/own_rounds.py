@@ -1,58 +1,25 @@
 """Rounds without a site: exchanges by counting inner steps, for research and tests."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Protocol
+from functools import partial
+from typing import TYPE_CHECKING
 
 import torch
 
 from curtail_dist.errors import ConfigError, PeerLost
 from curtail_dist.outer.anchor import Anchor
 from curtail_dist.outer.exchange import Exchange, gather_messages
-from curtail_dist.outer.payloads import Which
 from curtail_dist.outer.rules import Share
 
+if TYPE_CHECKING:
+    from curtail_dist.outer.optimizer import DiLoCo
 
-class Outer(Protocol):
-    """What takes the outer steps: DiLoCo."""
-
-    def encode(self, which: Which) -> torch.Tensor:
-        """Return the pseudo-gradient of some fragments as a payload."""
-        ...
-
-    def is_finite(self, which: Which, payload: torch.Tensor) -> bool:
-        """Whether a payload has only finite numbers."""
-        ...
-
-    def exchanged(
-        self, exchange: Exchange, which: Which, payload: torch.Tensor, shares: Sequence[Sequence[Share]]
-    ) -> dict[str, torch.Tensor]:
-        """Exchange payloads with the other members; return the mean pseudo-gradient."""
-        ...
-
-    def stepped(
-        self,
-        mean: Mapping[str, torch.Tensor],
-        shares: Sequence[Sequence[Share]],
-        *,
-        before: Sequence[Share] = (),
-    ) -> Anchor:
-        """Return the next anchor from the mean pseudo-gradient."""
-        ...
-
-    def swap(self, anchor: Anchor, which: Which | None) -> None:
-        """Make an anchor the present version."""
-        ...
-
-    def reset(self) -> None:
-        """Set the local parameters back to the present version."""
-        ...
-
-    def settle(self, counted: Which) -> None:
-        """Say which fragments of the last payload are in a commit."""
-        ...
+_Landing = tuple[Anchor | None, list[Share]]
+"""The next anchor, unless nobody had done anything, and what each contributor to it did."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,10 +27,12 @@ class _Flight:
     """An exchange under way: one fragment, taken and not yet landed."""
 
     fragment: int
+    share: Share
+    """What went into its local parameters since it was last exchanged."""
     counts: bool
     spoiled: bool
     """Whether the local parameters are not finite: they are set back to the anchor then."""
-    result: "Future[tuple[Anchor | None, list[Share]]]"
+    result: "Future[_Landing]"
 
 
 class OwnRounds:
@@ -73,7 +42,9 @@ class OwnRounds:
     lands, and exchanged in a thread meanwhile.
     """
 
-    def __init__(self, outer: Outer, exchange: Exchange, *, every: int, fragments: int, delay: int) -> None:
+    def __init__(
+        self, outer: "DiLoCo", exchange: Exchange, *, every: int, fragments: int, delay: int
+    ) -> None:
         """Begin at step 0. Raises ConfigError where the numbers do not fit each other."""
         check_rounds(every=every, fragments=fragments, delay=delay)
         self._outer = outer
@@ -89,7 +60,11 @@ class OwnRounds:
         self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="exchange") if delay else None
 
     def step_done(self, tokens: int) -> None:
-        """Count an inner step; take and land what is due. Raises PeerLost."""
+        """Count an inner step; take and land what is due.
+
+        Raises PeerLost: a member did not take part. The fragment then stays as it is locally, and what was
+        done counts in its next exchange.
+        """
         self._steps += 1
         self._shares = [Share(tokens=one.tokens + tokens, steps=one.steps + 1) for one in self._shares]
         if (self._steps + self._delay) % self._period == 0:
@@ -105,10 +80,8 @@ class OwnRounds:
 
     def close(self) -> None:
         """Land what is under way, leave the group; idempotent. What a missing peer prevents is dropped."""
-        try:
+        with suppress(PeerLost):
             self._land()
-        except PeerLost:
-            self._flight = None
         self._exchange.close()
         if self._pool is not None:
             self._pool.shutdown(wait=False)
@@ -121,14 +94,21 @@ class OwnRounds:
         spoiled = not self._outer.is_finite((fragment,), payload)
         counts = share.tokens > 0 and not spoiled
         mine = share if counts else Share()
-        if self._pool is not None:
-            result = self._pool.submit(self._fly, fragment, payload, mine)
-        else:
-            result = Future[tuple[Anchor | None, list[Share]]]()
-            result.set_result(self._fly(fragment, payload, mine))
-        self._flight = _Flight(fragment=fragment, counts=counts, spoiled=spoiled, result=result)
+        result = self._run(partial(self._fly, fragment, payload, mine))
+        self._flight = _Flight(fragment=fragment, share=share, counts=counts, spoiled=spoiled, result=result)
 
-    def _fly(self, fragment: int, payload: torch.Tensor, share: Share) -> tuple[Anchor | None, list[Share]]:
+    def _run(self, fly: Callable[[], _Landing]) -> "Future[_Landing]":
+        """Begin an exchange in its thread; without a delay carry it out."""
+        if self._pool is not None:
+            return self._pool.submit(fly)
+        result = Future[_Landing]()
+        try:
+            result.set_result(fly())
+        except PeerLost as lost:
+            result.set_exception(lost)
+        return result
+
+    def _fly(self, fragment: int, payload: torch.Tensor, share: Share) -> _Landing:
         """Exchange, and step a copy; return it and what its contributors had done."""
         before = [[one.tokens, one.steps] for one in self._before]
         said = json.dumps([share.tokens, share.steps, before]).encode()
@@ -147,18 +127,34 @@ class OwnRounds:
     def _land(self) -> None:
         if self._flight is None:
             return
-        flight = self._flight
-        anchor, contributors = flight.result.result()
-        self._flight = None
+        flight, self._flight = self._flight, None
         self._turn = (self._turn + 1) % len(self._shares)
+        try:
+            anchor, contributors = flight.result.result()
+        except PeerLost:
+            self._take_back(flight)
+            raise
         if anchor is not None:
             self._before = contributors
-            self._outer.swap(anchor, None if flight.spoiled else (flight.fragment,))
-        elif flight.spoiled:
-            self._outer.reset()
+            self._outer.swap(anchor, (flight.fragment,))
         if flight.spoiled:
-            self._shares = [Share()] * len(self._shares)
+            self._start_over()
         self._outer.settle((flight.fragment,) if flight.counts else ())
+
+    def _take_back(self, flight: _Flight) -> None:
+        """Let a fragment's work count in its next exchange; this one never will be."""
+        since = self._shares[flight.fragment]
+        self._shares[flight.fragment] = Share(
+            tokens=flight.share.tokens + since.tokens, steps=flight.share.steps + since.steps
+        )
+        if flight.spoiled:
+            self._start_over()
+        self._outer.settle(())
+
+    def _start_over(self) -> None:
+        """Set the local parameters, which are not finite, back to the anchor."""
+        self._outer.reset()
+        self._shares = [Share()] * len(self._shares)
 
 
 def check_every(every: object) -> None:
@@ -167,10 +163,12 @@ def check_every(every: object) -> None:
         raise ConfigError(f"sync_every is {every}; without a site it must be at least 1")
 
 
-def check_rounds(*, every: int, fragments: int, delay: int, name: str = "sync_every") -> None:
+def check_rounds(*, every: int, fragments: int, delay: int) -> None:
     """Raise ConfigError unless fragments and delay fit the inner steps of a round."""
     if every % fragments:
-        raise ConfigError(f"{name} is {every}; it must be a multiple of the number of fragments, {fragments}")
+        raise ConfigError(
+            f"sync_every is {every}; it must be a multiple of the number of fragments, {fragments}"
+        )
     if not 0 <= delay < every // fragments:
         raise ConfigError(
             f"sync_delay is {delay}; it must be at least 0 and less than the {every // fragments} inner "

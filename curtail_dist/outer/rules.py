@@ -5,6 +5,7 @@ from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from curtail_dist.config.sections import MOMENTA, WEIGHTS
 from curtail_dist.errors import ConfigError
 
 Table = Mapping[float, tuple[float, float]]
@@ -15,9 +16,6 @@ TABLES: dict[str, Table] = {
     "adamw": {1: (0.5, 0.9), 2: (0.6, 0.9), 4: (0.6, 0.9), 8: (0.8, 0.9)},
 }
 """As published, by the inner optimizer: MuLoCo (arXiv 2505.23725), scaling laws of DiLoCo (2503.09799)."""
-
-WEIGHTS = ("tokens", "tokens2_per_step")
-MOMENTA = ("keep", "restart", "scale")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,7 +1,8 @@
 """Training that was thrown away: rounds that living sites discarded, and the open rounds of killed ones."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from curtail_dist.report.chain import Chain
 from curtail_dist.telemetry.record import Record
@@ -56,16 +57,20 @@ def _dropped(site: str, chain: Chain) -> Iterator[Discard]:
     for gone in chain.dropped:
         for entry in gone.commit.work:
             if entry["site"] == site:
-                rows = sum(last - first for first, last in entry["rows"])
-                yield Discard(begun=gone.t, t=gone.t, steps=entry["steps"], rows=rows, killed=False)
+                yield _given_back(entry, gone.t)
 
 
 def _returned(site: str, chain: Chain) -> Iterator[Discard]:
     """Yield what a site had contributed and did not live to exchange in every fragment."""
     for gone in chain.returned:
         if gone.work["site"] == site:
-            rows = sum(last - first for first, last in gone.work["rows"])
-            yield Discard(begun=gone.t, t=gone.t, steps=gone.work["steps"], rows=rows, killed=False)
+            yield _given_back(gone.work, gone.t)
+
+
+def _given_back(work: Mapping[str, Any], t: Seconds) -> Discard:
+    """Work that was in a version, and is not in the chain any more."""
+    rows = sum(last - first for first, last in work["rows"])
+    return Discard(begun=t, t=t, steps=work["steps"], rows=rows, killed=False)
 
 
 def _follow(site: str, written: Sequence[Record]) -> tuple[list[Discard], _Open | None]:

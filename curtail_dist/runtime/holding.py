@@ -22,9 +22,8 @@ from curtail_dist.membership.effects import (
     StepCopy,
     Swap,
     TakeKept,
-    Trained,
 )
-from curtail_dist.membership.records import Commit, Work
+from curtail_dist.membership.records import Commit, Trained, Work
 from curtail_dist.outer.anchor import Anchor
 from curtail_dist.outer.exchange import Exchange
 from curtail_dist.outer.optimizer import DiLoCo

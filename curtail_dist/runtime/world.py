@@ -103,9 +103,12 @@ class World:
     def land(self) -> do.Effect[Any]:
         """Wait for the exchange under way; return the effect that is to be carried out next."""
         with self._waiting():
-            return self.flights.land(
-                lambda: (self.check(), self._passed(self.config.coordination.lease_ttl_s))[0]
-            )
+            return self.flights.land(self._look_on)
+
+    def _look_on(self) -> None:
+        """The training loop waits for others: that is a progress point."""
+        self.check()
+        self._passed(self.config.coordination.lease_ttl_s)
 
     def attend(self, effect: do.Effect[Any]) -> Any:
         """Carry out an effect of the presence, in its own thread."""
@@ -122,9 +125,8 @@ class World:
         return replace(self.board.view(), stale_s=self.contact.silent_s)
 
     def watch(self) -> View:
-        """The same, while the main loop waits for others: that is a progress point."""
-        self.check()
-        self._passed(self.config.coordination.lease_ttl_s)
+        """The same, while the main loop waits for others."""
+        self._look_on()
         return self.board.view()
 
     def _shared_handlers(self) -> Mapping[type[do.Effect[Any]], Callable[[Any], Any]]:

@@ -7,7 +7,9 @@ import pytest
 import torch
 
 import curtail_dist as cd
+from curtail_dist.config import sections
 from curtail_dist.outer.anchor import Anchor
+from curtail_dist.outer.codec import CODECS
 from curtail_dist.outer.rules import TABLES, OuterRules, Share, effective, interpolated
 
 
@@ -37,6 +39,11 @@ def test_weights_are_tokens_or_tokens_squared_by_steps():
 def test_other_rules_are_refused(given):
     with pytest.raises(cd.ConfigError, match="it must be one of"):
         OuterRules(**given)
+
+
+def test_the_run_file_knows_the_names_there_are():
+    assert set(sections._CODECS) == set(CODECS)
+    assert set(sections._TABLES) == {"none", *TABLES}
 
 
 def test_a_step_takes_the_rate_and_momentum_of_its_table_entry():
@@ -98,3 +105,44 @@ def test_momentum_when_a_second_site_comes(momentum, factor):
         thread.join(60)
     # First step: b = 1, theta = -(1 + 0.5). Second: g = 0, b = 0.5 factor, theta -= 0.5 b.
     assert found[0] == found[1] == pytest.approx(-1.5 - 0.5 * 0.5 * factor)
+
+
+@pytest.mark.parametrize("delay", [0, 1])
+def test_after_a_lost_peer_a_site_goes_on_in_another_group_and_its_steps_count(delay):
+    """Its peer leaves in the first round; in the second another one has done half as much."""
+    lost, second = cd.InProcess.group(2, timeout=30), cd.InProcess.group(2, timeout=30)
+    lost[1].close()
+    found = [None, None]
+
+    def run(rank):
+        model = torch.nn.Linear(1, 1, bias=False)
+        torch.nn.init.zeros_(model.weight)
+        inner = torch.optim.SGD(model.parameters(), lr=1.0)
+        outer = cd.DiLoCo(
+            None,
+            model,
+            inner,
+            outer=cd.Average,
+            sync_every=2,
+            sync_delay=delay,
+            exchange=lost[0] if rank == 0 else None,
+        )
+        if rank == 0:
+            with torch.no_grad():
+                model.weight.fill_(-3.0)
+            outer.step(tokens=4)
+            with pytest.raises(cd.PeerLost):
+                outer.step(tokens=4)
+            assert model.weight.item() == -3.0, "the local work stays"
+        outer.regroup(second[rank])
+        for _ in range(2):
+            outer.step(tokens=4)
+        found[rank] = outer.anchor()["weight"].item()
+
+    threads = [threading.Thread(target=run, args=(rank,)) for rank in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    steps = (4 - delay, 2 - delay)  # taken before the last ones with a delay
+    assert found[0] == found[1] == pytest.approx(-3.0 * steps[0] / sum(steps))
