@@ -2,14 +2,15 @@
 
     PYTHONPATH=tests python benchmarks/bench_faults.py [--runs 20] [--only NAME ...] [--out FILE]
 
-Saved: median, least and most of each figure, the bound it must keep where there is one, the machine and the
-versions. A play in which anything is lost, or whose fault did not fire where it names, fails and is saved as
-such. With `--only` the other scenarios of an existing file stay as they are.
+Saved: median, least and most of each figure, the bound it must keep where there is one, the commit that was
+played, the machine and the versions. A play in which anything is lost, or whose fault did not fire where it
+names, fails and is saved as such. With `--only` the other scenarios of an existing file stay as they are.
 """
 
 import argparse
 import json
 import statistics
+import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -35,12 +36,21 @@ def measure(name: str, runs: int) -> dict[str, Any]:
                 print(f"{name} failed with {failures[-1]}", file=sys.stderr)
     return {
         "date": datetime.now(UTC).date().isoformat(),
+        "commit": checked_out(),
         "runs": runs,
         "failures": failures,
         "must": judge(name, played),
         "figures": figures(played),
         "plays": played,
     }
+
+
+def checked_out() -> str:
+    """Return the commit that is checked out, with a `+` where files differ from it; empty outside of git."""
+    found = subprocess.run(
+        ["git", "describe", "--always", "--exclude=*", "--dirty=+"], capture_output=True, text=True
+    )
+    return found.stdout.strip()
 
 
 def figures(played: Sequence[Facts]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -26,6 +27,14 @@ HELD_OUT = 512
 """Windows of an evaluation."""
 
 
+OUTERS: Mapping[str, Callable[..., torch.optim.Optimizer]] = {
+    "average": cd.Average,
+    "nesterov": cd.Nesterov,
+    "gentle": partial(cd.Nesterov, lr=0.9, momentum=0.5),
+}
+"""Outer optimizers by name; `nesterov` has the rate 0.7 and the momentum 0.9 of the DiLoCo paper."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Plan:
     """What one run does."""
@@ -36,7 +45,7 @@ class Plan:
     rate: float = 1.0
     """Factor for the inner learning rates."""
     outer: str = "muon"
-    """`average`; `nesterov` at 0.7 and 0.9; or Nesterov by a table of curtail_dist.outer.rules."""
+    """One of OUTERS, or Nesterov by a table of curtail_dist.outer.rules."""
     momentum: str = "keep"
     codec: str = "fp32"
     every: int = 20
@@ -45,6 +54,8 @@ class Plan:
     delay: int = 0
     alpha: float = 0.0
     steps: int = 480
+    warmup: int = 0
+    """Inner steps over which the learning rate of a site that joins later rises."""
 
 
 @dataclass
@@ -68,7 +79,8 @@ def play(plan: Plan, corpus: Corpus) -> dict[str, float]:
     else:
         inner = _inner(model, corpus)
         for step in range(plan.steps):
-            _step(plan, model, inner, step, corpus, order[step * BATCH : (step + 1) * BATCH])
+            windows = corpus.windows(corpus.train, order[step * BATCH : (step + 1) * BATCH])
+            _step(model, inner, windows, progress=step / plan.steps, rate=plan.rate)
     return {"held_out": evaluate(model, corpus), "seconds": time.monotonic() - began}
 
 
@@ -82,6 +94,7 @@ def _by_sites(plan: Plan, corpus: Corpus, order: torch.Tensor) -> GPT:
             sites.append(_site(plan, corpus))
             if state is not None:
                 sites[-1].outer.adopt(state)
+                sites[-1].outer.begin_warmup(plan.warmup)
         members = cd.InProcess.group(size, timeout=300)
         for site, member in zip(sites, members, strict=True):
             site.outer.regroup(member)
@@ -102,7 +115,9 @@ def _part(
         site, share = sites[rank], BATCH // len(sites)
         for step in range(first, first + steps):
             begin = step * BATCH + rank * share
-            _step(plan, site.model, site.inner, step, corpus, order[begin : begin + share])
+            windows = corpus.windows(corpus.train, order[begin : begin + share])
+            rate = plan.rate * site.outer.warmup
+            _step(site.model, site.inner, windows, progress=step / plan.steps, rate=rate)
             site.outer.step(tokens=share * corpus.length)
 
     return train
@@ -116,7 +131,7 @@ def _site(plan: Plan, corpus: Corpus) -> Site:
         None,
         model,
         inner,
-        outer=cd.Average if plan.outer == "average" else cd.Nesterov,
+        outer=OUTERS.get(plan.outer, cd.Nesterov),
         sync_every=plan.every,
         fragments=plan.fragments,
         sync_delay=plan.delay,
@@ -138,10 +153,17 @@ def _inner(model: GPT, corpus: Corpus) -> torch.optim.Optimizer:
     return build_optimizer(model, OptimConfig(batch_tokens=BATCH * corpus.length))
 
 
-def _step(plan: Plan, model: GPT, inner: Any, step: int, corpus: Corpus, numbers: torch.Tensor) -> None:
-    inputs, targets = corpus.windows(corpus.train, numbers)
+def _step(
+    model: GPT,
+    inner: Any,
+    windows: tuple[torch.Tensor, torch.Tensor],
+    *,
+    progress: float,
+    rate: float,
+) -> None:
+    inputs, targets = windows
     model(inputs, targets).backward()
-    apply(inner, Schedule(), step / plan.steps, scale=plan.rate)
+    apply(inner, Schedule(), progress, scale=rate)
     inner.step()
     inner.zero_grad(set_to_none=True)
 
