@@ -5,7 +5,7 @@ from itertools import chain, pairwise
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from inner_loop_ranks import BOS, WIDEST, Scenario, play
 from together import run_ranks
@@ -68,13 +68,11 @@ scenarios = st.builds(
 )
 
 
-@settings(deadline=None)  # a whole run an example: its length is drawn
 @given(scenarios)
 def test_every_row_that_one_rank_takes_is_in_its_batches(scenario):
     check(scenario, played(scenario))
 
 
-@settings(deadline=None)
 @given(scenarios)
 def test_a_rank_alone_trains_on_no_empty_batch(scenario):
     (found,) = played(scenario)

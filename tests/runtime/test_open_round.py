@@ -4,7 +4,7 @@ from random import Random
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from curtail_dist.data.ledger import Assignment, Ledger, count, plan
@@ -82,7 +82,6 @@ def play(source, round, asked, close_after=10**6):
     return batches
 
 
-@settings(deadline=None)  # a whole run an example: its length is drawn
 @given(
     lengths=st.lists(st.integers(0, 40), min_size=1, max_size=14),
     batch_size=st.integers(1, 3),
