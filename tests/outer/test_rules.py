@@ -63,6 +63,21 @@ def test_an_optimizer_without_momentum_takes_the_rate_alone():
     assert torch.allclose(stepped.parameters["w"], torch.full((2,), -0.5))
 
 
+def one_weight(**settings):
+    """A model of one weight, 0, and its DiLoCo without a site."""
+    model = torch.nn.Linear(1, 1, bias=False)
+    torch.nn.init.zeros_(model.weight)
+    return model, cd.DiLoCo(None, model, torch.optim.SGD(model.parameters(), lr=1.0), **settings)
+
+
+def at_two_sites(run):
+    threads = [threading.Thread(target=run, args=(rank,)) for rank in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+
+
 @pytest.mark.parametrize(
     ("momentum", "factor"), [("keep", 1.0), ("restart", 0.0), ("scale", math.sqrt(1 / 2))]
 )
@@ -74,13 +89,7 @@ def test_momentum_when_a_second_site_comes(momentum, factor):
     first = {}
 
     def run(rank):
-        model = torch.nn.Linear(1, 1, bias=False)
-        torch.nn.init.zeros_(model.weight)
-        inner = torch.optim.SGD(model.parameters(), lr=1.0)
-        outer = cd.DiLoCo(
-            None,
-            model,
-            inner,
+        model, outer = one_weight(
             outer=lambda p: cd.Nesterov(p, lr=1.0, momentum=0.5),
             sync_every=1,
             rules=rules,
@@ -98,11 +107,7 @@ def test_momentum_when_a_second_site_comes(momentum, factor):
         outer.step(tokens=4)
         found[rank] = outer.anchor()["weight"].item()
 
-    threads = [threading.Thread(target=run, args=(rank,)) for rank in range(2)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(60)
+    at_two_sites(run)
     # First step: b = 1, theta = -(1 + 0.5). Second: g = 0, b = 0.5 factor, theta -= 0.5 b.
     assert found[0] == found[1] == pytest.approx(-1.5 - 0.5 * 0.5 * factor)
 
@@ -115,13 +120,7 @@ def test_after_a_lost_peer_a_site_goes_on_in_another_group_and_its_steps_count(d
     found = [None, None]
 
     def run(rank):
-        model = torch.nn.Linear(1, 1, bias=False)
-        torch.nn.init.zeros_(model.weight)
-        inner = torch.optim.SGD(model.parameters(), lr=1.0)
-        outer = cd.DiLoCo(
-            None,
-            model,
-            inner,
+        model, outer = one_weight(
             outer=cd.Average,
             sync_every=2,
             sync_delay=delay,
@@ -139,10 +138,6 @@ def test_after_a_lost_peer_a_site_goes_on_in_another_group_and_its_steps_count(d
             outer.step(tokens=4)
         found[rank] = outer.anchor()["weight"].item()
 
-    threads = [threading.Thread(target=run, args=(rank,)) for rank in range(2)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(60)
+    at_two_sites(run)
     steps = (4 - delay, 2 - delay)  # taken before the last ones with a delay
     assert found[0] == found[1] == pytest.approx(-3.0 * steps[0] / sum(steps))
