@@ -10,7 +10,9 @@ from curtail_dist.data.ledger import Assignment, ahead, drop, take
 from curtail_dist.membership.decisions import next_commit, plan_round
 from curtail_dist.membership.fragments import keeping
 from curtail_dist.membership.records import Card, Commit, Epoch, Member, Work
+from curtail_dist.outer.exchange import Exchange
 from curtail_dist.outer.optimizer import DiLoCo
+from curtail_dist.outer.rules import Share
 from thinlink.model import Stack, drift
 
 _OPEN_TOKENS = 100
@@ -49,17 +51,33 @@ def arithmetic(sites: int, codec: str, *, repetitions: int) -> tuple[list[float]
     """Return the CPU seconds of each of some syncs, and the bytes sent, both for each parameter."""
     model, generator = Stack(512, 4, 1024), torch.Generator().manual_seed(1)
     exchange = Among(sites)
-    inner = torch.optim.SGD(model.parameters(), lr=0.1)
-    outer = DiLoCo(None, model, inner, sync_every=1, exchange=exchange, codec=codec)
+    outer = stacked(model, codec)
     seconds: list[float] = []
     before = 0
     for _ in range(repetitions + 1):
         drift(model, generator)
         before = exchange.bytes_sent
         began = time.process_time()
-        outer.step(tokens=1)
+        sync(outer, exchange)
         seconds.append((time.process_time() - began) / model.numbers)
     return seconds[1:], (exchange.bytes_sent - before) / model.numbers
+
+
+def stacked(model: Stack, codec: str) -> DiLoCo:
+    """Return the outer side of a site that trains the stack; its syncs are asked for with `sync`."""
+    return DiLoCo(None, model, torch.optim.SGD(model.parameters(), lr=0.1), sync_every=1, codec=codec)
+
+
+def sync(outer: DiLoCo, exchange: Exchange) -> None:
+    """Do what a member of a run does in a round, when cards have said that all did the same work."""
+    which = tuple(range(len(outer.fragments)))
+    shares = [[Share(tokens=1, steps=1)] * len(which)] * exchange.size
+    payload = outer.encode(which)
+    if not outer.is_finite(which, payload):
+        raise ArithmeticError("the drift is not finite; draw a smaller one")
+    anchor = outer.stepped(outer.exchanged(exchange, which, payload, shares), shares)
+    outer.settle(which, which)
+    outer.swap(anchor, which)
 
 
 @dataclass(frozen=True, kw_only=True)

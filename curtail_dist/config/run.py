@@ -62,16 +62,13 @@ class RunConfig:
         self._check_streaming()
 
     def _check_streaming(self) -> None:
-        """Raise ConfigError unless fragments and overlapped steps fit the rounds and the sites."""
+        """Raise ConfigError unless fragments and overlapped steps fit the rounds."""
         steps, outer = self.round.steps, self.outer
         must = f"a multiple of outer.fragments, {outer.fragments}"
         require(steps % outer.fragments == 0, "round.steps", steps, must)
         period = steps // outer.fragments
         must = f"less than the {period} inner steps between two exchanges (round.steps / outer.fragments)"
         require(outer.sync_delay < period, "outer.sync_delay", outer.sync_delay, must)
-        for name, site in self.sites.items():
-            key, ranks = f"sites.{name}.provisioner.ranks", site.provisioner.ranks
-            require(ranks == 1 or not outer.sync_delay, key, ranks, "1 where outer.sync_delay is above 0")
 
     @classmethod
     def from_yaml(cls, path: str | Path, overrides: Sequence[str] = ()) -> Self:

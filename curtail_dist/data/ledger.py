@@ -7,7 +7,7 @@ are in the chain is open: it stands in the ledger with their number, is not done
 other row that is not.
 """
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -92,10 +92,21 @@ class Ledger:
 
         Raises ValueError if a row would be done twice, or an open row would have fewer tokens than before.
         """
-        done = normalize([*self.done, *ranges])
+        return self.with_all_done([(ranges, open)])
+
+    def with_all_done(self, commits: Iterable[tuple[Iterable[Range], Iterable[Offset]]]) -> Self:
+        """Return the ledger after several commits, oldest first: as `with_done` of each, but in one pass."""
+        rows: list[tuple[int, int, int]] = [(first, last, -1) for first, last in self.done]
+        offsets: list[tuple[int, int, int]] = []
+        for number, (ranges, open) in enumerate(commits):
+            rows += ((first, last, number) for first, last in ranges)
+            offsets += ((position, tokens, number) for position, tokens in _once(open))
+        done = normalize((first, last) for first, last, _ in rows)
+        rows.sort()
         begun = dict(self.open)
-        for position, tokens in _once(open):
-            if holds(done, position):
+        for position, tokens, number in offsets:
+            index = bisect_right(rows, position, key=lambda span: span[0]) - 1
+            if index >= 0 and position < rows[index][1] and rows[index][2] <= number:
                 raise ValueError(f"position {position} is open and done; a row is done with its last token")
             if tokens < begun.get(position, 0):
                 raise ValueError(
@@ -190,16 +201,16 @@ def plan(
         for site in members
     }
     begun = dict(ledger.open)
-    mine = {site: _apart(staying.rows.get(site, ()), begun) for site in members}
+    edges = sorted(begun)
+    mine = {site: _apart(staying.rows.get(site, ()), edges) for site in members}
     queue = _queue(ledger.with_done(span for spans in mine.values() for span in spans))
     left = count(queue)
     wanted = {site: max(0, rows - count(mine[site])) for site, rows in wanted.items()}
     if sum(wanted.values()) > left:
         wanted = _share(left, {site: speed[site] * size[site] for site in members})
     assignments: dict[str, Assignment] = {}
-    for site in members:
-        rows = (*mine[site], *take(queue, wanted[site]))
-        queue = drop(queue, wanted[site])
+    for site, given in zip(members, deal(queue, [wanted[site] for site in members]), strict=True):
+        rows = (*mine[site], *given)
         assignments[site] = Assignment(
             rows=rows,
             steps=quota[site] if rows else 0,
@@ -216,31 +227,35 @@ def ahead(rest: Sequence[Range], *, taken: int, steps: int, delay: int) -> tuple
     return take(rest, int(delay * taken / steps * RESERVE) + SPARE_ROWS if steps else 0)
 
 
-def split(assignment: Assignment, parts: int) -> list[Assignment]:
+def split(assignment: Assignment, parts: int, kept: Sequence[Sequence[Range]] = ()) -> list[Assignment]:
     """Share a member's rows out to the `parts` ranks of its site, which take all steps together.
 
     Open rows go round; of the others each rank gets a block, so that what is left over is one piece a rank.
+    Where the assignment begins with rows that were `kept`, given by rank, each rank begins with its own.
     """
     if parts == 1:
         return [assignment]
-    begun = list(zip(assignment.rows, assignment.open, strict=False))  # the open rows come first
-    rest = assignment.rows[len(begun) :]
-    left = count(rest)
+    opened = dict(assignment.open)
+    edges = sorted(opened)
+    rest = drop(assignment.rows, sum(count(one) for one in kept))
+    begun = [span for span in rest if span[0] in opened]  # each is a range of its own
+    fresh = [span for span in rest if span[0] not in opened]
+    left = count(fresh)
+    blocks = deal(fresh, [left * (rank + 1) // parts - left * rank // parts for rank in range(parts)])
     shares: list[Assignment] = []
-    for rank in range(parts):
-        mine = begun[rank::parts]
-        amount = left * (rank + 1) // parts - left * rank // parts
-        rows = (*(span for span, _ in mine), *take(rest, amount))
-        rest = drop(rest, amount)
-        shares.append(Assignment(rows=rows, steps=assignment.steps, open=tuple(offset for _, offset in mine)))
+    for rank, block in enumerate(blocks):
+        own = _apart(kept[rank], edges) if kept else ()
+        rows = (*own, *begun[rank::parts], *block)
+        mine = tuple((first, opened[first]) for first, _ in rows if first in opened)
+        shares.append(Assignment(rows=rows, steps=assignment.steps, open=mine))
     return shares
 
 
-def _apart(ranges: Sequence[Range], begun: Mapping[int, int]) -> tuple[Range, ...]:
-    """Return the same positions in the same order, each begun one as a range of its own."""
+def _apart(ranges: Sequence[Range], begun: Sequence[int]) -> tuple[Range, ...]:
+    """Return the same positions in the same order, each of the sorted `begun` as a range of its own."""
     apart: list[Range] = []
     for first, last in ranges:
-        inside = [position for position in sorted(begun) if first <= position < last]
+        inside = begun[bisect_left(begun, first) : bisect_left(begun, last)]
         edges = [first, *(edge for position in inside for edge in (position, position + 1)), last]
         apart += [(low, high) for low, high in pairwise(edges) if low < high]
     return tuple(apart)
@@ -280,6 +295,24 @@ def _share(rows: int, weights: Mapping[str, float]) -> dict[str, int]:
         shares[site] = round(rows * seen / whole) - given
         given += shares[site]
     return shares
+
+
+def deal(ranges: Sequence[Range], amounts: Sequence[int]) -> list[tuple[Range, ...]]:
+    """Return for each amount that many of the next positions, fewer once none are left."""
+    dealt: list[tuple[Range, ...]] = []
+    index, first = 0, ranges[0][0] if ranges else 0
+    for amount in amounts:
+        mine: list[Range] = []
+        while amount > 0 and index < len(ranges):
+            stop = min(ranges[index][1], first + amount)
+            mine.append((first, stop))
+            amount -= stop - first
+            first = stop
+            if stop == ranges[index][1]:
+                index += 1
+                first = ranges[index][0] if index < len(ranges) else stop
+        dealt.append(tuple(mine))
+    return dealt
 
 
 def drop(ranges: Sequence[Range], amount: int) -> tuple[Range, ...]:

@@ -131,7 +131,8 @@ def plan_round(
     The rows that stay with a site do so only if it is `keeping`.
     """
     sizes = {work.site: work.tokens / work.steps for work in head.work if work.steps}
-    ledger = taken(head.ledger, [one for one in head.pending if one.work.site in keeping])
+    kept = set(keeping)
+    ledger = taken(head.ledger, [one for one in head.pending if one.work.site in kept])
     rows_per_step = None
     if sizes:
         rows_per_step = ledger.rows_done / head.tokens * sum(sizes.values()) / len(sizes)
@@ -143,7 +144,7 @@ def plan_round(
         rows_per_step=rows_per_step,
         step_tokens=sizes,
         staying=Staying(
-            rows={site: rows for site, rows in head.ahead.items() if site in sites and site in keeping},
+            rows={site: head.ahead[site] for site in sites if site in kept and site in head.ahead},
             delay=delay,
         ),
     )
@@ -162,6 +163,7 @@ def next_commit(
         if card.work.steps and card.seconds > 0
     }
     kept = standing(head, cards)
+    lost = set(head.pending).difference(kept)
     ledger, pending = settled(
         head,
         [*kept, *(Pending(version=head.version + 1, work=one) for one in work if one.tokens)],
@@ -169,7 +171,8 @@ def next_commit(
         fragments=fragments,
     )
     flushes = len(which) == fragments
-    staying = going_on(epoch, cards, leaving=flushes)
+    sites = going_on(epoch, cards, leaving=flushes)
+    staying = set(sites)
     return Commit(
         version=head.version + 1,
         hash=hash,
@@ -182,7 +185,7 @@ def next_commit(
         steps=head.steps + sum(one.steps for one in work),
         work=work,
         joiners=tuple(card.work.site for card in cards if not (card.work.steps or card.draining)),
-        sites=staying,
+        sites=sites,
         speeds={**head.speeds, **measured},
         synced=which,
         pending=pending,
@@ -192,7 +195,7 @@ def next_commit(
             if card.finite and card.ahead and (not flushes or card.work.site in staying)
         },
         flush=not flushes and (any(card.draining for card in cards) or not taken(ledger, pending).free()),
-        returned=tuple((one.version, one.work.site) for one in head.pending if one not in kept),
+        returned=tuple((one.version, one.work.site) for one in head.pending if one in lost),
     )
 
 

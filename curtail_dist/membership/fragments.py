@@ -35,11 +35,11 @@ def shares(
 
     Nothing for one whose numbers are not finite.
     """
-    pending = standing(head, cards)
-    return tuple(
-        tuple(_since(_last_moved(head, fragment, fragments), card, pending) for fragment in which)
-        for card in cards
-    )
+    pending: dict[str, list[Pending]] = {card.work.site: [] for card in cards}
+    for one in standing(head, cards):
+        pending.setdefault(one.work.site, []).append(one)
+    moved = [_last_moved(head, fragment, fragments) for fragment in which]
+    return tuple(tuple(_since(version, card, pending[card.work.site]) for version in moved) for card in cards)
 
 
 def contributes(share: Sequence[Trained]) -> bool:
@@ -48,10 +48,10 @@ def contributes(share: Sequence[Trained]) -> bool:
 
 
 def _since(version: int, card: Card, pending: Sequence[Pending]) -> Trained:
+    """Return what a member trained after a version, from its card and its own pending work."""
     if not card.finite:
         return (0, 0)
-    mine = [one.work for one in pending if one.work.site == card.work.site and one.version > version]
-    works = [*mine, card.work]
+    works = [*(one.work for one in pending if one.version > version), card.work]
     return sum(one.tokens for one in works), sum(one.steps for one in works)
 
 
@@ -72,15 +72,10 @@ def settled(
         fragments: How many there are.
     """
     oldest = head.version + 1 if len(which) == fragments else head.version + 1 - (fragments - 1)
-    done = [one.work for one in pending if one.version <= oldest]
-    ledger = head.ledger
-    for work in done:
-        ledger = ledger.with_done(work.rows, work.open)
+    ledger = taken(head.ledger, [one for one in pending if one.version <= oldest])
     return ledger, tuple(one for one in pending if one.version > oldest)
 
 
 def taken(ledger: Ledger, pending: Sequence[Pending]) -> Ledger:
-    """Return the ledger as if all pending work were done: what it has free may be planned."""
-    for one in pending:
-        ledger = ledger.with_done(one.work.rows, one.work.open)
-    return ledger
+    """Return the ledger as if pending work, oldest first, were done: what it has free may be planned."""
+    return ledger.with_all_done((one.work.rows, one.work.open) for one in pending)

@@ -8,7 +8,7 @@ parameters of site i after its inner steps:
     theta' <- OuterOpt(theta, Delta)
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import cached_property
 from typing import Self, TypeAlias
 
@@ -78,7 +78,8 @@ class Anchor:
         """Return the next version's anchor after one outer step; what does not move is shared with this one.
 
         Args:
-            mean: Mean pseudo-gradient (fp32) by parameter; those it does not name stay.
+            mean: Mean pseudo-gradient (fp32) by parameter; those it does not name stay. The optimizer may use
+                it up.
             hyper: To be set in the optimizer for this step, where it has them (`lr`, `momentum`).
             momentum: Factor for the momentum of all parameters before the step; at 0 all state is dropped.
         """
@@ -89,7 +90,8 @@ class Anchor:
         optimizer = self._outer(list(parameters.values()))
         for group in optimizer.param_groups:
             group.update({key: value for key, value in (hyper or {}).items() if key in group})
-        for key, value in self._state_before(mean, momentum).items():
+        in_place = mean if not getattr(optimizer, "replaces_state", False) else ()
+        for key, value in self._state_before(in_place, momentum).items():
             name, _, field = key.rpartition("/")
             optimizer.state[parameters[name]][field] = value
         for name, gradient in mean.items():
@@ -100,8 +102,8 @@ class Anchor:
         _dissolve(optimizer, parameters.values())
         return following
 
-    def _state_before(self, mean: Mapping[str, torch.Tensor], momentum: float) -> dict[str, torch.Tensor]:
-        """Return the outer optimizer's state to step from: copies of what is about to change."""
+    def _state_before(self, changing: Collection[str], momentum: float) -> dict[str, torch.Tensor]:
+        """Return the outer optimizer's state to step from: copies of what is changed in place."""
         if not momentum:
             return {}
         state: dict[str, torch.Tensor] = {}
@@ -110,7 +112,7 @@ class Anchor:
             if momentum != 1 and field == "momentum_buffer":
                 state[key] = value * momentum
             else:
-                state[key] = value.clone() if name in mean else value
+                state[key] = value.clone() if name in changing else value
         return state
 
 

@@ -196,6 +196,9 @@ CODECS: dict[str, Codec] = {
 }
 """By their names in a run file."""
 
+FOR_MEANS: dict[str, Codec] = {**CODECS, "int4": CODECS["int8"]}
+"""In what the mean of payloads travels: it is finer than any of them, and 15 levels would lose that."""
+
 
 class Feedback:
     """Error feedback: what a payload leaves out is carried to the next one (arXiv 1901.09847).
@@ -224,6 +227,11 @@ class Feedback:
         """The last payload is in a commit."""
         if self._next is not None:
             self._residual, self._next = self._next, None
+
+    def add(self, span: tuple[int, int], rest: torch.Tensor) -> None:
+        """Let the next payload carry the `rest` of numbers [first, last), too; after `counted`."""
+        if self._residual is not None:
+            self._residual[slice(*span)] += rest.to(self._residual.device)
 
     def discarded(self) -> None:
         """The last payload will never be in one."""

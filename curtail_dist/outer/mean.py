@@ -1,9 +1,9 @@
 """The mean of all members' pseudo-gradients: each gets all payloads, or each averages a part for all.
 
-Up to three members every member sends its payload to every other and averages for itself. With more of them
-that is much to send: each member then gets one part of every payload, averages it, and sends the mean of it,
-in fp32, to all (reduce-scatter and all-gather). What costs fewer bytes is done. The sums are the same, in
-rank order and in fp32, so either way all members have the same bytes.
+Up to three members every member sends its payload to every other and averages for itself. From four on, each
+member gets one part of every payload, averages it, and sends the mean of it to all (reduce-scatter and
+all-gather): with every codec that is fewer bytes. Sums are in fp32 and in rank order, and all members decode
+the same payloads, so that all have the same bytes either way.
 """
 
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ from curtail_dist.outer.exchange import Exchange
 from curtail_dist.outer.payloads import Payloads, Which
 
 _GATHERED_MOST = 3
-"""Members up to which payloads are gathered, whatever their size."""
+"""Members up to which payloads are gathered."""
 
 
 def exchanged_mean(
@@ -35,7 +35,7 @@ def exchanged_mean(
         mine: This member's payload.
         weights: For each rank, its weight in each of these fragments. A rank without any sends nothing.
     """
-    if exchange.size > _GATHERED_MOST and _cheaper_in_parts(payloads, which, exchange.size):
+    if exchange.size > _GATHERED_MOST:
         flat = _in_parts(exchange, payloads, which, mine, weights)
     else:
         contributing = [any(each) for each in weights]
@@ -46,12 +46,6 @@ def exchanged_mean(
     return payloads.by_parameter(which, flat)
 
 
-def _cheaper_in_parts(payloads: Payloads, which: Which, members: int) -> bool:
-    """Whether a part of each payload and of the mean are fewer bytes than a payload for each member."""
-    size = payloads.size(which)
-    return (size + 4 * payloads.numbers(which)) / members < size
-
-
 def _in_parts(
     exchange: Exchange,
     payloads: Payloads,
@@ -60,24 +54,28 @@ def _in_parts(
     weights: Sequence[Sequence[float]],
 ) -> list[torch.Tensor | None]:
     """Return the mean of each fragment, flat; None for one in which nobody has weight."""
+    rank = exchange.rank
     found: list[torch.Tensor | None] = []
     for place, (fragment, part) in enumerate(zip(which, payloads.split(which, mine), strict=True)):
         shares = [each[place] for each in weights]
         cuts = _cuts(payloads.numbers((fragment,)), exchange.size)
         spans = list(pairwise(cuts))
-        first, last = spans[exchange.rank]
+        lengths = [last - first for first, last in spans]
         given = exchange.scatter(
-            [payloads.cut(fragment, part, *span) for span in spans] if shares[exchange.rank] else [],
-            [payloads.size_of(high - low) for low, high in spans],
+            [payloads.cut(fragment, part, *span) for span in spans] if shares[rank] else [],
+            [payloads.size_of(length) for length in lengths],
             [bool(share) for share in shares],
         )
         if not any(shares):
             found.append(None)
             continue
         here = [one if share else None for one, share in zip(given, shares, strict=True)]
-        mean = payloads.average(here, shares, last - first)
-        gathered = exchange.gather(mean.view(torch.uint8), [4 * (high - low) for low, high in spans])
-        found.append(torch.cat([one.view(torch.float32) for one in gathered]))
+        mean = payloads.mean_of_span(fragment, spans[rank], here, shares, shares[rank])
+        gathered = exchange.gather(mean, [payloads.size_of_mean(length) for length in lengths])
+        whole = torch.empty(cuts[-1])
+        for (first, last), one in zip(spans, gathered, strict=True):
+            whole[first:last] = payloads.decoded_mean(one, last - first)
+        found.append(whole)
     return found
 
 

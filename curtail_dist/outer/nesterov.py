@@ -19,8 +19,12 @@ class Nesterov(torch.optim.Optimizer):
         theta <- theta - eta (g + mu b)
 
     It is written out here because torch's own imports torch's compiler at its first step: seconds of CPU time
-    at each start of a rank, for nothing.
+    at each start of a rank, for nothing. And it needs no further memory: b is written where g was, `.grad` is
+    None after the step, and the b of the step before stays as it is.
     """
+
+    replaces_state = True
+    """Whether a step leaves the state's tensors as they are and puts others in their place."""
 
     def __init__(self, params: Iterable[torch.Tensor], lr: float = 0.7, momentum: float = 0.9) -> None:
         """Optimize `params`; a momentum of 0 is plain SGD."""
@@ -52,16 +56,16 @@ class Nesterov(torch.optim.Optimizer):
             parameter.add_(gradient, alpha=-lr)
             return
         state = self.state[parameter]
-        if "momentum_buffer" not in state:
-            state["momentum_buffer"] = gradient.clone()
-        else:
-            state["momentum_buffer"].mul_(momentum).add_(gradient)
-        tensors = (parameter, gradient, state["momentum_buffer"])
+        before = [state["momentum_buffer"]] if "momentum_buffer" in state else []
+        tensors = [parameter, gradient, *before]
         flat = [one.view(-1) for one in tensors] if all(one.is_contiguous() for one in tensors) else tensors
-        for mine, given, buffer in zip(
+        for mine, given, *old in zip(
             *(one.split(_PIECE) if one.dim() else (one,) for one in flat), strict=True
         ):
+            buffer = old[0].mul(momentum).add_(given) if old else given
             mine.add_(given.add(buffer, alpha=momentum), alpha=-lr)
+            given.copy_(buffer)
+        state["momentum_buffer"], parameter.grad = gradient, None
 
 
 class Average(Nesterov):

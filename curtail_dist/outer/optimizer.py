@@ -93,9 +93,7 @@ class DiLoCo:
                 "the model has no parameter that requires a gradient; it must have at least one"
             )
         self._fragments = self._divide(site.fragments if site else fragments)
-        self._payloads = Payloads(
-            CODECS[site.codec if site else (codec or "fp32")], self._fragments, self._local
-        )
+        self._payloads = Payloads(site.codec if site else (codec or "fp32"), self._fragments, self._local)
         self._factory: OuterFactory = site.outer_factory if site else (outer or Nesterov)
         start = {name: _to_anchor(value) for name, value in self._local.items()}
         self._anchor: Anchor | None = Anchor(0, start, self._factory)
@@ -192,12 +190,13 @@ class DiLoCo:
         """Whether a payload has only finite numbers."""
         return self._payloads.is_finite(which, payload)
 
-    def settle(self, counted: Which) -> None:
+    def settle(self, counted: Which, moved: Which = ()) -> None:
         """Say which fragments of the last payload are in a commit; the others never will be.
 
-        What a lossy codec left out of those travels with the next.
+        What a lossy codec left out of those travels with the next, and so does what it left out of the means
+        in the last `exchanged`, of the fragments that are said to have `moved` by them.
         """
-        self._payloads.settle(counted)
+        self._payloads.settle(counted, moved)
 
     def exchanged(
         self, exchange: Exchange, which: Which, payload: torch.Tensor, shares: Sequence[Sequence[Share]]
@@ -227,7 +226,7 @@ class DiLoCo:
         """Return the next anchor from the mean pseudo-gradient; changes nothing here.
 
         Args:
-            mean: As `exchanged` gave it.
+            mean: As `exchanged` gave it; used up.
             shares: For each rank, as there.
             before: What each contributor of the version before did, if others contribute now; else nothing.
         """

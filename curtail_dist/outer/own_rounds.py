@@ -139,7 +139,8 @@ class OwnRounds:
             self._outer.swap(anchor, (flight.fragment,))
         if flight.spoiled:
             self._start_over()
-        self._outer.settle((flight.fragment,) if flight.counts else ())
+        moved = (flight.fragment,) if anchor is not None else ()
+        self._outer.settle(moved if flight.counts else (), moved)
 
     def _take_back(self, flight: _Flight) -> None:
         """Let a fragment's work count in its next exchange; this one never will be."""

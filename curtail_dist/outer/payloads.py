@@ -1,14 +1,27 @@
 """A model's pseudo-gradients as bytes, one part a fragment, and their mean."""
 
 from collections.abc import Collection, Mapping, Sequence
+from typing import TypeAlias
 
 import torch
 
-from curtail_dist.outer.codec import Codec, Feedback, average, count, unflatten
+from curtail_dist.outer.codec import (
+    CODECS,
+    FOR_MEANS,
+    Feedback,
+    Float32,
+    average,
+    count,
+    decode,
+    unflatten,
+)
 from curtail_dist.outer.fragments import Fragments
 
 Which = Sequence[int]
 """Fragments, by number, in the order in which they are exchanged."""
+
+Span: TypeAlias = tuple[int, int]
+"""Numbers [first, last) of a fragment."""
 
 
 class Payloads:
@@ -17,13 +30,16 @@ class Payloads:
     Owns the residuals, one a fragment.
     """
 
-    def __init__(self, codec: Codec, fragments: Fragments, like: Mapping[str, torch.Tensor]) -> None:
-        """Make payloads of parameters that have the shapes of `like`."""
-        self._codec = codec
+    def __init__(self, codec: str, fragments: Fragments, like: Mapping[str, torch.Tensor]) -> None:
+        """Make payloads of parameters that have the shapes of `like`, by one of codec.CODECS."""
+        self._codec = CODECS[codec]
+        self._for_means = FOR_MEANS[codec]
         self._fragments = fragments
         self._shapes = [[like[name].shape for name in names] for names in fragments]
         self._numbers = [count([like[name] for name in names]) for names in fragments]
-        self._feedback = [Feedback(codec) for _ in fragments]
+        self._feedback = [Feedback(self._codec) for _ in fragments]
+        self._left_out: dict[int, tuple[Span, torch.Tensor]] = {}
+        """By fragment: a span, what its last mean left out, times the sum of the weights over this member's."""
 
     @torch.no_grad()
     def encode(
@@ -47,16 +63,20 @@ class Payloads:
         parts = zip(which, self.split(which, payload), strict=True)
         return all(self._codec.is_finite(part, self._numbers[fragment]) for fragment, part in parts)
 
-    def settle(self, counted: Collection[int]) -> None:
+    def settle(self, counted: Collection[int], moved: Collection[int] = ()) -> None:
         """Say which fragments of the last payload are in a commit; the others never will be.
 
-        What a lossy codec left out of those travels with the next.
+        What a lossy codec left out of those travels with the next. So does what it left out of this member's
+        span of a mean, if that is known to be in the commit, which `moved` these fragments.
         """
         for fragment, feedback in enumerate(self._feedback):
             if fragment in counted:
                 feedback.counted()
+                if fragment in moved and fragment in self._left_out:
+                    feedback.add(*self._left_out[fragment])
             else:
                 feedback.discarded()
+        self._left_out.clear()
 
     def numbers(self, which: Which) -> int:
         """Return how many numbers these fragments have."""
@@ -85,15 +105,38 @@ class Payloads:
         """
         return self._codec.cut(part, self._numbers[fragment], first, last)
 
-    def average(
-        self, parts: Sequence[torch.Tensor | None], weights: Sequence[float], numbers: int
-    ) -> torch.Tensor:
-        """Return the weighted mean (fp32, [numbers]) of payloads of so many numbers."""
-        return average(self._codec, parts, weights, numbers)
-
     def size_of(self, numbers: int) -> int:
         """Return the bytes of a payload of so many numbers."""
         return self._codec.size(numbers)
+
+    def mean_of_span(
+        self,
+        fragment: int,
+        span: Span,
+        parts: Sequence[torch.Tensor | None],
+        weights: Sequence[float],
+        mine: float,
+    ) -> torch.Tensor:
+        """Return the weighted mean of a span of a fragment, encoded for all members.
+
+        What that leaves out goes into this member's next payload, in as much as its weight, now `mine`, is
+        less than all; a member without weight gives it up. It needs no residual of its own in memory so, and
+        spans may change from one exchange to the next.
+        """
+        mean = average(self._codec, parts, weights, span[1] - span[0])
+        payload = self._for_means.encode(mean)
+        if mine and not isinstance(self._for_means, Float32):
+            rest = mean.sub_(self.decoded_mean(payload, mean.numel())).mul_(sum(weights) / mine)
+            self._left_out[fragment] = (span, rest)
+        return payload
+
+    def size_of_mean(self, numbers: int) -> int:
+        """Return the bytes of an encoded mean of so many numbers."""
+        return self._for_means.size(numbers)
+
+    def decoded_mean(self, payload: torch.Tensor, numbers: int) -> torch.Tensor:
+        """Return the numbers (fp32, [numbers]) of an encoded mean."""
+        return decode(self._for_means, payload, numbers)
 
     def mean(
         self, which: Which, payloads: Sequence[torch.Tensor | None], weights: Sequence[Sequence[float]]
@@ -115,7 +158,7 @@ class Payloads:
                 for parts, share in zip(split, shares, strict=True)
             ]
             has = any(part is not None for part in parts)
-            found.append(self.average(parts, shares, self._numbers[fragment]) if has else None)
+            found.append(average(self._codec, parts, shares, self._numbers[fragment]) if has else None)
         return found
 
     def by_parameter(self, which: Which, flat: Sequence[torch.Tensor | None]) -> dict[str, torch.Tensor]:

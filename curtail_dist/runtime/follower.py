@@ -1,6 +1,7 @@
 """The part of a site's further ranks in the run: they train what rank 0 orders, and leave the run to it."""
 
 from curtail_dist.config import RunConfig
+from curtail_dist.data.ledger import Assignment
 from curtail_dist.membership.records import Commit
 from curtail_dist.outer.optimizer import DiLoCo
 from curtail_dist.runtime.inner_state import InnerState
@@ -42,25 +43,36 @@ class Follower:
         order = self._order
         if order is None or not order.assignments:
             return None
-        return OpenRound(
-            self._site,
-            order.assignments[self._ranks.rank],
-            draining=lambda: False,
-            closing=lambda: False,
-            began=order.now,
-        )
+        return self._opened(order.assignments[self._ranks.rank], order)
 
     def end_round(self, round: OpenRound) -> OpenRound | None:
         """Report what was done, and wait for what comes next. Raises RankLost, StateDiverged."""
-        joint_work(self._ranks, round, self._outer.local)
-        self._hear()
+        delay = self._order.delay if self._order is not None else 0
+        joint_work(self._ranks, round, self._outer.local, delay=delay)
+        order = self._hear()
+        if order.flies:
+            return self._opened(round.rest(delay), order, flying=True)
+        if order.lands:
+            round.extend(order.assignments[self._ranks.rank], closing=lambda: False)
+            return round
         return self.begin_round()
 
     def step_done(self) -> None:
         """Nothing to look at: rank 0 does."""
 
-    def _hear(self) -> None:
-        self._order = Order.decode(self._ranks.tell(b""))
-        if self._order.head is not None:
-            self._outer.follow(self._order.head.version)
-        carry_out(self._order, self._ranks, self._outer, self._inner)
+    def _opened(self, assignment: Assignment, order: Order, *, flying: bool = False) -> OpenRound:
+        return OpenRound(
+            self._site,
+            assignment,
+            draining=lambda: False,
+            closing=lambda: False,
+            began=order.now,
+            flying=flying,
+        )
+
+    def _hear(self) -> Order:
+        order = self._order = Order.decode(self._ranks.tell(b""))
+        if order.head is not None:
+            self._outer.follow(order.head.version)
+        carry_out(order, self._ranks, self._outer, self._inner)
+        return order

@@ -106,7 +106,7 @@ class Holding:
         """The copy becomes S."""
         assert self._copy is not None, "the protocol swaps after it stepped a copy"
         assert self._copy.version.hash == effect.record.hash, "the record names the copy"
-        self._settle(effect.record)
+        self._settle(effect.record, moved=effect.record.synced)
         self.outer.swap(self._copy, effect.record.synced)
         self._copy, self.payload = None, _NOTHING
 
@@ -117,10 +117,14 @@ class Holding:
         self.outer.settle(())
         self.outer.reset()
 
-    def _settle(self, record: Commit) -> None:
-        """The payload is in this commit if that stands on the same version and lists this site."""
+    def _settle(self, record: Commit, moved: Sequence[int] = ()) -> None:
+        """The payload is in this commit if that stands on the same version and lists this site.
+
+        So is the mean that was last exchanged, of the fragments that it `moved`: where it is another site's
+        commit, nobody here knows of which exchange.
+        """
         listed = self.site in [work.site for work in record.work] and record.version == self._base + 1
-        self.outer.settle(self._counting if listed else ())
+        self.outer.settle(self._counting if listed else (), moved)
 
     def _adopt(self, version: Version, record: Commit, keep: Sequence[int] | None) -> None:
         self._settle(record)

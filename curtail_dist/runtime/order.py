@@ -23,6 +23,12 @@ class Order:
     """Each rank's part of the next round; empty: the site is out of the run."""
     now: float
     """Run time."""
+    delay: int = 0
+    """Inner steps to be done beside the exchange of the round that is ordered."""
+    flies: bool = False
+    """Whether that exchange begins now, and each rank goes on with rows that it kept; no parameters come."""
+    lands: bool = False
+    """Whether what was trained beside the exchange is the beginning of the round that is ordered."""
     resume_inner: bool = False
     """Whether the inner optimizer's state is to be taken up again, as of `now`."""
     keep_inner: bool = False
@@ -35,6 +41,9 @@ class Order:
             "members": self.members,
             "assignments": [[one.rows, one.steps, one.open] for one in self.assignments],
             "now": self.now,
+            "delay": self.delay,
+            "flies": self.flies,
+            "lands": self.lands,
             "resume_inner": self.resume_inner,
             "keep_inner": self.keep_inner,
         }
@@ -60,6 +69,8 @@ def carry_out(order: Order, ranks: SiteRanks, outer: DiLoCo, inner: InnerState) 
 
     Raises RankLost.
     """
+    if order.flies:
+        return
     ranks.spread(outer.local)
     if order.resume_inner:
         inner.resume(now=order.now)

@@ -26,22 +26,43 @@ class RoundReport:
     """Mean of its losses."""
     parameters: str
     """Fingerprint of its parameters."""
+    ahead: tuple[Range, ...]
+    """What it keeps of its rows for the steps beside the exchange."""
 
     def encode(self) -> bytes:
         """Return the message."""
-        return json.dumps([self.rows, self.open, self.loss, self.parameters]).encode()
+        return json.dumps([self.rows, self.open, self.loss, self.parameters, self.ahead]).encode()
 
     @classmethod
     def decode(cls, message: bytes) -> Self:
         """Read a message."""
-        rows, open, loss, parameters = json.loads(message)
-        return cls(rows=_pairs(rows), open=_pairs(open), loss=loss, parameters=parameters)
+        rows, open, loss, parameters, ahead = json.loads(message)
+        return cls(
+            rows=_pairs(rows), open=_pairs(open), loss=loss, parameters=parameters, ahead=_pairs(ahead)
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Joint:
+    """What the ranks of a site did in a round together."""
+
+    work: Work
+    loss: float | None
+    """Mean over the ranks, nats per token."""
+    ahead: tuple[tuple[Range, ...], ...]
+    """By rank, the rows that it keeps for the steps beside the exchange."""
 
 
 def joint_work(
-    ranks: SiteRanks, round: OpenRound, parameters: Sequence[torch.Tensor]
-) -> tuple[Work, float | None]:
-    """Return the site's work in a round and its mean loss; every rank calls this.
+    ranks: SiteRanks, round: OpenRound, parameters: Sequence[torch.Tensor], *, delay: int
+) -> Joint:
+    """Return the site's work in a round; every rank calls this.
+
+    Args:
+        ranks: Of the site.
+        round: What this rank did.
+        parameters: This rank's.
+        delay: Inner steps that are to be done beside the exchange that comes.
 
     Raises:
         RankLost: a rank is gone.
@@ -49,9 +70,16 @@ def joint_work(
             alone, under the weight of all.
     """
     work = round.work
+    ahead = round.rest(delay).rows
     if ranks.size == 1:
-        return work, round.loss
-    mine = RoundReport(rows=work.rows, open=work.open, loss=round.loss, parameters=fingerprint(parameters))
+        return Joint(work=work, loss=round.loss, ahead=(ahead,))
+    mine = RoundReport(
+        rows=work.rows,
+        open=work.open,
+        loss=round.loss,
+        parameters=fingerprint(parameters),
+        ahead=ahead,
+    )
     reports = [RoundReport.decode(message) for message in ranks.gather(mine.encode())]
     odd = [str(rank) for rank, report in enumerate(reports) if report.parameters != reports[0].parameters]
     if odd:
@@ -63,7 +91,11 @@ def joint_work(
     losses = [report.loss for report in reports if report.loss is not None]
     rows = normalize(span for report in reports for span in report.rows)
     open = tuple(sorted(row for report in reports for row in report.open))
-    return replace(work, rows=rows, open=open), sum(losses) / len(losses) if losses else None
+    return Joint(
+        work=replace(work, rows=rows, open=open),
+        loss=sum(losses) / len(losses) if losses else None,
+        ahead=tuple(report.ahead for report in reports),
+    )
 
 
 @torch.no_grad()

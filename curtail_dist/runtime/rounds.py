@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from curtail_dist.data.ledger import Assignment, Range, count, split
@@ -19,6 +20,17 @@ from curtail_dist.runtime.order import Order, carry_out
 from curtail_dist.runtime.round_report import joint_work
 from curtail_dist.runtime.world import Account, World
 from curtail_dist.telemetry.events import Phase, RoundStarted, Step
+from curtail_dist.units import Seconds
+
+
+@dataclass(frozen=True, kw_only=True)
+class Flown:
+    """A flight that lands."""
+
+    work: Work
+    """What the site trained meanwhile."""
+    resets: int
+    """How often the local parameters had been thrown away before."""
 
 
 class Rounds:
@@ -49,14 +61,17 @@ class Rounds:
         self._life = take_part(part)
         self._next: Train | None = None
         self._mine = Assignment(rows=(), steps=0)
-        self._flying: OpenRound | None = None
+        self._kept: tuple[tuple[Range, ...], ...] = ()
+        """By rank, the rows that it trains on beside the exchange."""
+        self._flown: Flown | None = None
+        self._lands = False
         self.fresh = False
         """Whether the inner optimizer's state is to be taken up again before the next round."""
 
     @property
     def flown(self) -> Work | None:
         """What was trained while the exchange that lands now was under way."""
-        return self._flying.work if self._flying is not None else None
+        return self._flown.work if self._flown is not None else None
 
     def start(self) -> None:
         """Come into the run, up to the first inner step."""
@@ -93,11 +108,12 @@ class Rounds:
     def _done(self, round: OpenRound) -> Done:
         """Say what was done in a round."""
         ended, seconds = time.monotonic(), self._links.clock.now() - round.began
-        work, loss = joint_work(self._ranks, round, self._outer.local)
+        joint = joint_work(self._ranks, round, self._outer.local, delay=self._delay)
+        work = joint.work
         self._world.account = Account(
             steps=work.steps,
-            rows=count(work.rows) + len(work.open),
-            loss=loss,
+            rows=_rows(work),
+            loss=joint.loss,
             ended=ended,
             sent=self._world.group.bytes_sent,
         )
@@ -105,7 +121,8 @@ class Rounds:
         flush = self._part.stands_on is not None and self._part.stands_on.flush
         ahead: tuple[Range, ...] = ()
         if self._delay and not draining:
-            ahead = round.rest(self._delay).rows
+            self._kept = joint.ahead
+            ahead = tuple(span for spans in joint.ahead for span in spans)
         elif self._part.rules.fragments > 1 and not flush:
             ahead = tuple((position, position + 1) for position, _ in work.open)
         return Done(work=work, seconds=seconds, draining=draining, ahead=ahead)
@@ -120,6 +137,9 @@ class Rounds:
         account, live = self._world.account, self._world.live
         effect = one_more(self._life, live, encode)
         self._world.flights.begin(self._life, live, effect)
+        self._tell(
+            Order(head=self._part.stands_on, members=self._world.group.size, now=self._now, flies=True)
+        )
         account.stall_s += time.monotonic() - account.ended
         return OpenRound(
             self._links.site,
@@ -133,27 +153,28 @@ class Rounds:
 
     def _land(self, round: OpenRound) -> OpenRound | None:
         """The steps of the flight are done: carry out what it led to. Return the round, extended."""
-        world, clock = self._world, self._links.clock
-        account, resets, began = world.account, world.holding.resets, clock.now()
+        world, began = self._world, self._links.clock.now()
+        account = world.account
         account.ended = time.monotonic()
-        account.flying_steps, account.flying_rows = round.steps, round.rows
-        self._flying = round
+        joint = joint_work(self._ranks, round, self._outer.local, delay=0)
+        self._flown = Flown(work=joint.work, resets=world.holding.resets)
+        account.flying_steps, account.flying_rows = round.steps, _rows(joint.work)
         try:
             self._go_on_from(world.land())
         except Finished:
             self._over()
-        self._flying = None
+        self._flown = None
         account = world.account
         account.flying_steps = account.flying_rows = 0
         train = self._next
-        if train is None or world.holding.resets != resets:
+        if train is None or not self._lands:
             return self.begin()
-        round.began += clock.now() - began  # speed is that of the steps
+        round.began += self._now - began  # speed is that of the steps
         self._announce_round(train)
         round.extend(self._mine, closing=self._closing(train))
         if round.steps:
             loss = round.losses[-1] if round.losses else None
-            told = Step(steps=round.steps, tokens=round.tokens, rows=round.rows, loss=loss)
+            told = Step(steps=round.steps, tokens=round.tokens, rows=_rows(joint.work), loss=loss)
             self._links.events.emit(told)
         return round
 
@@ -187,20 +208,32 @@ class Rounds:
     def _order(self) -> None:
         """Tell the site's other ranks what comes next, and do as they do."""
         head, resumes, self.fresh = self._part.stands_on, self.fresh, False
-        shares: list[Assignment] = []
+        flown, shares = self._flown, list[Assignment]()
+        self._lands = (
+            self._next is not None and flown is not None and flown.resets == self._world.holding.resets
+        )
         if self._next is not None:
-            shares = split(self._next.assignment, self._ranks.size)
+            shares = split(self._next.assignment, self._ranks.size, self._kept if self._lands else ())
             self._mine = shares[0]
         order = Order(
             head=head,
             members=self._world.group.size,
             assignments=tuple(shares),
-            now=self._links.clock.now(),
+            now=self._now,
+            delay=self._delay,
+            lands=self._lands,
             resume_inner=resumes,
             keep_inner=self._next is None and head is not None and not head.complete,
         )
+        self._tell(order)
+
+    def _tell(self, order: Order) -> None:
         self._ranks.tell(order.encode())
         carry_out(order, self._ranks, self._outer, self._inner)
+
+    @property
+    def _now(self) -> Seconds:
+        return self._links.clock.now()
 
     def _open(self, train: Train) -> OpenRound:
         round = OpenRound(
@@ -232,3 +265,8 @@ class Rounds:
     def _store_is_away(self) -> bool:
         """Whether the store is silent and may yet come back: the open round then trains on."""
         return 0 < self._world.contact.silent_s < self._links.config.round.outage_s
+
+
+def _rows(work: Work) -> int:
+    """Return how many rows were taken for it."""
+    return count(work.rows) + len(work.open)

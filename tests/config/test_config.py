@@ -395,10 +395,6 @@ def test_a_configuration_cannot_be_changed():
             {"round": {"steps": 12}, "outer": {"fragments": 4, "sync_delay": 3}},
             "outer.sync_delay is 3; it must be less than the 3 inner steps",
         ),
-        (
-            {"sites": {"texas": {**SITE, "provisioner": {"ranks": 2}}}, "outer": {"sync_delay": 1}},
-            "sites.texas.provisioner.ranks is 2; it must be 1 where outer.sync_delay is above 0",
-        ),
     ],
 )
 def test_fragments_and_delays_that_do_not_fit_rounds_or_sites_are_refused(sections, said):

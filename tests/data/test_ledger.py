@@ -2,7 +2,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from curtail_dist.data.ledger import SPARE_ROWS, Ledger, Staying, count, normalize, plan, split, take
+from curtail_dist.data.ledger import (
+    SPARE_ROWS,
+    Ledger,
+    Staying,
+    count,
+    deal,
+    drop,
+    normalize,
+    plan,
+    split,
+    take,
+)
 
 SITES = ["a", "b", "c"]
 
@@ -49,6 +60,52 @@ def test_a_row_is_not_open_and_done_at_once():
 def test_two_members_cannot_have_one_row_open():
     with pytest.raises(ValueError, match="name a position twice"):
         Ledger(total=10).with_done([], [(4, 5), (4, 7)])
+
+
+@st.composite
+def commits(draw):
+    """Some commits of a run of 12 rows, most of them possible: ranges done, and rows left open."""
+    small = st.integers(0, 11)
+    spans = st.lists(
+        st.tuples(small, st.integers(1, 3)).map(lambda at: (at[0], min(12, sum(at)))), max_size=2
+    )
+    opened = st.dictionaries(small, st.integers(1, 4), max_size=2).map(lambda rows: tuple(rows.items()))
+    return draw(st.lists(st.tuples(spans, opened), max_size=5))
+
+
+def outcome(act):
+    try:
+        return act()
+    except ValueError as error:
+        return str(error)
+
+
+@given(commits(), st.sets(st.integers(0, 11), max_size=3), st.sets(st.integers(0, 11), max_size=2))
+def test_commits_at_once_are_as_one_after_the_other(commits, done, begun):
+    ledger = Ledger(total=12).with_done(((row, row + 1) for row in done), [(row, 2) for row in begun - done])
+
+    def in_turn():
+        found = ledger
+        for rows, left_open in commits:
+            found = found.with_done(rows, left_open)
+        return found
+
+    at_once, one_by_one = outcome(lambda: ledger.with_all_done(commits)), outcome(in_turn)
+    assert type(at_once) is type(one_by_one)
+    if isinstance(one_by_one, Ledger):
+        assert at_once == one_by_one
+
+
+@given(
+    st.sets(st.integers(0, 40)).map(lambda rows: normalize((row, row + 1) for row in rows)),
+    st.lists(st.integers(0, 15), max_size=6),
+)
+def test_dealing_is_taking_in_turn(ranges, amounts):
+    left, expected = ranges, []
+    for amount in amounts:
+        expected.append(take(left, amount))
+        left = drop(left, amount)
+    assert deal(ranges, amounts) == expected
 
 
 @pytest.mark.parametrize("offset", [(10, 3), (-1, 3), (4, 0)])

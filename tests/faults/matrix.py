@@ -47,6 +47,7 @@ MATRIX: Mapping[str, Scenario] = {
     "speeds": Scenario(play=speeds.two_to_one, once={"rounds": 5}, bounds={"fast_idle_share": 0.05}),
     "parked": Scenario(play=parking.repeatedly, once={"stays": 3}, bounds={"back_worst_s": 1.0}),
     "ranks": Scenario(play=ranks.equal_weights, once={"rounds": 3}, bounds={"weights_off_by": 1e-3}),
+    "ranks_overlapped": Scenario(play=ranks.overlapped),
     "rank_killed": Scenario(play=ranks.rank_killed, bounds={"kill_to_commit_s": TTL_S + 2.0}),
     "drain": Scenario(play=leaving.drained, bounds={"beyond_s": 1.0}),
     "second_sigterm": Scenario(play=leaving.told_twice, bounds={"second_sigterm_to_end_s": 2.0}),

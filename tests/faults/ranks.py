@@ -71,6 +71,22 @@ def rank_killed(nursery: Nursery, folder: Path, *, seed: int = 0) -> dict[str, A
         }
 
 
+def overlapped(nursery: Nursery, folder: Path, *, seed: int = 0, commits: int = 20) -> dict[str, Any]:
+    """Both sites train on while fragments are exchanged; each rank of the second takes rows of its own."""
+    del seed
+    streaming: dict[str, Any] = {"fragments": 2, "sync_delay": 2, "mix_alpha": 0.5}
+    rows = ROUND_ROWS * (commits + SETTLED)
+    with Lab(folder, nursery, sites="ab", rows=rows, outer=streaming) as lab:
+        one, two = _start(lab)
+        lab.commit_by(one, SETTLED + commits)
+        lab.finish(one, *two)
+        chain = history(lab).chain
+        flights = sum(len(commit.ahead.get("b", ())) > 1 for commit in chain.values())
+        assert flights >= commits, f"both ranks of b went on beside an exchange only {flights} times"
+        assert not any(lost_steps(lab, site) for site in lab.sites)
+        return {"flights": flights, **verify(lab)}
+
+
 def _start(lab: Lab) -> tuple[Ranks, list[Ranks]]:
     """Start both sites and let none train before both are in."""
     lab.pace("hold")

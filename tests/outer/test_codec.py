@@ -66,7 +66,7 @@ def plainly(values, name):
 def through(tensors):
     """What becomes of local parameters on their way as a payload in fp32 and back."""
     local = {str(index): tensor for index, tensor in enumerate(tensors)}
-    payloads = Payloads(CODECS["fp32"], (tuple(local),), local)
+    payloads = Payloads("fp32", (tuple(local),), local)
     zeros = {name: torch.zeros(value.shape) for name, value in local.items()}
     payload = payloads.encode((0,), zeros, local)
     assert payload.numel() == payloads.size((0,)) == 4 * count(list(local.values()))

@@ -131,12 +131,15 @@ def test_stepping_leaves_the_version_before_untouched():
 
 def test_a_version_resumed_steps_as_one_that_was_never_left():
     anchor = Anchor(0, {"b": torch.zeros(2), "a": torch.ones(3)}, cd.Nesterov)
-    gradient = {"a": torch.full((3,), 0.3), "b": torch.full((2,), 0.1)}
-    through = anchor.stepped(gradient).stepped(gradient).stepped(gradient)
-    paused = anchor.stepped(gradient)
+
+    def gradient():
+        return {"a": torch.full((3,), 0.3), "b": torch.full((2,), 0.1)}
+
+    through = anchor.stepped(gradient()).stepped(gradient()).stepped(gradient())
+    paused = anchor.stepped(gradient())
     shuffled = dict(reversed(list(paused.version.tensors.items())))
     resumed = Anchor.from_version(type(paused.version)(number=1, tensors=shuffled), cd.Nesterov)
-    assert resumed.stepped(gradient).stepped(gradient).version.hash == through.version.hash
+    assert resumed.stepped(gradient()).stepped(gradient()).version.hash == through.version.hash
 
 
 def test_a_site_with_numbers_that_are_not_finite_is_left_out():

@@ -48,9 +48,9 @@ def test_the_run_file_knows_the_names_there_are():
 
 def test_a_step_takes_the_rate_and_momentum_of_its_table_entry():
     rules = OuterRules(by_sites={1: (0.5, 0.0), 2: (0.25, 0.0)})
-    mean = {"w": torch.ones(3)}
     for sites, moved in ((1.0, 0.5), (2.0, 0.25)):
-        anchor = Anchor(0, {"w": torch.zeros(3)}, cd.Nesterov).stepped(mean, hyper=rules.hyper(sites))
+        anchor = Anchor(0, {"w": torch.zeros(3)}, cd.Nesterov)
+        anchor = anchor.stepped({"w": torch.ones(3)}, hyper=rules.hyper(sites))
         assert torch.equal(anchor.parameters["w"], torch.full((3,), -moved))
     assert OuterRules().hyper(2.0) == {}, "without a table the optimizer is as it was made"
 

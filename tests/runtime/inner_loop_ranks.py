@@ -12,7 +12,7 @@ from random import Random
 import torch
 import torch.distributed as dist
 
-from curtail_dist.data.ledger import Ledger, plan, split
+from curtail_dist.data.ledger import Ledger, Staying, plan, split
 from curtail_dist.data.loader import Row
 from curtail_dist.errors import ConfigError
 from curtail_dist.runtime.inner_loop import InnerLoop
@@ -38,6 +38,8 @@ class Scenario:
     """Inner steps of a round."""
     placed: bool
     """Whether batches say where in their last row they end."""
+    delay: int = 0
+    """Inner steps beside the exchange; one that begins is over when they are done."""
     leaver: int = -1
     """The rank that is asked to leave, and after how many of its steps."""
     leaves_after: int = 0
@@ -45,10 +47,12 @@ class Scenario:
     @classmethod
     def draw(cls, seed: int, *, ranks: int) -> "Scenario":
         chance = Random(seed)
+        steps = chance.randint(1, 6)
         return cls(
-            lengths=tuple(chance.choice([0, 1, 5, 30]) for _ in range(chance.randint(1, 30))),
-            steps=chance.randint(1, 6),
+            lengths=tuple(chance.choice([0, 1, 5, 30]) for _ in range(chance.randint(1, 60))),
+            steps=steps,
             placed=chance.random() < 0.5,
+            delay=chance.choice([0, 0, *range(1, steps)]),
             leaver=chance.choice([-1, *range(ranks)]),
             leaves_after=chance.randint(1, 4),
         )
@@ -96,8 +100,10 @@ class Rounds:
         self._leaving = leaving
         self._ledger = Ledger(total=len(scenario.lengths))
         self._speed = None
+        self._kept = []
         self.works = []
         self.opened = []
+        self.landed = 0
 
     def start(self):
         """There is nobody to wait for."""
@@ -106,25 +112,52 @@ class Rounds:
         if self._ledger.complete or self._leaving.is_set():
             return None
         assert len(self.works) < MOST_ROUNDS, "rows are planned, and yet not done"
+        return self._open(self._planned(Staying()))
+
+    def end_round(self, round):
+        if round.flying:
+            return self._land(round)
+        joint = joint_work(self._ranks, round, [torch.zeros(1)], delay=self._scenario.delay)
+        self.works.append(joint.work)
+        self._ledger = self._ledger.with_done(joint.work.rows, joint.work.open)
+        self._speed = self._ledger.rows_done / max(1, sum(work.steps for work in self.works))
+        if not self._scenario.delay or self._leaving.is_set() or not any(joint.ahead):
+            return self.begin_round()
+        self._kept = joint.ahead
+        return self._open(round.rest(self._scenario.delay), flying=True)
+
+    def _land(self, round):
+        joint_work(self._ranks, round, [torch.zeros(1)], delay=0)
+        ahead = tuple(span for spans in self._kept for span in spans)
+        round.extend(
+            self._planned(Staying(rows={"a": ahead}, delay=self._scenario.delay), self._kept),
+            closing=lambda: False,
+        )
+        self.landed += 1
+        return round
+
+    def _planned(self, staying, kept=()):
         assignment = plan(
-            self._ledger, ["a"], speeds={}, steps=self._scenario.steps, rows_per_step=self._speed
+            self._ledger,
+            ["a"],
+            speeds={},
+            steps=self._scenario.steps,
+            rows_per_step=self._speed,
+            staying=staying,
         )["a"]
+        return split(assignment, self._ranks.size, kept)[self._ranks.rank]
+
+    def _open(self, assignment, *, flying=False):
         round = OpenRound(
             "a",
-            split(assignment, self._ranks.size)[self._ranks.rank],
+            assignment,
             draining=self._leaving.is_set if self._ranks.rank == 0 else lambda: False,
             closing=lambda: False,
             began=0.0,
+            flying=flying,
         )
         self.opened.append(round)
         return round
-
-    def end_round(self, round):
-        work, _ = joint_work(self._ranks, round, [torch.zeros(1)])
-        self.works.append(work)
-        self._ledger = self._ledger.with_done(work.rows, work.open)
-        self._speed = self._ledger.rows_done / max(1, sum(work.steps for work in self.works))
-        return self.begin_round()
 
     def step_done(self):
         """There is nothing to look at."""
@@ -164,6 +197,7 @@ def play(scenario, ranks):
         "works": [asdict(work) for work in part.works],
         "rows": sum(round.rows for round in part.opened),
         "left": leaving.is_set(),
+        "landed": part.landed,
     }
 
 

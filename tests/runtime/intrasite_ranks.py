@@ -93,8 +93,14 @@ def do_round(ranks, *, apart=-1):
     parameter = torch.full((3,), 1.0)
     if ranks.rank == apart:
         parameter[1] += 1e-6
-    work, loss = joint_work(ranks, round, [torch.zeros(2, 2), parameter])
-    return {"work": asdict(work), "loss": loss, "mine": asdict(round.work)}
+    joint = joint_work(ranks, round, [torch.zeros(2, 2), parameter], delay=2)
+    return {
+        "work": asdict(joint.work),
+        "loss": joint.loss,
+        "ahead": joint.ahead,
+        "mine": asdict(round.work),
+        "my_ahead": round.rest(2).rows,
+    }
 
 
 def rounds(ranks):

@@ -130,6 +130,13 @@ def test_ranks_take_their_steps_together_and_their_tokens_were_added_up_before(r
     assert (work["site"], work["steps"], work["tokens"]) == ("texas", 2, 42)
 
 
+def test_each_rank_hears_what_the_others_keep_of_their_rows(ranks):
+    found = [one["rounds"]["alike"] for one in ranks]
+    kept = [one["my_ahead"] for one in found]
+    assert all(one["ahead"] == kept for one in found)
+    assert all(kept), "each keeps the row that it left open"
+
+
 def test_the_loss_of_a_site_is_the_mean_of_those_ranks_that_had_one(ranks):
     means = [rank + 0.5 for rank in range(1, len(ranks))]
     assert {found["rounds"]["alike"]["loss"] for found in ranks} == {sum(means) / len(means)}
