@@ -134,6 +134,8 @@ class OuterConfig:
     """Nesterov momentum; ignored by `average`."""
     codec: str = "fp32"
     """How pseudo-gradients travel: `fp32`, `bf16`, or blockwise `int8` or `int4`, with error feedback."""
+    lanes: int = 1
+    """Connections from each site to each other that a payload is divided among; more on long paths."""
     fragments: int = 1
     """F, parts of the model that are exchanged in turn, one every round.steps / F inner steps."""
     sync_delay: int = 0
@@ -162,6 +164,7 @@ class OuterConfig:
         require(self.table in _TABLES, "outer.table", self.table, ", ".join(_TABLES))
         change = self.momentum_on_change
         require(change in MOMENTA, "outer.momentum_on_change", change, ", ".join(MOMENTA))
+        require(1 <= self.lanes <= 64, "outer.lanes", self.lanes, "from 1 to 64")
         require(self.fragments >= 1, "outer.fragments", self.fragments, "at least 1")
         require(self.sync_delay >= 0, "outer.sync_delay", self.sync_delay, "at least 0")
         require(0 <= self.mix_alpha <= 1, "outer.mix_alpha", self.mix_alpha, "in [0, 1]")

@@ -6,7 +6,8 @@ its destructor can block until its operations time out and an abandoned operatio
 
 Gloo sends only what the receiver has asked for. On one connection a rank's request would stand in line behind
 the payload that it is itself sending, so that two ranks would send one after the other and a link carry half
-of what it can: the ranks' broadcasts have groups, and so connections, of their own.
+of what it can: the ranks' broadcasts have groups, and so connections, of their own. On a long path one
+connection carries less than the link, too: what is large goes over several *lanes* at once, each a group.
 """
 
 import atexit
@@ -14,6 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from datetime import timedelta
+from itertools import pairwise
 from typing import Any, cast
 
 import torch
@@ -36,7 +38,9 @@ _POLL_MOST_S = 0.01
 _POLL_SHARE = 0.02
 """Between looks at operations passes this share of the time that they have taken, within these bounds."""
 _STREAMS = 4
-"""At most so many groups; with more ranks some share one."""
+"""At most so many ranks have connections of their own; with more some share them."""
+_LANE_BYTES = 1 << 16
+"""A lane is used for no less than this."""
 _REAP_S = 1.0
 _RETIRE_S = 5.0
 
@@ -59,9 +63,12 @@ class GroupStore:
 class GlooExchange:
     """A member of an epoch's group. Owned by the round; closed when the epoch ends."""
 
-    def __init__(self, groups: Sequence[Any], *, timeout: Seconds, alive: Callable[[int], bool]) -> None:
-        """Use `form`. The groups have the same members."""
+    def __init__(
+        self, groups: Sequence[Any], *, lanes: int, timeout: Seconds, alive: Callable[[int], bool]
+    ) -> None:
+        """Use `form`. The groups have the same members; each `lanes` of them are those of a stream."""
         self._groups = tuple(groups)
+        self._lanes = lanes
         self._timeout = timeout
         self._alive = alive
         self.rank = groups[0].rank()
@@ -77,10 +84,10 @@ class GlooExchange:
             for rank, size in enumerate(sizes)
         ]
 
-        def broadcast(group: Any, rank: int) -> Work:
+        def broadcast(group: Any, rank: int, span: slice) -> Work:
             options = BroadcastOptions()
             options.rootRank, options.rootTensor = rank, 0
-            return group.broadcast([buffers[rank]], options)
+            return group.broadcast([buffers[rank][span]], options)
 
         self._carry_out(broadcast, buffers)
         self.bytes_sent += payload.numel() * (self.size - 1)
@@ -95,10 +102,11 @@ class GlooExchange:
         mine = [torch.nn.functional.pad(part, (0, most - part.numel())) for part in parts]
         buffers = [torch.empty(most if gives else 0, dtype=torch.uint8) for gives in giving]
 
-        def scatter(group: Any, rank: int) -> Work:
+        def scatter(group: Any, rank: int, span: slice) -> Work:
             options = ScatterOptions()
             options.rootRank = rank
-            return group.scatter([buffers[rank]], [mine] if rank == self.rank else [], options)
+            given = [[part[span] for part in mine]] if rank == self.rank else []
+            return group.scatter([buffers[rank][span]], given, options)
 
         self._carry_out(scatter, buffers, mine)
         if giving[self.rank]:
@@ -106,14 +114,16 @@ class GlooExchange:
         return [buffer[: sizes[self.rank]] if buffer.numel() else buffer for buffer in buffers]
 
     def _carry_out(
-        self, begin: Callable[[Any, int], Work], buffers: Sequence[torch.Tensor], *others: object
+        self, begin: Callable[[Any, int, slice], Work], buffers: Sequence[torch.Tensor], *others: object
     ) -> None:
         """Do an operation for each rank that has a buffer; `others` must outlive it. Raises PeerLost."""
         pending: list[Work] = []
+        streams = len(self._groups) // self._lanes
         try:
             for rank, buffer in enumerate(buffers):
-                if buffer.numel():
-                    pending.append(begin(self._groups[rank % len(self._groups)], rank))
+                first = rank % streams * self._lanes
+                for lane, span in enumerate(_spans(buffer.numel(), self._lanes)):
+                    pending.append(begin(self._groups[first + lane], rank, span))
             self._finish(pending)
         except (RuntimeError, PeerLost) as error:
             _REAPER.hold(self._groups, buffers, others, pending, seconds=self._timeout)
@@ -144,7 +154,7 @@ class GlooExchange:
         _REAPER.hold(self._groups, seconds=0.0)
 
 
-def form(
+def form(  # noqa: PLR0913 - what a group is made of
     *,
     name: str,
     rank: int,
@@ -153,6 +163,7 @@ def form(
     meet: tuple[str, int],
     timeout: Seconds,
     alive: Callable[[int], bool],
+    lanes: int = 1,
 ) -> GlooExchange:
     """Build the groups of `name` with the other members, who call this too. Raises PeerLost.
 
@@ -164,6 +175,7 @@ def form(
         meet: Host and port of rank 0's GroupStore.
         timeout: Real time until a member that has not come counts as lost.
         alive: Says of a rank whether its lease lives.
+        lanes: Connections to each other member that a large payload is divided among; the same at all.
     """
     limit = timedelta(seconds=timeout)
     try:
@@ -176,10 +188,20 @@ def form(
         options._devices = [ProcessGroupGloo.create_device(hostname=host)]
         options._timeout = limit
         options._threads = -(-size // streams)  # one an operation: one in a queue would notice no dead peer
-        groups = [gloo(PrefixStore(f"gloo{stream}", place), rank, size, options) for stream in range(streams)]
-        return GlooExchange(groups, timeout=timeout, alive=alive)
+        groups = [
+            gloo(PrefixStore(f"gloo{number}", place), rank, size, options)
+            for number in range(streams * lanes)
+        ]
+        return GlooExchange(groups, lanes=lanes, timeout=timeout, alive=alive)
     except RuntimeError as error:
         raise PeerLost(f"group {name} could not be formed: {_first_line(error)}") from error
+
+
+def _spans(size: int, lanes: int) -> list[slice]:
+    """Divide a buffer among lanes, as many as are worth it: the same at all ranks for the same size."""
+    used = min(lanes, -(-size // _LANE_BYTES))
+    cuts = [size * lane // used for lane in range(used + 1)] if used else []
+    return [slice(first, last) for first, last in pairwise(cuts)]
 
 
 def _wait_for_all(

@@ -39,7 +39,7 @@ class Payloads:
         self._numbers = [count([like[name] for name in names]) for names in fragments]
         self._feedback = [Feedback(self._codec) for _ in fragments]
         self._left_out: dict[int, tuple[Span, torch.Tensor]] = {}
-        """By fragment: a span, what its last mean left out, times the sum of the weights over this member's."""
+        """By fragment: a span, and what its last mean left out, scaled up to this member's own weight."""
 
     @torch.no_grad()
     def encode(
@@ -55,7 +55,7 @@ class Payloads:
             flat = torch.empty(self._numbers[fragment], device=local[names[0]].device)
             for name, place in zip(names, unflatten(flat, self._shapes[fragment]), strict=True):
                 torch.sub(anchor[name].to(place.device), local[name].detach().float(), out=place)
-            parts.append(self._feedback[fragment].encode(flat).cpu())
+            parts.append(_on_host(self._feedback[fragment].encode(flat)))
         return parts[0] if len(parts) == 1 else torch.cat(parts)
 
     def is_finite(self, which: Which, payload: torch.Tensor) -> bool:
@@ -169,3 +169,10 @@ class Payloads:
                 names = self._fragments[fragment]
                 found.update(zip(names, unflatten(whole, self._shapes[fragment]), strict=True))
         return found
+
+
+def _on_host(payload: torch.Tensor) -> torch.Tensor:
+    """Return a payload in host memory; one from an accelerator is copied to pages that stay in place."""
+    if payload.device.type == "cpu":
+        return payload
+    return torch.empty(payload.shape, dtype=payload.dtype, pin_memory=True).copy_(payload)

@@ -60,6 +60,7 @@ class EpochGroup:
                 meet=(first.host, first.group_port),
                 timeout=self._config.round.exchange_timeout_s,
                 alive=lambda rank: self._is_there(epoch, epoch.members[rank]),
+                lanes=self._config.outer.lanes,
             )
             others = [member for member in epoch.members if member != self._me]
             self._tethers = Tethers(others, run=self._config.run.name)

@@ -126,6 +126,7 @@ def test_a_run_file_without_sites_is_refused():
         {"run": {"name": ""}},
         {"run": {"name": "day", "deadline_h": 0.0}},
         {"outer": {"codec": "int2"}},
+        {"outer": {"lanes": 0}},
         {"outer": {"fragments": 0}},
         {"outer": {"sync_delay": -1}},
         {"outer": {"mix_alpha": 1.5}},

@@ -21,13 +21,20 @@ def in_threads(size, work):
         return [call.result(50) for call in calls]
 
 
-def gloo_group(store, size) -> list[GlooExchange]:
+def gloo_group(store, size, lanes) -> list[GlooExchange]:
     name = f"t/{next(_NAMES)}"
 
     def join(rank):
         meet = (HOST, store.port)
         return form(
-            name=name, rank=rank, size=size, host=HOST, meet=meet, timeout=30.0, alive=lambda rank: True
+            name=name,
+            rank=rank,
+            size=size,
+            host=HOST,
+            meet=meet,
+            timeout=30.0,
+            alive=lambda rank: True,
+            lanes=lanes,
         )
 
     return in_threads(size, join)
@@ -38,14 +45,14 @@ def store():
     return GroupStore(HOST)
 
 
-@pytest.fixture(params=["in-process", "gloo"])
+@pytest.fixture(params=["in-process", "gloo", "gloo, 3 lanes"])
 def group(request, store):
     """Make a group of a size; its members are closed at the end."""
     made = []
 
     def make(size):
         members = cd.InProcess.group(size, timeout=30.0) if request.param == "in-process" else None
-        made.extend(members or gloo_group(store, size))
+        made.extend(members or gloo_group(store, size, 3 if "lanes" in request.param else 1))
         return made[-size:]
 
     yield make
