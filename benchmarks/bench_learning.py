@@ -1,6 +1,6 @@
 """A resumable grid of runs: each leaves a file, and none is played again as it was.
 
-    python benchmarks/bench_learning.py [--part tune|sites|...] [--jobs 2] [--summary]
+    python benchmarks/bench_learning.py [--part tune|sites|...] [--jobs 2] [--summary] [--pictures docs]
 
 Results and the summary go to benchmarks/results/learning/. A run takes about a minute of one core.
 """
@@ -20,6 +20,7 @@ from typing import Any
 import torch
 from bench_demo import machine
 from learning.corpus import prepare
+from learning.pictures import draw_distances, draw_tuning
 from learning.play import Plan, described, play
 
 RESULTS = Path(__file__).parent / "results" / "learning"
@@ -30,12 +31,14 @@ RATES = (6.0, 12.0, 24.0, 48.0)
 _T_95 = {2: 12.71, 3: 4.30, 4: 3.18, 5: 2.78}
 """Two-sided, by the number of seeds."""
 
+COUNTS = {"one": 1, "two": 2, "four": 4}
+OUTERS = ("average", "muon", "gentle", "nesterov")
 SETUPS: Mapping[str, Plan] = {
     "sync": Plan(),
     **{
         f"{name}-{outer}": Plan(phases=(sites,), outer=outer)
-        for outer in ("average", "muon", "gentle", "nesterov")
-        for name, sites in (("one", 1), ("two", 2), ("four", 4))
+        for outer in OUTERS
+        for name, sites in COUNTS.items()
     },
 }
 """What is tuned, by name: each number of sites with each outer optimizer at a rate of its own."""
@@ -55,9 +58,16 @@ def plans(part: str) -> Iterator[tuple[str, Plan]]:
 
 def best_rate(setup: str) -> float:
     """Return the rate with which a setup came to the least loss. Raises FileNotFoundError before `tune`."""
-    places = {rate: RESULTS / f"tune.{setup}-{rate:g}.1.json" for rate in RATES}
-    losses = {rate: json.loads(one.read_text())["held_out"] for rate, one in places.items()}
+    losses = tuned(setup)
+    if len(losses) < len(RATES):
+        raise FileNotFoundError(f"{setup} was played at {sorted(losses)} of the rates {RATES}; play `tune`")
     return min(losses, key=lambda rate: losses[rate])
+
+
+def tuned(setup: str) -> dict[float, float]:
+    """Return the held-out loss of a setup by rate, where it was played."""
+    places = {rate: RESULTS / f"tune.{setup}-{rate:g}.1.json" for rate in RATES}
+    return {rate: json.loads(one.read_text())["held_out"] for rate, one in places.items() if one.exists()}
 
 
 def _changing(days: Mapping[str, tuple[int, ...]]) -> Iterator[tuple[str, tuple[str, Plan]]]:
@@ -143,11 +153,37 @@ def _figures(values: Sequence[float], reference: Sequence[float] | None) -> dict
     return found
 
 
+AIMS = (0.0, 1.0, 2.5)
+"""Percent over synchronous training that one, two and four sites were to be at most."""
+
+
+def draw(folder: Path, found: Mapping[str, Any]) -> None:
+    """Write learning-*.png of what was played."""
+    panels = {
+        f"{name} site{'s' if sites > 1 else ''}": {
+            "synchronous": "sync",
+            **{outer: f"{name}-{outer}" for outer in OUTERS},
+        }
+        for name, sites in COUNTS.items()
+    }
+    draw_tuning({setup: tuned(setup) for setup in SETUPS}, panels, folder / "learning-tuning.png")
+    groups = {
+        title: {label: f"sites.{setup}" for label, setup in lines.items() if setup != "sync"}
+        for title, lines in panels.items()
+    }
+    draw_distances(found, groups, folder / "learning-sites.png", aims=AIMS)
+    days = {"1-2-1-2": "1212", "1-2-3-1": "1231"}
+    hows = ("average", "average-cold", "keep", "restart", "scale")
+    changes = {title: {how: f"changes.{day}-{how}" for how in hows} for title, day in days.items()}
+    draw_distances(found, changes, folder / "learning-changes.png")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--part", nargs="*", choices=list(_PARTS), default=list(_PARTS))
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--summary", action="store_true", help="sum up what is there, play nothing")
+    parser.add_argument("--pictures", type=Path, help="folder to draw learning-*.png in")
     args = parser.parse_args()
     RESULTS.mkdir(parents=True, exist_ok=True)
     if not args.summary:
@@ -162,6 +198,8 @@ def main() -> None:
     found = summary()
     (RESULTS.parent / "learning.json").write_text(json.dumps(found, indent=1) + "\n")
     print(json.dumps(found, indent=1))
+    if args.pictures:
+        draw(args.pictures, found)
 
 
 if __name__ == "__main__":
