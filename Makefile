@@ -43,7 +43,7 @@ bench: .venv/.ready ## CPU benchmarks into benchmarks/results/
 	$(RUN)python benchmarks/bench_demo.py
 
 bench-outer: .venv/.ready ## the exchange over thin links, into benchmarks/results/; needs root for the links
-	for what in bytes exchange stall overhead scale thousand; do $(RUN)python benchmarks/bench_outer_$$what.py || exit 1; done
+	for what in bytes exchange stall overhead scale links thousand; do $(RUN)python benchmarks/bench_outer_$$what.py || exit 1; done
 
 faults: .venv/.ready ## the fault matrix, 20 plays each, into benchmarks/results/faults.json
 	PYTHONPATH=tests $(RUN)python benchmarks/bench_faults.py

@@ -11,9 +11,10 @@ import json
 import os
 import shutil
 import subprocess
+from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Any, Self
 
 BURST_S = 0.001
@@ -29,10 +30,21 @@ _ENDS_S = 5.0
 class Network:
     """A star of namespaces; a context manager that owns them and their links."""
 
-    def __init__(self, sites: int, rate_bit_s: float) -> None:
-        """Have so many sites, each with so many bits a second in each direction, headers included."""
+    def __init__(
+        self,
+        sites: int,
+        rate_bit_s: float,
+        *,
+        up: Mapping[int, float] = MappingProxyType({}),
+        down: Mapping[int, float] = MappingProxyType({}),
+    ) -> None:
+        """Have so many sites, each with so many bits a second in each direction, headers included.
+
+        `up` and `down` are those of sites that send, or are sent, at another rate.
+        """
         self.sites = sites
         self.rate_bit_s = rate_bit_s
+        self._up, self._down = up, down
         self._holders: list[subprocess.Popen[bytes]] = []
         self._stack = ExitStack()
 
@@ -87,11 +99,11 @@ class Network:
         _run(site, "ip link set lo up")
         _run(site, f"ip address add {self.address(index)}/16 dev eth0")
         _run(site, "ip link set eth0 up")
-        burst = max(BURST_LEAST, int(self.rate_bit_s / 8 * BURST_S))
-        queue = burst + int(self.rate_bit_s / 8 * QUEUE_S)
-        for pid, device in ((site, "eth0"), (hub, f"port{index}")):
-            rate = f"rate {int(self.rate_bit_s)}bit burst {burst} limit {queue}"
-            _run(pid, f"tc qdisc add dev {device} root tbf {rate}")
+        up, down = (rates.get(index, self.rate_bit_s) for rates in (self._up, self._down))
+        for pid, device, bit_s in ((site, "eth0", up), (hub, f"port{index}", down)):
+            burst = max(BURST_LEAST, int(bit_s / 8 * BURST_S))
+            queue = burst + int(bit_s / 8 * QUEUE_S)
+            _run(pid, f"tc qdisc add dev {device} root tbf rate {int(bit_s)}bit burst {burst} limit {queue}")
 
     def _site(self, site: int) -> int:
         return self._holders[1 + site].pid

@@ -4,10 +4,11 @@ import multiprocessing
 import os
 import pickle
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from curtail_dist.outer.exchange import Exchange
@@ -171,10 +172,16 @@ def receive(end: Connection) -> Any:
 
 
 @contextmanager
-def thin_link(size: int, rate_bit_s: float = float("inf")) -> Iterator[Sites]:
+def thin_link(
+    size: int,
+    rate_bit_s: float = float("inf"),
+    *,
+    up: Mapping[int, float] = MappingProxyType({}),
+    down: Mapping[int, float] = MappingProxyType({}),
+) -> Iterator[Sites]:
     """Make a link for so many sites; end what runs on it and remove it on the way out, whatever happened.
 
-    An infinite rate is plain loopback.
+    An infinite rate is plain loopback. `up` and `down` are as in `Network`; they need one.
     """
     if rate_bit_s == float("inf") or Network.why_not() is not None:
         sites = Sites(None, size, rate_bit_s)
@@ -183,7 +190,7 @@ def thin_link(size: int, rate_bit_s: float = float("inf")) -> Iterator[Sites]:
         finally:
             sites.end()
         return
-    with Network(size, rate_bit_s) as network:
+    with Network(size, rate_bit_s, up=up, down=down) as network:
         sites = Sites(network, size, rate_bit_s)
         try:
             yield sites

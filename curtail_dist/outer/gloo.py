@@ -1,13 +1,15 @@
 """The exchange over Gloo: process groups built for an epoch, and left without restarting any process.
 
-Each rank broadcasts its payload to the others. Operations are polled, not waited for: a killed peer ends them
-with an error at once, a hung one is noticed by `alive`. A group that failed is handed to the reaper, since
-its destructor can block until its operations time out and an abandoned operation may still write its buffer.
+Each rank sends its payload to each other, by a scatter of equal parts: Gloo's broadcast goes through other
+ranks, so that a slow link would carry what is not meant for it. Operations are polled, not waited for: a
+killed peer ends them with an error at once, a hung one is noticed by `alive`. A group that failed is handed
+to the reaper, since its destructor can block until its operations time out and an abandoned operation may
+still write its buffer.
 
 Gloo sends only what the receiver has asked for. On one connection a rank's request would stand in line behind
 the payload that it is itself sending, so that two ranks would send one after the other and a link carry half
-of what it can: the ranks' broadcasts have groups, and so connections, of their own. On a long path one
-connection carries less than the link, too: what is large goes over several *lanes* at once, each a group.
+of what it can: what each rank gives has groups, and so connections, of its own. On a long path one connection
+carries less than the link, too: what is large goes over several *lanes* at once, each a group.
 """
 
 import atexit
@@ -20,7 +22,6 @@ from typing import Any, cast
 
 import torch
 from torch._C._distributed_c10d import (
-    BroadcastOptions,
     PrefixStore,
     ProcessGroupGloo,
     ScatterOptions,
@@ -76,20 +77,14 @@ class GlooExchange:
         self.bytes_sent = 0
 
     def gather(self, payload: torch.Tensor, sizes: Sequence[int]) -> list[torch.Tensor]:
-        """Broadcast from each rank that has something; raises PeerLost for the first that fails."""
+        """Send from each rank that has something; raises PeerLost for the first that fails."""
         if payload.numel() != sizes[self.rank]:
             raise ValueError(f"rank {self.rank} gives {payload.numel()} bytes; it said {sizes[self.rank]}")
         buffers = [
             payload.contiguous() if rank == self.rank else torch.empty(size, dtype=torch.uint8)
             for rank, size in enumerate(sizes)
         ]
-
-        def broadcast(group: Any, rank: int, span: slice) -> Work:
-            options = BroadcastOptions()
-            options.rootRank, options.rootTensor = rank, 0
-            return group.broadcast([buffers[rank][span]], options)
-
-        self._carry_out(broadcast, buffers)
+        self._carry_out([buffers[self.rank]] * self.size, buffers)
         self.bytes_sent += payload.numel() * (self.size - 1)
         return buffers
 
@@ -101,32 +96,27 @@ class GlooExchange:
         most = max(sizes)  # Gloo scatters equal parts only
         mine = [torch.nn.functional.pad(part, (0, most - part.numel())) for part in parts]
         buffers = [torch.empty(most if gives else 0, dtype=torch.uint8) for gives in giving]
-
-        def scatter(group: Any, rank: int, span: slice) -> Work:
-            options = ScatterOptions()
-            options.rootRank = rank
-            given = [[part[span] for part in mine]] if rank == self.rank else []
-            return group.scatter([buffers[rank][span]], given, options)
-
-        self._carry_out(scatter, buffers, mine)
+        self._carry_out(mine, buffers)
         if giving[self.rank]:
             self.bytes_sent += most * (self.size - 1)
         return [buffer[: sizes[self.rank]] if buffer.numel() else buffer for buffer in buffers]
 
-    def _carry_out(
-        self, begin: Callable[[Any, int, slice], Work], buffers: Sequence[torch.Tensor], *others: object
-    ) -> None:
-        """Do an operation for each rank that has a buffer; `others` must outlive it. Raises PeerLost."""
+    def _carry_out(self, given: Sequence[torch.Tensor], buffers: Sequence[torch.Tensor]) -> None:
+        """Give each rank its part, of equal size, and fill the buffer of each that gives. Raises PeerLost."""
         pending: list[Work] = []
         streams = len(self._groups) // self._lanes
         try:
             for rank, buffer in enumerate(buffers):
                 first = rank % streams * self._lanes
                 for lane, span in enumerate(_spans(buffer.numel(), self._lanes)):
-                    pending.append(begin(self._groups[first + lane], rank, span))
+                    options = ScatterOptions()
+                    options.rootRank = rank
+                    parts = [[part[span] for part in given]] if rank == self.rank else []
+                    group = self._groups[first + lane]
+                    pending.append(group.scatter([buffer[span]], parts, options))
             self._finish(pending)
         except (RuntimeError, PeerLost) as error:
-            _REAPER.hold(self._groups, buffers, others, pending, seconds=self._timeout)
+            _REAPER.hold(self._groups, given, buffers, pending, seconds=self._timeout)
             if isinstance(error, PeerLost):
                 raise
             raise PeerLost(f"a connection of the group failed: {_first_line(error)}") from error
