@@ -75,6 +75,14 @@ def test_both_directions_of_a_link_have_its_rate_at_the_same_time():
         assert 1.02 * SIZE < on_wire < 1.15 * SIZE
 
 
+@pytest.mark.parametrize("slow", [{"up": {1: RATE_BIT_S / 3}}, {"down": {0: RATE_BIT_S / 3}}], ids=str)
+def test_a_site_may_send_or_be_sent_more_slowly(slow):
+    """What rank 1 sends to rank 0 takes three times as long; the other way is as fast as ever."""
+    with thin_link(2, RATE_BIT_S, **slow) as sites:
+        (took, _), _ = sites.play(exchanging, SIZE)
+    assert 2.7 * SIZE * 8 / RATE_BIT_S < took < 4.5 * SIZE * 8 / RATE_BIT_S
+
+
 def test_three_sites_reach_each_other():
     with thin_link(3, RATE_BIT_S) as sites:
         assert len(sites.play(exchanging, 10_000)) == 3
