@@ -84,7 +84,7 @@ def complete_round(part: Part, ending: Ending) -> Steps[None]:
     trained = shares(part.head, cards, fragments, which)
     if not any(contributes(share) for share in trained):
         part.planned, part.keeping = going_on(part.epoch, cards), keeping(part.head, cards)
-        yield from _account(part, cards)
+        yield from _account(part, ending)
         yield from _leave(part, cards, leaving=True)
         return
 
@@ -108,7 +108,7 @@ def complete_round(part: Part, ending: Ending) -> Steps[None]:
     # 8. Swap: the copy becomes the state, local parameters take it.
     yield from ask(Swap(record))
     yield from _stand_on(part, record)
-    yield from _account(part, cards)
+    yield from _account(part, ending)
 
     # 9. Snapshot in the background. Then drainers leave the epoch, if their work is in all fragments.
     if part.rank == 0:
@@ -171,11 +171,10 @@ def _gather_cards(part: Part, ending: Ending) -> Steps[list[Card]]:
     return cards
 
 
-def _account(part: Part, cards: list[Card]) -> Steps[None]:
-    """Throw this member's training away if its numbers are not finite."""
-    mine = next(card for card in cards if card.work.site == part.me.site)
-    if not mine.finite:
-        yield from ask(Reset("its pseudo-gradient is not finite" if mine.work.steps else ""))
+def _account(part: Part, ending: Ending) -> Steps[None]:
+    """Throw this member's training away if its numbers are not finite: nobody counts it, pending or new."""
+    if not ending.finite:
+        yield from ask(Reset("its pseudo-gradient is not finite" if ending.done.work.steps else ""))
         part.since = part.head.version
 
 
@@ -190,12 +189,14 @@ def _adopt(part: Part, ending: Ending, standing: Commit) -> Steps[None]:
         return
     if ending.copy == standing.hash:
         yield from ask(Swap(standing))
-    else:
-        counted = part.me.site in [work.site for work in standing.work] and standing.parent == part.head.hash
-        if not counted:
-            yield from ask(Reset("committed without this site"))
-            part.since = standing.version
-        yield from _fetch(part, standing, keep=standing.synced if counted else None)
+        yield from _stand_on(part, standing)
+        yield from _account(part, ending)
+        return
+    counted = part.me.site in [work.site for work in standing.work] and standing.parent == part.head.hash
+    if not counted:
+        yield from ask(Reset("committed without this site"))
+        part.since = standing.version
+    yield from _fetch(part, standing, keep=standing.synced if counted else None)
     yield from _stand_on(part, standing)
 
 
