@@ -84,9 +84,19 @@ def _changing(days: Mapping[str, tuple[int, ...]]) -> Iterator[tuple[str, tuple[
 JOIN_WARMUP = 10
 """Inner steps over which a joiner's learning rate rises; `cold` ones begin at once."""
 
+LONG_STEPS = 1920
+"""Four times as many as elsewhere, and as many outer steps, at the rates tuned for those."""
+
 _PARTS: Mapping[str, Mapping[str, tuple[str, Plan]]] = {
     "tune": {},
     "sites": {name: (name, plan) for name, plan in SETUPS.items()},
+    "long": {
+        "sync": ("sync", Plan(steps=LONG_STEPS)),
+        **{
+            f"two-{outer}": (f"two-{outer}", Plan(phases=(2,), outer=outer, steps=LONG_STEPS))
+            for outer in OUTERS
+        },
+    },
     "changes": dict(_changing({"1212": (1, 2, 1, 2), "1231": (1, 2, 3, 1)})),
     "codecs": {
         f"{outer}-{codec}": (f"two-{outer}", Plan(phases=(2,), outer=outer, codec=codec))
