@@ -60,7 +60,7 @@ class Float32:
 
     def is_finite(self, payload: torch.Tensor, numbers: int) -> bool:
         """Look at each."""
-        return bool(torch.isfinite(self.decode(payload, numbers)).all())
+        return _all_finite(self.decode(payload, numbers))
 
     def cut(self, payload: torch.Tensor, numbers: int, first: int, last: int) -> torch.Tensor:
         """Those bytes."""
@@ -85,7 +85,7 @@ class BFloat16:
 
     def is_finite(self, payload: torch.Tensor, numbers: int) -> bool:
         """Look at each."""
-        return bool(torch.isfinite(payload.view(torch.bfloat16)[:numbers]).all())
+        return _all_finite(payload.view(torch.bfloat16)[:numbers])
 
     def cut(self, payload: torch.Tensor, numbers: int, first: int, last: int) -> torch.Tensor:
         """Those bytes."""
@@ -138,7 +138,7 @@ class Blockwise:
     def is_finite(self, payload: torch.Tensor, numbers: int) -> bool:
         """Look at the scales: the largest number of a block is the largest integer of its scale."""
         scales, _ = self._parts(payload, numbers)
-        return bool(torch.isfinite(scales.float() * self._most).all())
+        return _all_finite(scales.float() * self._most)
 
     def cut(self, payload: torch.Tensor, numbers: int, first: int, last: int) -> torch.Tensor:
         """Their scales, then their integers."""
@@ -186,6 +186,11 @@ def _pieces(numbers: int, device: torch.device) -> list[tuple[int, int]]:
     """Return where each piece begins and ends; an accelerator works on all at once."""
     length = _PIECE if device.type == "cpu" else max(numbers, 1)
     return [(begin, min(begin + length, numbers)) for begin in range(0, numbers, length)]
+
+
+def _all_finite(numbers: torch.Tensor) -> bool:
+    """Look at the extremes, which are not finite if any number is not: one pass, and nothing written."""
+    return not numbers.numel() or bool(torch.isfinite(torch.stack(torch.aminmax(numbers))).all())
 
 
 CODECS: dict[str, Codec] = {
