@@ -23,7 +23,7 @@ def spread(values: Sequence[float]) -> dict[str, float]:
 
 def conditions() -> dict[str, Any]:
     """Return what else the machine did, as the load tells, before anything is measured."""
-    return {"load_before": os.getloadavg(), "note": "cores shared with other work at low priority"}
+    return {"load_before": os.getloadavg()}
 
 
 def bound(value: float, at_most: float) -> dict[str, Any]:
