@@ -9,8 +9,11 @@ from curtail_dist.membership.records import Commit, Epoch
 from curtail_dist.membership.view import View
 
 
-def write_commit(part: Part, record: Commit) -> Steps[None]:
-    """Return when `record` is head. All members call this with equal records.
+def write_commit(part: Part, record: Commit) -> Steps[bool]:
+    """Return when `record` stands: whether it is head. All members call this with equal records.
+
+    It may have a successor already, which others wrote while this member did not hear of it: those that go on
+    without it, since it is no member of their epoch.
 
     The lowest rank writes it; the others wait for it as long as a lower rank lives, then write it themselves.
     Who writes makes S(n) durable first, and S(n+1) too where the run asks for it or ends.
@@ -20,18 +23,19 @@ def write_commit(part: Part, record: Commit) -> Steps[None]:
         StoreUnavailable: the store stayed away longer than the bound.
     """
     if part.rank and (yield from _awaited(part, record)):
-        return
+        return True
 
-    def write() -> Steps[bool]:
+    def write() -> Steps[Commit | None]:
         yield from _make_durable(part, record)
         return (yield from attempt(part, record))
 
-    while not (yield from patiently(part, write, f"commit {record.version}")):
+    while (head := (yield from patiently(part, write, f"commit {record.version}"))) is None:
         continue
+    return head.hash == record.hash
 
 
-def attempt(part: Part, record: Commit) -> Steps[bool]:
-    """Write the record if epoch and parent are still the newest; return whether it stands.
+def attempt(part: Part, record: Commit) -> Steps[Commit | None]:
+    """Write the record if epoch and parent are still the newest; return head if the record stands.
 
     An answer that timed out is unknown, so head is read before anything is written.
     """
@@ -41,13 +45,13 @@ def attempt(part: Part, record: Commit) -> Steps[bool]:
     if epoch is None or head is None:
         raise PeerLost("the run's keys vanished from the store; recover the run from its newest snapshot")
     standing = Commit.decode(head.value)
-    if standing.hash == record.hash:
-        return True
+    if record.hash in (standing.hash, standing.parent):
+        return standing
     if Epoch.decode(epoch.value) != part.epoch or standing.hash != record.parent:
         raise PeerLost(f"commit {record.version} is fenced off: the run has moved on without this epoch")
     compare = {keys.epoch: epoch.revision, keys.head: head.revision}
     result = yield from ask(Transact(compare, {keys.head: record.encode()}))
-    return result.succeeded
+    return record if result.succeeded else None
 
 
 def _make_durable(part: Part, record: Commit) -> Steps[None]:

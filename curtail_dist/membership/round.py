@@ -103,12 +103,14 @@ def complete_round(part: Part, ending: Ending) -> Steps[None]:
         raise StateDiverged(f"version {record.version} differs between sites ({shown}); use equal versions")
 
     # 7. Commit: fenced by epoch and parent. Who writes it makes S(n) durable first, S(n+1) too where asked.
-    yield from write_commit(part, record)
+    is_head = yield from write_commit(part, record)
 
     # 8. Swap: the copy becomes the state, local parameters take it.
     yield from ask(Swap(record))
     yield from _stand_on(part, record)
     yield from _account(part, ending)
+    if not is_head and not ending.done.draining:
+        raise PeerLost(f"version {record.version} stands, and the run has moved on without this member")
 
     # 9. Snapshot in the background. Then drainers leave the epoch, if their work is in all fragments.
     if part.rank == 0:
