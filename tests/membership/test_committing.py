@@ -20,7 +20,7 @@ def alone(town):
 
 
 def commit(party, record=NEXT):
-    party.run(write_commit(party.part, record))
+    return party.run(write_commit(party.part, record))
 
 
 def made_durable(party):
@@ -29,7 +29,7 @@ def made_durable(party):
 
 def test_the_record_becomes_head_and_its_writer_sees_it(town, alone):
     alone.board.close()
-    commit(alone)
+    assert commit(alone) is True
     assert town.head == NEXT
     assert alone.board.view().head == NEXT
 
@@ -117,6 +117,16 @@ def test_a_commit_on_another_parent_is_fenced_off(town, alone):
     with pytest.raises(PeerLost, match="commit 4 is fenced off"):
         commit(alone)
     assert town.head == other
+
+
+def test_a_record_that_has_a_successor_already_stands_and_is_not_head(town, alone):
+    """Its answer was lost, and the others went on without this member before it asked again."""
+    move_on(town)
+    following = Commit(version=5, hash="h5", parent=NEXT.hash, epoch=4, total_rows=10)
+    town.store.put(town.keys.head, following.encode())
+    assert commit(alone) is False
+    assert town.head == following
+    assert not alone.count(do.Transact)
 
 
 def test_a_head_that_changes_between_look_and_write_fences_the_commit_off(town, alone):
