@@ -26,7 +26,7 @@ from learning.play import Plan, described, play
 RESULTS = Path(__file__).parent / "results" / "learning"
 LENGTH = 64
 SEEDS = (1, 2, 3)
-RATES = (6.0, 12.0, 24.0, 48.0)
+RATES = (3.0, 6.0, 12.0, 24.0, 48.0)
 """Factors of the inner learning rates that each setup is tuned over, alike."""
 _T_95 = {2: 12.71, 3: 4.30, 4: 3.18, 5: 2.78}
 """Two-sided, by the number of seeds."""
@@ -96,6 +96,12 @@ _PARTS: Mapping[str, Mapping[str, tuple[str, Plan]]] = {
             f"two-{outer}": (f"two-{outer}", Plan(phases=(2,), outer=outer, steps=LONG_STEPS))
             for outer in OUTERS
         },
+    },
+    "cadence": {
+        f"{name}-{outer}-every{every}": (f"{name}-{outer}", Plan(phases=(sites,), outer=outer, every=every))
+        for every in (5, 10, 40)
+        for name, sites in (("two", 2), ("four", 4))
+        for outer in ("average", "gentle", "muon")
     },
     "changes": dict(_changing({"1212": (1, 2, 1, 2), "1231": (1, 2, 3, 1)})),
     "codecs": {

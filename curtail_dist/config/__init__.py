@@ -1,5 +1,6 @@
 """The run file: one frozen value that says everything a run needs, checked when it is built."""
 
+from curtail_dist.config.policy import PolicyConfig
 from curtail_dist.config.run import RunConfig
 from curtail_dist.config.sections import (
     ClockConfig,
@@ -13,7 +14,8 @@ from curtail_dist.config.sections import (
     TelemetryConfig,
     TrainConfig,
 )
-from curtail_dist.config.sites import PolicyConfig, PowerConfig, ProvisionerConfig, SignalConfig, SiteConfig
+from curtail_dist.config.signals import SignalConfig
+from curtail_dist.config.sites import PowerConfig, ProvisionerConfig, SiteConfig
 
 __all__ = [
     "ClockConfig",

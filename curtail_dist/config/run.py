@@ -7,6 +7,7 @@ from typing import Any, Self
 
 import yaml
 
+from curtail_dist.config.policy import PolicyConfig
 from curtail_dist.config.reader import build, load_yaml, override, plain
 from curtail_dist.config.sections import (
     ClockConfig,
@@ -21,7 +22,8 @@ from curtail_dist.config.sections import (
     TrainConfig,
     require,
 )
-from curtail_dist.config.sites import PolicyConfig, SignalConfig, SiteConfig
+from curtail_dist.config.signals import SignalConfig
+from curtail_dist.config.sites import SiteConfig
 from curtail_dist.errors import ConfigError
 
 

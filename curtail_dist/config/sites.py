@@ -1,47 +1,12 @@
-"""What the run file says of a site: its grid, its power, what starts its ranks, when it takes part."""
+"""What the run file says of a site: its grid, its power, what starts its ranks."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from curtail_dist.config.sections import require
-from curtail_dist.units import GramsCO2PerKWh, Seconds, Watts
-
-
-@dataclass(frozen=True, kw_only=True)
-class SignalConfig:
-    """Where a site's carbon intensity comes from."""
-
-    kind: str
-    """`trace` (CSV file), `vessim` (the same CSV played through Vessim) or `constant`."""
-    path: Path | None = None
-    """CSV file of a trace. Relative paths start at the run file."""
-    time_column: str = "time"
-    """Column with UTC times (ISO 8601)."""
-    value_column: str = "g_per_kwh"
-    """Column with the intensity in g CO2/kWh."""
-    value: GramsCO2PerKWh | None = None
-    """The value of a constant signal, g CO2/kWh."""
-
-    def __post_init__(self) -> None:
-        require(
-            self.kind in ("trace", "vessim", "constant"),
-            "signal.kind",
-            self.kind,
-            "trace, vessim or constant",
-        )
-        require(
-            (self.kind == "constant") == (self.value is not None),
-            "signal.value",
-            self.value,
-            "given for a constant signal only",
-        )
-        require(
-            (self.kind != "constant") == (self.path is not None),
-            "signal.path",
-            self.path,
-            "given for a trace or vessim signal",
-        )
+from curtail_dist.config.signals import SignalConfig
+from curtail_dist.units import Seconds, Watts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,25 +65,3 @@ class SiteConfig:
     """How its ranks are started."""
     address: str = "127.0.0.1"
     """Address at which other sites reach this one."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class PolicyConfig:
-    """When a site takes part."""
-
-    kind: str = "threshold"
-    """`threshold`: join below, leave after `leave_delay_s` above. `always`: never leave."""
-    threshold_g_per_kwh: GramsCO2PerKWh = 100.0
-    """A site joins when its intensity is below this, g CO2/kWh."""
-    leave_delay_s: Seconds = 600.0
-    """A site leaves when its intensity has been at or above the threshold for this long."""
-    poll_s: Seconds = 60.0
-    """Time between two readings."""
-    max_age_s: Seconds = 900.0
-    """A reading that has not been renewed for this long is unknown."""
-
-    def __post_init__(self) -> None:
-        require(self.kind in ("threshold", "always"), "policy.kind", self.kind, "threshold or always")
-        require(self.leave_delay_s >= 0, "policy.leave_delay_s", self.leave_delay_s, "at least 0")
-        for name in ("threshold_g_per_kwh", "poll_s", "max_age_s"):
-            require(getattr(self, name) > 0, f"policy.{name}", getattr(self, name), "above 0")
