@@ -150,9 +150,8 @@ def summary() -> dict[str, Any]:
     """Return mean, interval (95 %, Student) and difference to synchronous training of what was played."""
     losses: dict[str, list[float]] = {}
     for place in sorted(RESULTS.glob("*.json")):
-        part, name, _ = place.stem.rsplit(".", 2) if place.stem.count(".") == 2 else ("", "", "")
-        if part:
-            losses.setdefault(f"{part}.{name}", []).append(json.loads(place.read_text())["held_out"])
+        name = place.stem.rpartition(".")[0]  # without the seed
+        losses.setdefault(name, []).append(json.loads(place.read_text())["held_out"])
     reference = losses.get("sites.sync")
     return {name: _figures(values, reference) for name, values in losses.items()}
 

@@ -1,4 +1,4 @@
-"""The least that the same work could have emitted by the deadline, had the day been known: an offline bound.
+"""The least that the same work could have emitted by the deadline, had the day been known: the optimum.
 
 Time is cut into slots. In each slot a site is off, joining, or training; joining costs energy and does no
 work. For a price p in grams per second of training, the schedule that is least in
@@ -9,28 +9,35 @@ comes from a dynamic programme over the slots. The price is then raised until th
 
     bound = max over p of  (min over schedules of  emissions - p * work) + p * W
 
-is at most the emissions of any schedule on these slots that does W. Sites decide each for itself; where
-trained time counts less because sites exchange (pair efficiency below 1), one programme runs over all sites
-together.
+is at most the emissions of any schedule on these slots that does W, and the schedule of that price is made
+the cheapest of all by search (`search.py`). Few sites are weighed together, since trained time counts less
+where sites exchange (pair efficiency below 1); many decide each for itself.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from curtail_dist.energy.emissions import Grid
-from curtail_dist.energy.programme import Plan, Programme
+from curtail_dist.energy.programme import Programme, Slots, State
+from curtail_dist.energy.search import Plan, cheapest
 from curtail_dist.units import Grams, Seconds, kilograms
 
-_MOST_STATES = 5000
-"""Joint states up to which sites are weighed together."""
+MOST_TOGETHER = 5000
+"""Joint states up to which sites are weighed together where a pair is worth less than two."""
+_MOST_SEARCHED = 300
+"""Joint states up to which the cheapest schedule is searched for."""
 _MOST_PRICES = 200
 """Prices tried; some ten suffice. Every one gives a valid bound, so stopping early only loosens it."""
+_ANY_PRICE = 1e9
+"""g/s beyond which price emissions do not matter: as much work as possible."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Optimum:
-    """The bound, and a schedule close to it."""
+    """The bound, and the schedule that comes closest to it."""
 
     emissions_kg: float
     """The bound: no schedule on these slots that does the work by the deadline emits less."""
@@ -40,6 +47,8 @@ class Optimum:
     """What that schedule emits."""
     schedule_work_s: Seconds
     """Site-seconds of training that it does."""
+    exact: bool
+    """Whether it is known that no schedule on these slots emits less than that one."""
     pair_efficiency: float
     """What the bound assumed; 1, which only lowers it, where there are too many sites to weigh together."""
 
@@ -63,31 +72,31 @@ def optimum(
         slot_s: Length of a slot; starts and stops fall on its multiples.
         pair_efficiency: Share of the time in which a site trains while others do; else it exchanges.
     """
-    edges = _edges(deadline_s, slot_s)
-    joining = math.ceil(join_s / slot_s - 1e-9)
-    together = pair_efficiency < 1 and (joining + 2) ** len(sites) <= _MOST_STATES
+    slots = Slots.even(0.0, deadline_s, slot_s=slot_s, join_s=join_s)
+    joint = (slots.joining + 2) ** len(sites)
+    together = joint <= (MOST_TOGETHER if pair_efficiency < 1 else _MOST_SEARCHED)
     efficiency = pair_efficiency if together else 1.0
     groups = [tuple(sites)] if together else [(name,) for name in sites]
     programmes = [
-        Programme(
-            [sites[name] for name in group], edges, join_s=join_s, joining=joining, efficiency=efficiency
-        )
-        for group in groups
+        Programme([[sites[name] for name in group]], slots, efficiency=efficiency) for group in groups
     ]
     found = _price_search(programmes, work_s)
     if found is None:
         return None
-    bound, plans = found
+    bound, price, plans = found
+    if together and joint <= _MOST_SEARCHED:
+        plans = [cheapest(programmes[0], plans[0], work_s=work_s, price=price)]
     schedule = {
-        name: _periods([state[index] for state in plan.states], edges)
+        name: _periods([state[index] for state in plan.states], slots.edges)
         for group, plan in zip(groups, plans, strict=True)
         for index, name in enumerate(group)
     }
     return Optimum(
         emissions_kg=kilograms(bound),
         schedule=schedule,
-        schedule_kg=kilograms(math.fsum(plan.cost for plan in plans)),
-        schedule_work_s=math.fsum(plan.work for plan in plans),
+        schedule_kg=kilograms(_cost(plans)),
+        schedule_work_s=_work(plans),
+        exact=all(plan.exact for plan in plans),
         pair_efficiency=efficiency,
     )
 
@@ -98,13 +107,7 @@ def fraction(baseline_kg: float, run_kg: float, oracle_kg: float) -> float | Non
     return (baseline_kg - run_kg) / possible if possible > 0 else None
 
 
-def _edges(deadline_s: Seconds, slot_s: Seconds) -> list[Seconds]:
-    count = math.floor(deadline_s / slot_s + 1e-9)
-    edges = [index * slot_s for index in range(count + 1)]
-    return [*edges, deadline_s] if deadline_s - edges[-1] > 1e-6 else edges
-
-
-def _periods(states: list[int], edges: list[Seconds]) -> list[tuple[Seconds, Seconds]]:
+def _periods(states: list[int], edges: Sequence[Seconds]) -> list[tuple[Seconds, Seconds]]:
     periods: list[tuple[Seconds, Seconds]] = []
     previous = 0
     for slot, state in enumerate(states):
@@ -116,19 +119,23 @@ def _periods(states: list[int], edges: list[Seconds]) -> list[tuple[Seconds, Sec
     return periods
 
 
-def _price_search(programmes: list[Programme], work_s: Seconds) -> tuple[Grams, list[Plan]] | None:
-    """Move the price until no plan undercuts the line through one plan below W and one that does W."""
-    above = [programme.solve(cost_weight=0.0, price=1.0) for programme in programmes]
+def _price_search(programmes: list[Programme], work_s: Seconds) -> tuple[Grams, float, list[Plan]] | None:
+    """Move the price until no plan undercuts the line through one plan below W and one that does W.
+
+    Returns the bound, its price and the plans that do W, or None where none does.
+    """
+    above = [_plan(programme, _ANY_PRICE) for programme in programmes]
     if _work(above) < work_s - 1e-6:
         return None
-    below_g, below_s, bound = 0.0, 0.0, 0.0
+    below_g, below_s, bound, best = 0.0, 0.0, 0.0, 0.0
     for _ in range(_MOST_PRICES):
         if _work(above) <= below_s:
             break
         price = (_cost(above) - below_g) / (_work(above) - below_s)
-        plans = [programme.solve(price=price) for programme in programmes]
+        plans = [_plan(programme, price) for programme in programmes]
         cost, work = _cost(plans), _work(plans)
-        bound = max(bound, cost - price * (work - work_s))
+        if cost - price * (work - work_s) >= bound:
+            bound, best = cost - price * (work - work_s), price
         line = below_g - price * below_s
         if cost - price * work >= line - 1e-9 * (1.0 + abs(line)):
             break
@@ -136,7 +143,21 @@ def _price_search(programmes: list[Programme], work_s: Seconds) -> tuple[Grams, 
             above = plans
         else:
             below_g, below_s = cost, work
-    return bound, above
+    return bound, best, above
+
+
+def _plan(programme: Programme, price: float) -> Plan:
+    """Return the schedule that is least in emissions - price x work, beginning with every site off."""
+    _, rest = programme.to_go(np.array([price]))
+    state: State = (0,) * (programme.cost.ndim - 3)
+    cost, work, states = 0.0, 0.0, list[State]()
+    for slot, onwards in enumerate(rest):
+        state = min(programme.ways_on(state, slot), key=lambda way: onwards[0, 0, *way])
+        costs, works = programme.cost[slot, 0, *state], programme.work[slot, 0, *state]
+        option = int(np.argmin(costs - price * works))
+        cost, work = cost + float(costs[option]), work + float(works[option])
+        states.append(state)
+    return Plan(cost=cost, work=work, states=tuple(states))
 
 
 def _cost(plans: list[Plan]) -> Grams:

@@ -1,14 +1,20 @@
 """When a site takes part: pure rules from a reading to start, keep or drain.
 
-Whatever the rule, unknown is not green: without a reading a site does not start, and drains if it is running.
+Whatever the rule, unknown is not green: without a reading a site does not start, and drains if it is running;
+after that it takes two readings in a row to start again. A reading that rests on a forecast may keep a site
+running and starts none.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Literal, Protocol
 
 from curtail_dist.config import PolicyConfig
 from curtail_dist.energy.signals import Reading
 from curtail_dist.units import GramsCO2PerKWh, Seconds
+
+FRESH_TO_RESUME = 2
+"""Readings in a row that a site needs after its signal was lost."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,6 +24,8 @@ class Decision:
     action: Literal["start", "keep", "drain"]
     """`keep` leaves it as it is: off stays off, on stays on."""
     reason: str
+    capped: bool = False
+    """Whether a site that runs is to do so under its power cap."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,22 +33,42 @@ class PolicyMemory:
     """What a policy carries from one poll to the next. A new one is right after any interruption."""
 
     above_since: Seconds | None = None
-    """Run time from which every reading has been at or above the threshold; None while the last was below."""
+    """Run time of the first poll from which on every reading was too high to stay; None while the last was
+    not, and anew from the poll after a drain was decided."""
+    fresh: int = FRESH_TO_RESUME
+    """Readings in a row since the signal was lost, as far as they count."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Advice:
+    """What a plan for all sites says, for the moment and the readings that it was made for."""
+
+    price: float
+    """Price of work at which the work is done by the deadline, g CO2 a site-second."""
+    wanted: Mapping[str, Literal["off", "on", "capped"]] = field(default_factory=dict)
+    """By site."""
 
 
 class Policy(Protocol):
     """A rule. It keeps nothing itself and reads no clock."""
 
     def decide(
-        self, memory: PolicyMemory, *, running: bool, reading: Reading | None, now: Seconds
+        self,
+        memory: PolicyMemory,
+        *,
+        running: bool,
+        reading: Reading | None,
+        now: Seconds,
+        wanted: str | None = None,
     ) -> tuple[Decision, PolicyMemory]:
         """Decide for one site at run time `now`.
 
         Args:
             memory: What the call before returned; a new one at first.
-            running: Whether the site's ranks are up, joining included.
+            running: Whether the site's ranks are up, joining included. A site that drains does not run.
             reading: The fresh reading, or None where there is none.
             now: Run time.
+            wanted: What the newest advice wants of this site, where there is one (`Advice.wanted`).
 
         Returns:
             The decision, and the memory for the next call.
@@ -50,25 +78,44 @@ class Policy(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Threshold:
-    """Join below the threshold; leave when the intensity has been at or above it for the leave delay."""
+    """Join below a threshold; leave when the intensity has been at or above one for the leave delay.
+
+    With one threshold for both and a leave delay of 600 s, asked every 10 s, it is the rule of the published
+    prototype (arXiv 2602.22760). With a higher one for leaving it is that of Pause & Resume.
+    """
 
     threshold: GramsCO2PerKWh
+    """Join below."""
+    leave_at: GramsCO2PerKWh
+    """Leave at or above; at least `threshold`."""
     leave_delay_s: Seconds
 
     def decide(
-        self, memory: PolicyMemory, *, running: bool, reading: Reading | None, now: Seconds
+        self,
+        memory: PolicyMemory,
+        *,
+        running: bool,
+        reading: Reading | None,
+        now: Seconds,
+        wanted: str | None = None,
     ) -> tuple[Decision, PolicyMemory]:
-        """Decide as `Policy` says. The delay counts from when the first reading above holds."""
+        """Decide as `Policy` says. The delay counts from the first poll that saw the intensity above."""
         if reading is None:
-            return _unknown(running), PolicyMemory()
+            return _unknown(running)
+        memory = _seen(memory, reading)
+        if reading.value < self.leave_at:
+            memory = replace(memory, above_since=None)
         if reading.value < self.threshold:
             reason = f"{reading.value:g} g/kWh is below {self.threshold:g}"
-            return Decision(action="keep" if running else "start", reason=reason), PolicyMemory()
-        since = memory.above_since if memory.above_since is not None else min(reading.measured_at, now)
-        above = f"{reading.value:g} g/kWh, at or above {self.threshold:g} for {now - since:.0f} s"
-        leaves = running and now - since >= self.leave_delay_s
-        action = "drain" if leaves else "keep"
-        return Decision(action=action, reason=above), PolicyMemory(above_since=since)
+            return _starts(memory, running=running, reading=reading, reason=reason), memory
+        if reading.value < self.leave_at:
+            reason = f"{reading.value:g} g/kWh is between {self.threshold:g} and {self.leave_at:g}"
+            return Decision(action="keep", reason=reason), memory
+        since = now if memory.above_since is None else memory.above_since
+        above = f"{reading.value:g} g/kWh, at or above {self.leave_at:g} for {now - since:.0f} s"
+        if running and now - since >= self.leave_delay_s:
+            return Decision(action="drain", reason=above), replace(memory, above_since=None)
+        return Decision(action="keep", reason=above), replace(memory, above_since=since)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,21 +123,82 @@ class Always:
     """Take part whenever the intensity is known, however high: the rule to compare with."""
 
     def decide(
-        self, memory: PolicyMemory, *, running: bool, reading: Reading | None, now: Seconds
+        self,
+        memory: PolicyMemory,
+        *,
+        running: bool,
+        reading: Reading | None,
+        now: Seconds,
+        wanted: str | None = None,
     ) -> tuple[Decision, PolicyMemory]:
         """Decide as `Policy` says."""
         if reading is None:
-            return _unknown(running), memory
+            return _unknown(running)
+        memory = _seen(memory, reading)
         reason = f"{reading.value:g} g/kWh, and the policy is always"
-        return Decision(action="keep" if running else "start", reason=reason), memory
+        return _starts(memory, running=running, reading=reading, reason=reason), memory
 
 
-def _unknown(running: bool) -> Decision:
-    return Decision(action="drain" if running else "keep", reason="no fresh reading")
+@dataclass(frozen=True, kw_only=True)
+class WorkPrice:
+    """Do what the plan says that does the work by the deadline for the least emissions (`workprice.advise`).
+
+    Without advice a site stays as it is: there is nothing to say that another state is better.
+    """
+
+    def decide(
+        self,
+        memory: PolicyMemory,
+        *,
+        running: bool,
+        reading: Reading | None,
+        now: Seconds,
+        wanted: str | None = None,
+    ) -> tuple[Decision, PolicyMemory]:
+        """Decide as `Policy` says."""
+        if reading is None:
+            return _unknown(running)
+        memory = _seen(memory, reading)
+        if wanted is None:
+            return Decision(action="keep", reason="there is no plan yet"), memory
+        reason = f"{reading.value:g} g/kWh, and the plan wants the site {wanted}"
+        if wanted == "off":
+            return Decision(action="drain" if running else "keep", reason=reason), memory
+        decision = _starts(memory, running=running, reading=reading, reason=reason)
+        return replace(decision, capped=wanted == "capped"), memory
+
+
+def _unknown(running: bool) -> tuple[Decision, PolicyMemory]:
+    decision = Decision(action="drain" if running else "keep", reason="no fresh reading")
+    return decision, PolicyMemory(fresh=0)
+
+
+def _seen(memory: PolicyMemory, reading: Reading) -> PolicyMemory:
+    """Count a reading towards those that are needed after a loss; one from a forecast does not count."""
+    counts = not reading.from_forecast and memory.fresh < FRESH_TO_RESUME
+    return replace(memory, fresh=memory.fresh + 1) if counts else memory
+
+
+def _starts(memory: PolicyMemory, *, running: bool, reading: Reading, reason: str) -> Decision:
+    """Keep a site that runs; start one that does not, if its readings can be built on."""
+    if running:
+        return Decision(action="keep", reason=reason)
+    if reading.from_forecast:
+        return Decision(action="keep", reason=f"{reason}, but only by an earlier forecast")
+    if memory.fresh < FRESH_TO_RESUME:
+        return Decision(action="keep", reason=f"{reason}, for the first time since the signal was lost")
+    return Decision(action="start", reason=reason)
 
 
 def build_policy(config: PolicyConfig) -> Policy:
     """Build the policy that the run file names."""
     if config.kind == "always":
         return Always()
-    return Threshold(threshold=config.threshold_g_per_kwh, leave_delay_s=config.leave_delay_s)
+    if config.kind == "work-price":
+        return WorkPrice()
+    leave_at = config.leave_at_g_per_kwh
+    return Threshold(
+        threshold=config.threshold_g_per_kwh,
+        leave_at=config.threshold_g_per_kwh if leave_at is None else leave_at,
+        leave_delay_s=config.leave_delay_s,
+    )

@@ -1,154 +1,243 @@
-"""The cheapest schedule of some sites at a given price of work: a dynamic programme over slots of time.
+"""What schedules of some sites cost and do at given prices of work: a dynamic programme over slots of time.
 
-A site's local state in a slot is 0 (off), 1..m (the m slots of joining; the last may end in training) or m +
-1 (training). From off it goes to off or to the first joining slot, from a joining slot to the next, from the
-last of these and from training to training or off. A joint state is one local state for each site. What a
-slot costs and does depends on its joint state alone, so the least cost over all predecessors is taken one
-site after the other.
+A site's local state in a slot is 0 (off), 1..m (joining; the slot in which joining ends is trained in for the
+rest) or m + 1 (training). From any state a site may go off; from off it goes to 1, and on from there as
+joining takes its time. A joint state is one local state for each site. What a slot costs and does depends on
+its joint state, so the least over all ways on is taken one site after the other.
+
+Several futures are solved side by side (scenarios), and several prices.
 """
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise, product
+from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
 
 from curtail_dist.energy.emissions import Grid
-from curtail_dist.units import Grams, Seconds, kwh
+from curtail_dist.energy.pace import paces
+from curtail_dist.energy.stepfunction import StepFunction
+from curtail_dist.units import JOULES_PER_KWH, Seconds
 
 Array = NDArray[np.float64]
+State = tuple[int, ...]
+"""One local state a site."""
+_FINE_S: Seconds = 24 * 3600.0
+_COARSE_S: Seconds = 1800.0
+"""Slots further off than `_FINE_S` are this long: what is planned for then is planned again before."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Plan:
-    """A schedule of a group of sites."""
+class Slots:
+    """Time cut into slots, and what a start takes of it."""
 
-    cost: Grams
-    work: Seconds
-    """Site-seconds of training."""
-    states: tuple[tuple[int, ...], ...]
-    """By slot, then by site; 0 is off."""
+    edges: tuple[Seconds, ...]
+    """Slot i is [edges[i], edges[i + 1]). Later slots may be longer than the first, and the last shorter."""
+    join_s: Seconds
+    """What a start takes before training begins."""
 
+    @classmethod
+    def even(cls, start: Seconds, stop: Seconds, *, slot_s: Seconds, join_s: Seconds) -> "Slots":
+        """Cut [start, stop) into slots of `slot_s`; what is left over is a slot of its own."""
+        count = math.floor((stop - start) / slot_s + 1e-9)
+        edges = [start + index * slot_s for index in range(count + 1)]
+        if stop - edges[-1] > 1e-6:
+            edges.append(stop)
+        return cls(edges=tuple(edges), join_s=join_s)
 
-@dataclass(frozen=True, kw_only=True)
-class _Local:
-    """What one site does in each slot (rows) in each local state (columns)."""
+    @classmethod
+    def widening(cls, start: Seconds, stop: Seconds, *, slot_s: Seconds, join_s: Seconds) -> "Slots":
+        """Cut [start, stop) finely where it matters now, and more coarsely beyond the next hours."""
+        fine = min(stop, start + _FINE_S)
+        near = cls.even(start, fine, slot_s=slot_s, join_s=join_s).edges
+        if stop - fine < 1.0:
+            return cls(edges=near, join_s=join_s)
+        coarse_s = max(slot_s * max(1, round(_COARSE_S / slot_s)), slot_s)
+        far = cls.even(fine, stop, slot_s=coarse_s, join_s=join_s).edges
+        return cls(edges=(*near, *far[1:]), join_s=join_s)
 
-    join_g: Array
-    train_g: Array
-    """Emissions of the training part at train power."""
-    sync_g: Array
-    """Emissions of the training part at sync power."""
-    train_s: Array
-    known: Array
-    """1 where the intensity of the slot is known, by slot."""
+    @property
+    def joining(self) -> int:
+        """How many of the first slots a start takes, m."""
+        return math.ceil(self.join_s / (self.edges[1] - self.edges[0]) - 1e-9)
+
+    @property
+    def training(self) -> int:
+        """The local state of a site that trains, m + 1."""
+        return self.joining + 1
+
+    def joins_s(self, own: int) -> Seconds:
+        """Return what is left of joining at the begin of a slot in local state `own`."""
+        if not 1 <= own <= self.joining:
+            return 0.0
+        return self.join_s - (own - 1) * (self.edges[1] - self.edges[0])
+
+    def following(self, slot: int) -> list[int]:
+        """Return the local state in `slot` of a site that goes on, by its local state in the slot before."""
+        first = self.edges[1] - self.edges[0]
+        length = self.edges[slot] - self.edges[slot - 1] if slot else first
+        passed = max(1, round(length / first))
+
+        def after(own: int) -> int:
+            joined = own == self.training or self.joins_s(own) <= length + 1e-9
+            return self.training if joined else min(own + passed, self.joining)
+
+        return [1, *(after(own) for own in range(1, self.training + 1))]
+
+    def local(self, *, on: bool, joins_s: Seconds = 0.0) -> int:
+        """Return the local state before the first slot; `joins_s` is what is left of joining."""
+        if not on:
+            return 0
+        left = math.ceil(joins_s / (self.edges[1] - self.edges[0]) - 1e-9)
+        return self.training if left <= 0 else max(1, self.joining - left)
 
 
 class Programme:
-    """The slots and sites, ready to be solved at any price. Immutable."""
+    """Sites and slots, ready to be solved at any price. Immutable."""
 
     def __init__(
         self,
-        sites: Sequence[Grid],
-        edges: Sequence[Seconds],
+        scenarios: Sequence[Sequence[Grid]],
+        slots: Slots,
         *,
-        join_s: Seconds,
-        joining: int,
         efficiency: float,
+        accompanied: bool = False,
     ) -> None:
         """Reckon every joint state in every slot.
 
         Args:
-            sites: Intensity and power of each site.
-            edges: Slot i is [edges[i], edges[i + 1]); all but the last have the same length.
-            join_s: What a start takes.
-            joining: In how many slots, m.
-            efficiency: Share of a slot that a site trains while another trains; else it exchanges.
+            scenarios: Equally likely futures, each with intensity and power of every site.
+            slots: The slots.
+            efficiency: Share of a slot that a site trains while another does; else it exchanges.
+            accompanied: Whether some site besides these trains all the time.
         """
-        self._last = joining + 1
-        self._shape = (joining + 2,) * len(sites)
-        locals_ = [_local(grid, edges, join_s, joining) for grid in sites]
-        slots = len(edges) - 1
-        self._cost: Array = np.zeros((slots, *self._shape))
-        self._work: Array = np.zeros((slots, *self._shape))
-        for state in product(range(joining + 2), repeat=len(sites)):
-            busy = [(local, own) for local, own in zip(locals_, state, strict=True) if own]
-            trains: Array = np.zeros(slots)
-            for local, own in busy:
-                trains += np.where(local.train_s[:, own] > 0, 1.0, 0.0)
-            share = np.where(trains >= 2, efficiency, 1.0)
-            for local, own in busy:
-                train_g, sync_g = local.train_g[:, own], local.sync_g[:, own]
-                cost = local.join_g[:, own] + share * train_g + (1 - share) * sync_g
-                self._cost[:, *state] += np.where(local.known > 0, cost, np.inf)
-                self._work[:, *state] += share * local.train_s[:, own]
+        self.slots = slots
+        sites = len(scenarios[0])
+        self._shape = (slots.training + 1,) * sites
+        local = [
+            [_Local.of([future[site] for future in scenarios], slots, own) for own in range(self._shape[0])]
+            for site in range(sites)
+        ]
+        self.options = list(product(*(range(own[0].paces) for own in local)))
+        """The pace of each site (an index into `paces`), by the last axis of cost and work."""
+        size = (len(slots.edges) - 1, len(scenarios), *self._shape, len(self.options))
+        self.cost: Array = np.zeros(size)
+        """Emissions in g, by slot, scenario, joint state, and pace of each site; infinite where unknown."""
+        self.work: Array = np.zeros(size)
+        """Site-seconds of training at full speed, likewise."""
+        for state in product(range(self._shape[0]), repeat=sites):
+            busy = [(local[site][own], site) for site, own in enumerate(state) if own]
+            training = sum((one.trains for one, _ in busy), start=np.full(size[:2], float(accompanied)))
+            share = np.where(training >= 2, efficiency, 1.0)
+            for number, option in enumerate(self.options):
+                for one, site in busy:
+                    cost, work = one.at(option[site], share)
+                    self.cost[:, :, *state, number] += cost
+                    self.work[:, :, *state, number] += work
 
-    def solve(self, *, price: float, cost_weight: float = 1.0) -> Plan:
-        """Return the plan that is least in `cost_weight` x emissions (g) - `price` (g/s) x work (s).
+    def to_go(self, prices: Array, *, change_s: Seconds = 0.0) -> tuple[Array, list[Array]]:
+        """Return what is least in emissions - price x work, from the begin and from each slot on.
 
-        With weight 0 and price 1 it is a plan that does the most work.
+        Args:
+            prices: Grams a site-second, (P,).
+            change_s: Seconds of training, valued at the price, that a start is charged besides.
+
+        Returns:
+            From the begin by state before it, (P, scenarios, *state); and for each slot, with this
+            slot in a joint state and the best after it, the same shape.
         """
-        with np.errstate(invalid="ignore"):
-            value = cost_weight * self._cost - price * self._work
-        value[np.isinf(self._cost)] = np.inf
-        best: list[Array] = []
-        least: Array = np.full(self._shape, np.inf)
-        least[(0,) * len(self._shape)] = 0.0
-        for slot in value:
-            for axis in range(len(self._shape)):
-                least = self._step(least, axis)
-            least = least + slot
-            best.append(least)
-        states = self._trace_back(best)
-        picked = list(enumerate(states))
-        return Plan(
-            cost=math.fsum(float(self._cost[slot, *state]) for slot, state in picked),
-            work=math.fsum(float(self._work[slot, *state]) for slot, state in picked),
-            states=tuple(states),
+        sites = len(self._shape)
+        charge = np.zeros((len(prices), 1, *self._shape))
+        by_price = prices.reshape(-1, *(1,) * (sites + 1))
+        least = charge
+        rest: list[Array] = []
+        value = _least_option(self.cost, self.work, by_price)
+        for slot in reversed(range(len(self.slots.edges) - 1)):
+            least = value[slot] + least
+            rest.append(least)
+            following = self.slots.following(slot)
+            for axis in range(2, 2 + sites):
+                on = least.take(following, axis=axis)
+                if change_s:
+                    starts = (slice(None),) * axis + (slice(0, 1),)
+                    on[starts] += by_price * change_s
+                least = np.minimum(least.take([0], axis=axis), on)
+        return least, rest[::-1]
+
+    def ways_on(self, state: State, slot: int) -> list[State]:
+        """Return the joint states in `slot` that may follow `state` in the slot before."""
+        following = self.slots.following(slot)
+        return list(product(*((0, following[own]) for own in state)))
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Local:
+    """One site, or one for each scenario, in one local state: arrays by slot and scenario."""
+
+    join_g: Array
+    grid_g: Array
+    """What a watt drawn over the trained part emits; infinite where the slot is unknown."""
+    train_s: Array
+    sync_w: Array
+    """By scenario."""
+    watts: Array
+    speed: Array
+    """By pace and scenario."""
+
+    @classmethod
+    def of(cls, futures: Sequence[Grid], slots: Slots, own: int) -> "_Local":
+        starts, stops = np.array(slots.edges[:-1]), np.array(slots.edges[1:])
+        middle = np.minimum(starts + slots.joins_s(own), stops)
+        before = [_integrals(future.intensity, starts, middle, stops) for future in futures]
+        after = [_integrals(future.intensity, middle, stops, stops) for future in futures]
+        ways = [paces(future.power) for future in futures]
+        most = max(len(way) for way in ways)
+        padded = [[*way, *[way[0]] * (most - len(way))] for way in ways]
+        join_w = np.array([future.power.join_w for future in futures])
+        return cls(
+            join_g=np.stack(before, axis=1) * (join_w / JOULES_PER_KWH),
+            grid_g=np.stack(after, axis=1) / JOULES_PER_KWH,
+            train_s=np.repeat((stops - middle)[:, None], len(futures), axis=1),
+            sync_w=np.array([future.power.sync_w for future in futures]),
+            watts=np.array([[pace.watts for pace in way] for way in padded]).T,
+            speed=np.array([[pace.speed for pace in way] for way in padded]).T,
         )
 
-    def _before(self, own: int) -> tuple[int, ...]:
-        """Return the local states that may precede `own`."""
-        if self._last == 1:
-            return (0, 1)
-        if own == 0:
-            return (0, self._last - 1, self._last)
-        if own == self._last:
-            return (self._last - 1, self._last)
-        return (own - 1,)
+    @property
+    def paces(self) -> int:
+        return len(self.watts)
 
-    def _step(self, least: Array, axis: int) -> Array:
-        moved = np.moveaxis(least, axis, 0)
-        after = np.stack([moved[list(self._before(own))].min(axis=0) for own in range(self._last + 1)])
-        return np.moveaxis(after, 0, axis)
+    @property
+    def trains(self) -> Array:
+        return (self.train_s > 0).astype(float)
 
-    def _trace_back(self, best: list[Array]) -> list[tuple[int, ...]]:
-        flat = int(np.argmin(best[-1]))
-        state = tuple(int(index) for index in np.unravel_index(flat, self._shape))
-        states = [state]
-        for values in reversed(best[:-1]):
-            state = min(product(*(self._before(own) for own in state)), key=lambda before: values[before])
-            states.append(state)
-        return states[::-1]
+    def at(self, pace: int, share: Array) -> tuple[Array, Array]:
+        """Return emissions and work while it trains for `share` of the time."""
+        drawn = share * self.watts[pace] + (1 - share) * self.sync_w
+        with np.errstate(invalid="ignore"):
+            cost = self.join_g + drawn * self.grid_g
+        return np.where(np.isnan(cost), np.inf, cost), share * self.speed[pace] * self.train_s
 
 
-def _local(grid: Grid, edges: Sequence[Seconds], join_s: Seconds, joining: int) -> _Local:
-    slots, length = len(edges) - 1, edges[1] - edges[0]
-    join_g, train_g, sync_g, train_s = (np.zeros((slots, joining + 2)) for _ in range(4))
-    known = np.zeros(slots)
-    power = grid.power
-    for slot, (start, stop) in enumerate(pairwise(edges)):
-        if not grid.intensity.covers(start, stop):
-            continue
-        known[slot] = 1
-        for own in range(1, joining + 2):
-            joins_s = min(max(join_s - (own - 1) * length, 0.0), length) if own <= joining else 0.0
-            middle = min(start + joins_s, stop)
-            trained = grid.intensity.integral(middle, stop)
-            join_g[slot, own] = kwh(power.join_w * grid.intensity.integral(start, middle))
-            train_g[slot, own] = kwh(power.train_w * trained)
-            sync_g[slot, own] = kwh(power.sync_w * trained)
-            train_s[slot, own] = stop - middle
-    return _Local(join_g=join_g, train_g=train_g, sync_g=sync_g, train_s=train_s, known=known)
+def _integrals(series: StepFunction, starts: Array, stops: Array, slot_stops: Array) -> Array:
+    """Return the integral over each [start, stop); infinite where its slot is not all known."""
+    low, high = float(starts[0]), float(slot_stops[-1])
+    known = series.clipped(low - 1.0, high + 1.0)
+    if known is None:
+        return np.full(len(starts), np.inf)
+    edges = np.array(known.edges)
+    sums = np.concatenate([[0.0], np.cumsum(np.diff(edges) * np.array(known.values))])
+    found = np.interp(stops, edges, sums) - np.interp(starts, edges, sums)
+    return np.where((starts >= series.start) & (slot_stops <= series.end), found, np.inf)
+
+
+def _least_option(cost: Array, work: Array, by_price: Array) -> Array:
+    """Return cost - price x work of the best pace, (slots, P, scenarios, *state)."""
+    best: Array | None = None
+    for option in range(cost.shape[-1]):
+        value = cost[:, None, ..., option] - by_price * work[:, None, ..., option]
+        best = value if best is None else np.minimum(best, value)
+    assert best is not None, "there is always full power"
+    return best

@@ -28,6 +28,9 @@ class Reading:
     value: GramsCO2PerKWh
     measured_at: Seconds
     """Run time from which the value holds."""
+    from_forecast: bool = False
+    """Whether an earlier forecast says it, since the source does not answer: good enough to stay on for, not
+    to start."""
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.value) and self.value >= 0 and math.isfinite(self.measured_at)):

@@ -7,9 +7,10 @@ from datetime import datetime
 from curtail_dist.clock import SystemClock
 from curtail_dist.config import RunConfig, SignalConfig
 from curtail_dist.energy.baselines import Baseline, all_baselines, always_on, reference_kg
+from curtail_dist.energy.course import Rhythm
 from curtail_dist.energy.emissions import Grid, PowerModel, SiteEnergy, account
 from curtail_dist.energy.oracle import Optimum, fraction, optimum
-from curtail_dist.energy.play import Played, Rhythm, play
+from curtail_dist.energy.play import Played, play
 from curtail_dist.energy.policy import build_policy
 from curtail_dist.energy.signals import open_signal
 from curtail_dist.energy.stepfunction import StepFunction

@@ -1,8 +1,7 @@
 """A trace played through Vessim, so that a run and a Vessim scenario see the same carbon intensity.
 
 Vessim's `Trace` counts from its first row and knows no end of its last one: run time is shifted to the first
-row, and a closing row is added where our reading of the file ends. Nothing else in the library imports
-Vessim, or pandas.
+row, and a closing row is added where our reading of the file ends.
 """
 
 from datetime import datetime
@@ -13,17 +12,24 @@ import vessim  # pyright: ignore[reportMissingTypeStubs]
 
 from curtail_dist.clock import Clock
 from curtail_dist.energy.signals import OutsideTrace, Reading
+from curtail_dist.energy.stepfunction import StepFunction
 from curtail_dist.energy.traces import Trace
 from curtail_dist.units import GramsCO2PerKWh, Seconds
 
-_ZONE = "g_per_kwh"
+
+def played(series: StepFunction, *, label: str) -> vessim.Trace:
+    """Return the series as a Vessim signal; its elapsed time 0 is the series's start.
+
+    Vessim also answers at the very end of the series, where ours no longer does: ask ours first.
+    """
+    offsets = [edge - series.start for edge in series.edges]
+    frame: Any = pd.Series([*series.values, series.values[-1]], index=offsets, dtype=float)
+    return vessim.Trace(frame, repr_=label)
 
 
 def vessim_trace(trace: Trace) -> vessim.Trace:
     """Return the trace as a Vessim signal; its elapsed time 0 is the trace's first row."""
-    offsets = [(at - trace.times[0]).total_seconds() for at in (*trace.times, trace.end)]
-    frame: Any = pd.DataFrame({_ZONE: [*trace.values, trace.values[-1]]}, index=offsets)
-    return vessim.Trace(frame, column=_ZONE, repr_=str(trace.path))
+    return played(trace.series(trace.times[0]), label=str(trace.path))
 
 
 class VessimSignal:

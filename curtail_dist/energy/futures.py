@@ -1,0 +1,101 @@
+"""What a grid's intensity may become: futures made of a provider's forecast, and of days gone by.
+
+Each future is equally likely. Future k has the days from k days ago on in place of those to come, drawn to
+what was read just now; futures of different sites with the same k are of the same days, so that what their
+weather has in common stays.
+"""
+
+import math
+from dataclasses import dataclass
+
+from curtail_dist.energy.stepfunction import StepFunction
+from curtail_dist.units import GramsCO2PerKWh, Seconds
+
+_DAY_S = 86_400.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Foresight:
+    """How a site's futures are made from what is known."""
+
+    futures: int = 10
+    """How many at most; as many whole days of history are needed."""
+    nearness_s: Seconds = 5400.0
+    """How fast a future forgets by how much it missed what was read just now: to 1/e in this time."""
+    step_s: Seconds = 300.0
+    """For how long a value of a future holds."""
+
+    def count(self, history: StepFunction | None, now: Seconds) -> int:
+        """Return how many futures a history gives at run time `now`; without one there is one."""
+        days = 0 if history is None else math.floor((min(now, history.end) - history.start) / _DAY_S)
+        return max(1, min(self.futures, days))
+
+    def of(
+        self,
+        *,
+        now: Seconds,
+        until: Seconds,
+        reading: GramsCO2PerKWh,
+        history: StepFunction | None = None,
+        forecast: StepFunction | None = None,
+        count: int = 1,
+    ) -> tuple[StepFunction, ...]:
+        """Return `count` futures from `now` to `until`.
+
+        Args:
+            now: Run time.
+            until: Run time to which futures are wanted.
+            reading: What holds now. Without anything else it is what is expected for ever.
+            history: What was before `now`; may go on to it, and must where `count` is above 1.
+            forecast: What a provider expects; it stands in every future as far as it goes.
+            count: How many; the same for every site of a plan.
+        """
+        return tuple(
+            self._future(now, until, reading, history if history_days >= 1 else None, forecast, history_days)
+            for history_days in (range(1, count + 1) if history is not None else [0] * count)
+        )
+
+    def _future(
+        self,
+        now: Seconds,
+        until: Seconds,
+        reading: GramsCO2PerKWh,
+        history: StepFunction | None,
+        forecast: StepFunction | None,
+        days: int,
+    ) -> StepFunction:
+        foreseen = None if forecast is None else forecast.clipped(now, until)
+        begin = now if foreseen is None else foreseen.end
+        edges, values = (
+            ([now], list[float]()) if foreseen is None else ([*foreseen.edges], [*foreseen.values])
+        )
+        if begin < until:
+            steps = max(1, math.ceil((until - begin) / self.step_s - 1e-9))
+            times = [begin + step * self.step_s for step in range(steps)]
+            last = reading if foreseen is None else foreseen.values[-1]
+            values += self._expected(times, last, history, now, days)
+            edges += [*times[1:], until]
+        return StepFunction(edges=tuple(edges), values=tuple(values))
+
+    def _expected(
+        self,
+        times: list[Seconds],
+        last: GramsCO2PerKWh,
+        history: StepFunction | None,
+        now: Seconds,
+        days: int,
+    ) -> list[GramsCO2PerKWh]:
+        if history is None or days < 1:
+            return [last] * len(times)
+        span = days * _DAY_S
+        past = [_at(history, now - span + (at - now) % span) for at in times]
+        miss = last - past[0]
+        return [
+            max(0.0, value + miss * math.exp(-(at - times[0]) / self.nearness_s))
+            for at, value in zip(times, past, strict=True)
+        ]
+
+
+def _at(series: StepFunction, at: Seconds) -> float:
+    """Return the value at a moment, or the nearest one that is known."""
+    return series.at(min(max(at, series.start), math.nextafter(series.end, -math.inf)))

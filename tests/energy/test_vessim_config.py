@@ -1,0 +1,45 @@
+from pathlib import Path
+
+import pytest
+
+from curtail_dist.config.microgrid import MicrogridConfig, ProductionConfig, StorageConfig
+from curtail_dist.config.reader import build, plain
+from curtail_dist.errors import ConfigError
+
+SUN = {"path": "/sun.csv"}
+BATTERY = {"capacity_wh": 5000, "initial_soc": 0.5}
+PLAIN = {"train_w": 2024, "production": SUN, "storage": BATTERY}
+
+
+def test_a_microgrid_is_read_from_plain_values_and_written_back():
+    config = build(MicrogridConfig, PLAIN, "microgrid")
+    assert config.production == ProductionConfig(path=Path("/sun.csv"))
+    assert config.storage == StorageConfig(capacity_wh=5000.0, initial_soc=0.5)
+    assert build(MicrogridConfig, plain(config), "microgrid") == config
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"train_w": 0}, r"microgrid\.train_w"),
+        ({"train_w": float("nan")}, r"microgrid\.train_w"),
+        ({"measure": "price"}, "surplus or intensity"),
+        ({"mode": "real"}, "simulated or live"),
+        ({"production": None}, r"microgrid\.production is None; it must be given with measure: surplus"),
+        ({"production": None, "measure": "intensity"}, "given with storage"),
+        ({"base_load_w": -1.0}, r"microgrid\.base_load_w"),
+        ({"step_s": 0}, r"microgrid\.step_s"),
+        ({"feed_max_age_s": 0}, r"microgrid\.feed_max_age_s"),
+        ({"production": {**SUN, "g_per_kwh": float("nan")}}, r"production\.g_per_kwh"),
+        ({"storage": {**BATTERY, "capacity_wh": 0}}, r"storage\.capacity_wh"),
+        ({"storage": {**BATTERY, "initial_soc": 1.1}}, r"rising, in \[0, 1\]"),
+        ({"storage": {**BATTERY, "min_soc": 0.6}}, r"rising, in \[0, 1\]"),
+        ({"storage": {**BATTERY, "max_soc": 0.4}}, r"rising, in \[0, 1\]"),
+        ({"storage": {**BATTERY, "max_charge_w": -1}}, r"storage\.max_charge_w"),
+        ({"storage": {**BATTERY, "max_discharge_w": float("inf")}}, r"storage\.max_discharge_w"),
+        ({"storage": {**BATTERY, "sustain_s": 0}}, r"storage\.sustain_s"),
+    ],
+)
+def test_what_is_no_microgrid_is_refused_with_its_key(changes, says):
+    with pytest.raises(ConfigError, match=says):
+        build(MicrogridConfig, {**PLAIN, **changes}, "microgrid")
