@@ -8,10 +8,14 @@ weather has in common stays.
 import math
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 from curtail_dist.energy.stepfunction import StepFunction
 from curtail_dist.units import GramsCO2PerKWh, Seconds
 
 _DAY_S = 86_400.0
+Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,31 +75,25 @@ class Foresight:
         )
         if begin < until:
             steps = max(1, math.ceil((until - begin) / self.step_s - 1e-9))
-            times = [begin + step * self.step_s for step in range(steps)]
+            times = np.linspace(begin, begin + steps * self.step_s, steps, endpoint=False)
             last = reading if foreseen is None else foreseen.values[-1]
             values += self._expected(times, last, history, now, days)
-            edges += [*times[1:], until]
+            edges += [*times[1:].tolist(), until]
         return StepFunction(edges=tuple(edges), values=tuple(values))
 
     def _expected(
-        self,
-        times: list[Seconds],
-        last: GramsCO2PerKWh,
-        history: StepFunction | None,
-        now: Seconds,
-        days: int,
+        self, times: Array, last: GramsCO2PerKWh, history: StepFunction | None, now: Seconds, days: int
     ) -> list[GramsCO2PerKWh]:
         if history is None or days < 1:
             return [last] * len(times)
         span = days * _DAY_S
-        past = [_at(history, now - span + (at - now) % span) for at in times]
-        miss = last - past[0]
-        return [
-            max(0.0, value + miss * math.exp(-(at - times[0]) / self.nearness_s))
-            for at, value in zip(times, past, strict=True)
-        ]
+        past = _at(history, now - span + (times - now) % span)
+        nearness = np.exp(-(times - times[0]) / self.nearness_s)
+        found: list[float] = np.maximum(0.0, past + (last - past[0]) * nearness).tolist()
+        return found
 
 
-def _at(series: StepFunction, at: Seconds) -> float:
-    """Return the value at a moment, or the nearest one that is known."""
-    return series.at(min(max(at, series.start), math.nextafter(series.end, -math.inf)))
+def _at(series: StepFunction, at: Array) -> Array:
+    """Return the values at some moments, or the nearest ones that are known."""
+    index = np.searchsorted(np.array(series.edges), at, side="right") - 1
+    return np.array(series.values)[np.clip(index, 0, len(series.values) - 1)]

@@ -148,7 +148,7 @@ def _price_search(programmes: list[Programme], work_s: Seconds) -> tuple[Grams, 
 
 def _plan(programme: Programme, price: float) -> Plan:
     """Return the schedule that is least in emissions - price x work, beginning with every site off."""
-    _, rest = programme.to_go(np.array([price]))
+    _, rest = programme.to_go(np.array([[price]]))
     state: State = (0,) * (programme.cost.ndim - 3)
     cost, work, states = 0.0, 0.0, list[State]()
     for slot, onwards in enumerate(rest):

@@ -6,8 +6,8 @@ running and starts none.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from typing import Literal, Protocol
+from dataclasses import dataclass, replace
+from typing import Literal, Protocol, TypeAlias
 
 from curtail_dist.config import PolicyConfig
 from curtail_dist.energy.signals import Reading
@@ -39,13 +39,17 @@ class PolicyMemory:
     """Readings in a row since the signal was lost, as far as they count."""
 
 
+Wanted: TypeAlias = Literal["off", "on", "capped"]
+"""What a plan wants of a site."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Advice:
     """What a plan for all sites says, for the moment and the readings that it was made for."""
 
     price: float
     """Price of work at which the work is done by the deadline, g CO2 a site-second."""
-    wanted: Mapping[str, Literal["off", "on", "capped"]] = field(default_factory=dict)
+    wanted: Mapping[str, Wanted]
     """By site."""
 
 
@@ -59,7 +63,7 @@ class Policy(Protocol):
         running: bool,
         reading: Reading | None,
         now: Seconds,
-        wanted: str | None = None,
+        wanted: Wanted | None = None,
     ) -> tuple[Decision, PolicyMemory]:
         """Decide for one site at run time `now`.
 
@@ -97,7 +101,7 @@ class Threshold:
         running: bool,
         reading: Reading | None,
         now: Seconds,
-        wanted: str | None = None,
+        wanted: Wanted | None = None,
     ) -> tuple[Decision, PolicyMemory]:
         """Decide as `Policy` says. The delay counts from the first poll that saw the intensity above."""
         if reading is None:
@@ -129,7 +133,7 @@ class Always:
         running: bool,
         reading: Reading | None,
         now: Seconds,
-        wanted: str | None = None,
+        wanted: Wanted | None = None,
     ) -> tuple[Decision, PolicyMemory]:
         """Decide as `Policy` says."""
         if reading is None:
@@ -153,7 +157,7 @@ class WorkPrice:
         running: bool,
         reading: Reading | None,
         now: Seconds,
-        wanted: str | None = None,
+        wanted: Wanted | None = None,
     ) -> tuple[Decision, PolicyMemory]:
         """Decide as `Policy` says."""
         if reading is None:

@@ -141,7 +141,7 @@ class Programme:
         """Return what is least in emissions - price x work, from the begin and from each slot on.
 
         Args:
-            prices: Grams a site-second, (P,).
+            prices: Grams a site-second, (P, 1), or (P, scenarios) where each has its own.
             change_s: Seconds of training, valued at the price, that a start is charged besides.
 
         Returns:
@@ -149,9 +149,8 @@ class Programme:
             slot in a joint state and the best after it, the same shape.
         """
         sites = len(self._shape)
-        charge = np.zeros((len(prices), 1, *self._shape))
-        by_price = prices.reshape(-1, *(1,) * (sites + 1))
-        least = charge
+        by_price = prices.reshape(*prices.shape, *(1,) * sites)
+        least: Array = np.zeros((len(prices), self.cost.shape[1], *self._shape))
         rest: list[Array] = []
         value = _least_option(self.cost, self.work, by_price)
         for slot in reversed(range(len(self.slots.edges) - 1)):

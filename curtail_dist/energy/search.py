@@ -59,7 +59,7 @@ def cheapest(programme: Programme, known: Plan, *, work_s: Seconds, price: float
     """
     states = list(product(*(range(size) for size in programme.cost.shape[2:-1])))
     number = {state: index for index, state in enumerate(states)}
-    _, rest = programme.to_go(np.array([price]))
+    _, rest = programme.to_go(np.array([[price]]))
     slack = 1e-9 * (1.0 + known.cost)
     labels = _Labels(state=np.array([0]), cost=np.array([0.0]), work=np.array([0.0]), parent=np.array([0]))
     history: list[_Labels] = []

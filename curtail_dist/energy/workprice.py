@@ -1,24 +1,24 @@
 """What each site is to do now so that the work is done by the deadline for the least emissions.
 
 A price of work, in grams a site-second, ties sites and hours together: at a price, each takes what is least
-in emissions - price x work, and pays for joining. The price is right when the work that is left gets done by
-the deadline, on average over the futures that are thought possible. It is looked for where
+in emissions - price x work, and pays for joining. In one future the right price is where
 
-    mean over futures of  (least emissions - p * work)  +  p * W
+    (least emissions at price p  -  p * work)  +  p * W
 
-is greatest, which is the dual of the least expected emissions. What the first slot of that plan wants is what
-is done; some minutes later, with new readings, all is planned anew.
+is greatest, which is the dual of the least emissions that do the work W by the deadline. Of several futures
+each has a price; their mean is what a site-second of work saves, on average, if it is done now. At that price
+the first slot of the plan says what is done; some minutes later, with new readings, all is planned anew.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from curtail_dist.energy.emissions import Grid, PowerModel
 from curtail_dist.energy.pace import paces
-from curtail_dist.energy.policy import Advice
+from curtail_dist.energy.policy import Advice, Wanted
 from curtail_dist.energy.programme import Array, Programme, Slots, State
 from curtail_dist.energy.stepfunction import StepFunction
 from curtail_dist.units import JOULES_PER_KWH, Seconds
@@ -70,88 +70,91 @@ def advise(question: Question) -> Advice:
             price=math.inf if question.work_s > 0 else 0.0, wanted=dict.fromkeys(question.sites, late)
         )
     slots = Slots.widening(question.now, question.deadline_s, slot_s=question.slot_s, join_s=question.join_s)
-    groups = _groups(question, slots)
-    prices = np.geomspace(1e-4, 1.0, _PRICES) * _highest_price(question)
-    for _ in range(_PASSES - 1):
-        best = int(np.argmax(_dual(groups, prices, question)))
-        prices = np.linspace(prices[max(best - 1, 0)], prices[min(best + 1, _PRICES - 1)], _PRICES)
-    best = int(np.argmax(_dual(groups, prices, question)))
-    price = float(prices[min(best + 1, _PRICES - 1)])  # at this one, not less than the work is done
-    wanted = {name: state for group in groups for name, state in group.wanted(price, question.change_s)}
-    return Advice(price=price, wanted={name: wanted[name] for name in question.sites})
+    group = _Group.of(question, slots)
+    price = float(_prices(group, question).mean())
+    return Advice(price=price, wanted=group.wanted(price, question.change_s))
+
+
+def _prices(group: "_Group", question: Question) -> Array:
+    """Return the price of work in each future, (K,): the least at which not less than the work is done."""
+    futures = np.arange(group.futures)
+    grid = np.repeat(np.geomspace(1e-4, 1.0, _PRICES)[:, None], group.futures, axis=1)
+    grid *= _highest_price(question)
+    below = above = np.zeros_like(futures)
+    for narrowed in range(_PASSES):
+        if narrowed:
+            grid = np.linspace(grid[below, futures], grid[above, futures], _PRICES)
+        dual = group.least(grid, question.change_s) + grid * question.work_s
+        best = dual.argmax(axis=0)
+        below, above = np.maximum(best - 1, 0), np.minimum(best + 1, _PRICES - 1)
+    return grid[above, futures]
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Group:
-    """Sites that are weighed together, or one of those that are not; by their programme's scenarios."""
+    """The sites of a question, as a programme: weighed together, or each for itself.
+
+    Each for itself, the scenarios of the programme are the futures of the first site, then of the second...
+    """
 
     names: tuple[str, ...]
     programme: Programme
     befores: tuple[State, ...]
-    """The joint state before the first slot, one for each part."""
-    parts: int
-    """Into how many equal parts the scenarios fall: one where the sites are weighed together, else each is
-    the futures of one site."""
+    """The joint state before the first slot, or one for each site."""
+    futures: int
+
+    @classmethod
+    def of(cls, question: Question, slots: Slots) -> "_Group":
+        sites, efficiency = question.sites, question.pair_efficiency
+        grids = [
+            [Grid(intensity=future, power=site.power) for future in site.futures] for site in sites.values()
+        ]
+        before = [slots.local(on=site.on, joins_s=site.joins_s) for site in sites.values()]
+        if (slots.training + 1) ** len(sites) <= MOST_TOGETHER:
+            programme = Programme(list(zip(*grids, strict=True)), slots, efficiency=efficiency)
+            befores: tuple[State, ...] = (tuple(before),)
+        else:
+            each = [(grid,) for futures in grids for grid in futures]
+            programme = Programme(each, slots, efficiency=efficiency, accompanied=True)
+            befores = tuple((own,) for own in before)
+        return cls(names=tuple(sites), programme=programme, befores=befores, futures=len(grids[0]))
 
     def least(self, prices: Array, change_s: Seconds) -> Array:
-        """Return the least of emissions - price x work, the mean over futures, (P,)."""
-        values, _ = self.programme.to_go(prices, change_s=change_s)
-        split = values.reshape(len(prices), self.parts, -1, *values.shape[2:])
+        """Return the least of emissions - price x work of all sites, by price and future, (P, K)."""
+        each = np.tile(prices, (1, len(self.befores)))
+        values, _ = self.programme.to_go(each, change_s=change_s)
+        split = values.reshape(len(prices), len(self.befores), self.futures, *values.shape[2:])
         return sum(
-            (split[:, part, :, *before].mean(axis=1) for part, before in enumerate(self.befores)),
-            start=np.zeros(len(prices)),
+            (split[:, part, :, *before] for part, before in enumerate(self.befores)),
+            start=np.zeros_like(prices),
         )
 
-    def wanted(self, price: float, change_s: Seconds) -> list[tuple[str, str]]:
+    def wanted(self, price: float, change_s: Seconds) -> dict[str, Wanted]:
         """Return what the first slot of the plan at a price wants of each site."""
-        _, rest = self.programme.to_go(np.array([price]), change_s=change_s)
-        split = rest[0].reshape(self.parts, -1, *rest[0].shape[2:]).mean(axis=1)
-        found: list[tuple[str, str]] = []
+        _, rest = self.programme.to_go(np.array([[price]]), change_s=change_s)
+        split = rest[0].reshape(len(self.befores), self.futures, *rest[0].shape[2:]).mean(axis=1)
+        found: list[Wanted] = []
         for part, before in enumerate(self.befores):
-            ways = self.programme.ways_on(before, 0)
-            charge = price * change_s
-            state = min(ways, key=lambda way: split[part, *way] + charge * _starts(before, way))
-            names = self.names if self.parts == 1 else (self.names[part],)
-            found += zip(names, self._words(price, part, state), strict=True)
-        return found
 
-    def _words(self, price: float, part: int, state: State) -> list[str]:
-        futures = slice(part * self._futures, (part + 1) * self._futures)
+            def value(way: State, part: int = part, before: State = before) -> float:
+                return float(split[part, *way]) + price * change_s * _starts(before, way)
+
+            state = min(self.programme.ways_on(before, 0), key=value)
+            found += self._words(price, part, state)
+        return dict(zip(self.names, found, strict=True))
+
+    def _words(self, price: float, part: int, state: State) -> list[Wanted]:
+        futures = slice(part * self.futures, (part + 1) * self.futures)
         cost = self.programme.cost[0, futures, *state].mean(axis=0)
         work = self.programme.work[0, futures, *state].mean(axis=0)
         option = self.programme.options[int(np.argmin(cost - price * work))]
         return [
-            "off" if own == 0 else ("on", "capped")[pace] for own, pace in zip(state, option, strict=True)
+            "off" if own == 0 else "capped" if pace else "on" for own, pace in zip(state, option, strict=True)
         ]
-
-    @property
-    def _futures(self) -> int:
-        return self.programme.cost.shape[1] // self.parts
 
 
 def _starts(before: State, after: State) -> int:
     return sum(1 for own, then in zip(before, after, strict=True) if own == 0 and then != 0)
-
-
-def _groups(question: Question, slots: Slots) -> list[_Group]:
-    sites = question.sites
-    grids = {
-        name: [Grid(intensity=future, power=site.power) for future in site.futures]
-        for name, site in sites.items()
-    }
-    before = {name: slots.local(on=site.on, joins_s=site.joins_s) for name, site in sites.items()}
-    if (slots.training + 1) ** len(sites) <= MOST_TOGETHER:
-        scenarios = list(zip(*grids.values(), strict=True))
-        programme = Programme(scenarios, slots, efficiency=question.pair_efficiency)
-        return [_Group(names=tuple(sites), programme=programme, befores=(tuple(before.values()),), parts=1)]
-    programme = Programme(
-        [(grid,) for futures in grids.values() for grid in futures],
-        slots,
-        efficiency=question.pair_efficiency,
-        accompanied=True,
-    )
-    befores = tuple((own,) for own in before.values())
-    return [_Group(names=tuple(sites), programme=programme, befores=befores, parts=len(sites))]
 
 
 def _highest_price(question: Question) -> float:
@@ -159,8 +162,3 @@ def _highest_price(question: Question) -> float:
     highest = max(max(future.values) for site in question.sites.values() for future in site.futures)
     watts = max(pace.watts for site in question.sites.values() for pace in paces(site.power))
     return 20.0 * (highest + 1.0) * (watts + 1.0) / JOULES_PER_KWH
-
-
-def _dual(groups: Sequence[_Group], prices: Array, question: Question) -> Array:
-    least = [group.least(prices, question.change_s) for group in groups]
-    return sum(least, start=prices * question.work_s)
