@@ -8,7 +8,7 @@ from typing import Any
 
 from curtail_dist.cli.verb import Verb
 from curtail_dist.config import RunConfig
-from curtail_dist.energy.simulation import Simulation, simulate
+from curtail_dist.energy.simulation import FORECASTS, Assumptions, Simulation, simulate
 from curtail_dist.errors import ConfigError
 from curtail_dist.units import SECONDS_PER_HOUR, Seconds, hours
 
@@ -19,7 +19,13 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         "--set", action="append", default=[], metavar="A.B=C", help="override one value of the run file"
     )
     parser.add_argument(
-        "--policy", metavar="NAME", help="take this policy (policy.kind): threshold or always"
+        "--policy", metavar="NAME", help="take this policy (policy.kind): threshold, work-price or always"
+    )
+    parser.add_argument(
+        "--forecast",
+        choices=FORECASTS,
+        default="history",
+        help="what work-price plans by: the trace itself, the trace before now (default), or what is now",
     )
     parser.add_argument(
         "--work-h",
@@ -29,6 +35,26 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--tokens-per-second", type=float, metavar="N", help="tokens a training site steps, to count tokens"
+    )
+    parser.add_argument(
+        "--drain-s",
+        type=float,
+        nargs="+",
+        default=[0.0],
+        metavar="S",
+        help="what the first drains take; the last one holds for all further ones (default: 0)",
+    )
+    parser.add_argument(
+        "--blocking",
+        action="store_true",
+        help="while a site joins no other is asked, as in the published prototype",
+    )
+    parser.add_argument(
+        "--outage-h",
+        type=float,
+        nargs=2,
+        metavar=("FROM", "TO"),
+        help="no signal answers between these hours of run time",
     )
     parser.add_argument("--json", action="store_true", help="print JSON")
 
@@ -41,13 +67,28 @@ def _run(args: argparse.Namespace) -> int:
         if value is not None and not value > 0:
             raise ConfigError(f"{name} is {value:g}; it must be above 0")
     config = RunConfig.from_yaml(args.config, overrides)
-    result = simulate(config, work_s=None if args.work_h is None else args.work_h * SECONDS_PER_HOUR)
-    facts = _facts(config, result, args.tokens_per_second)
+    result = simulate(config, _assumptions(args))
+    facts = _facts(config, result, args.tokens_per_second, args.forecast)
     print(json.dumps(facts, indent=2) if args.json else _text(facts))
     return 0
 
 
-def _facts(config: RunConfig, result: Simulation, tokens_per_s: float | None) -> dict[str, Any]:
+def _assumptions(args: argparse.Namespace) -> Assumptions:
+    outage: list[float] | None = args.outage_h
+    if outage is not None and not 0 <= outage[0] < outage[1]:
+        raise ConfigError(f"--outage-h is {outage[0]:g} {outage[1]:g}; it must rise, from 0 on")
+    return Assumptions(
+        work_s=None if args.work_h is None else args.work_h * SECONDS_PER_HOUR,
+        drains_s=args.drain_s,
+        blocking=args.blocking,
+        forecast=args.forecast,
+        outage=None if outage is None else (outage[0] * SECONDS_PER_HOUR, outage[1] * SECONDS_PER_HOUR),
+    )
+
+
+def _facts(
+    config: RunConfig, result: Simulation, tokens_per_s: float | None, forecast: str
+) -> dict[str, Any]:
     """Return everything as plain values; the keys that summary.json has, too, mean the same."""
     played, policy = result.played, config.policy
     finished, oracle = played.finished_at, result.oracle
@@ -57,6 +98,7 @@ def _facts(config: RunConfig, result: Simulation, tokens_per_s: float | None) ->
         "policy": policy.kind,
         "threshold_g_per_kwh": policy.threshold_g_per_kwh,
         "leave_delay_s": policy.leave_delay_s,
+        "forecast": forecast,
         "start": result.start.isoformat(),
         "deadline_h": config.run.deadline_h,
         "synthetic": result.synthetic,
@@ -84,12 +126,23 @@ def _facts(config: RunConfig, result: Simulation, tokens_per_s: float | None) ->
             }
             for name, energy in result.energy.items()
         },
+        "decisions": [
+            {"t": event.t, "site": event.site, "what": event.what, "g_per_kwh": event.g_per_kwh}
+            for event in result.events
+        ],
         "emissions_kg": result.emissions_kg,
+        "emissions_by_cause_kg": dict(result.by_cause_kg),
+        "pair_efficiency": result.pair_efficiency,
         "baselines": {name: asdict(baseline) for name, baseline in result.baselines.items()},
         "missing_baselines": dict(result.missing),
         "oracle_kg": None if oracle is None else oracle.emissions_kg,
+        "oracle_schedule_kg": None if oracle is None else oracle.schedule_kg,
+        "oracle_exact": None if oracle is None else oracle.exact,
         "oracle_pair_efficiency": None if oracle is None else oracle.pair_efficiency,
         "oracle_fraction": result.oracle_fraction,
+        "oracle_multiple": None
+        if oracle is None or oracle.schedule_kg <= 0
+        else result.emissions_kg / oracle.schedule_kg,
     }
 
 
@@ -98,11 +151,12 @@ def _utc(result: Simulation, at: Seconds) -> str:
 
 
 def _text(facts: dict[str, Any]) -> str:
-    rule = (
-        f"below {facts['threshold_g_per_kwh']:g} g/kWh, leave after {facts['leave_delay_s']:g} s"
-        if facts["policy"] == "threshold"
-        else "whatever the intensity"
-    )
+    delay = facts["leave_delay_s"]
+    rule = {
+        "threshold": f"below {facts['threshold_g_per_kwh']:g} g/kWh, leave after {delay:g} s",
+        "work-price": f"least emissions by the deadline, forecast: {facts['forecast']}",
+        "always": "whatever the intensity",
+    }[facts["policy"]]
     lines = [
         f"{facts['run']}: policy {facts['policy']} ({rule}), "
         f"{facts['deadline_h']:g} h from {facts['start']}, no training",
@@ -121,6 +175,8 @@ def _text(facts: dict[str, Any]) -> str:
         "",
         f"{facts['work_h']:.2f} of {facts['asked_work_h']:.2f} site-hours of training{tokens}: "
         f"{state}, {facts['hours']:.2f} h, {facts['emissions_kg']:.3f} kg CO2",
+        "of which "
+        + ", ".join(f"{name} {mass:.3f}" for name, mass in facts["emissions_by_cause_kg"].items()),
         "",
         f"{'the same work':<36}{'hours':>9}{'kWh':>9}{'kg CO2':>9}{'in window':>11}",
     ]
@@ -139,9 +195,10 @@ def _row(name: str, time_h: float, energy_kwh: float, mass_kg: float, share: flo
 def _oracle(facts: dict[str, Any]) -> str:
     if facts["oracle_kg"] is None:
         return "offline optimum: the work does not fit before the deadline"
-    share = facts["oracle_fraction"]
+    share, multiple = facts["oracle_fraction"], facts["oracle_multiple"]
     saving = "" if share is None else f"; the policy makes {share:.1%} of the saving that was possible"
-    return f"{'offline optimum':<36}{'':>9}{'':>9}{facts['oracle_kg']:>9.3f}{saving}"
+    times = "" if multiple is None else f" and emits {multiple:.2f} times the optimum"
+    return f"{'offline optimum':<36}{'':>9}{'':>9}{facts['oracle_schedule_kg']:>9.3f}{saving}{times}"
 
 
 VERB = Verb(

@@ -22,9 +22,9 @@ Array = NDArray[np.float64]
 class Foresight:
     """How a site's futures are made from what is known."""
 
-    futures: int = 10
+    futures: int = 28
     """How many at most; as many whole days of history are needed."""
-    nearness_s: Seconds = 5400.0
+    nearness_s: Seconds = 30_000.0
     """How fast a future forgets by how much it missed what was read just now: to 1/e in this time."""
     step_s: Seconds = 300.0
     """For how long a value of a future holds."""

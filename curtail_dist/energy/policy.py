@@ -90,9 +90,9 @@ class Threshold:
 
     threshold: GramsCO2PerKWh
     """Join below."""
-    leave_at: GramsCO2PerKWh
-    """Leave at or above; at least `threshold`."""
     leave_delay_s: Seconds
+    leave_at: GramsCO2PerKWh | None = None
+    """Leave at or above; at least `threshold`, and that where it is not given."""
 
     def decide(
         self,
@@ -107,16 +107,17 @@ class Threshold:
         if reading is None:
             return _unknown(running)
         memory = _seen(memory, reading)
-        if reading.value < self.leave_at:
+        leave_at = self.threshold if self.leave_at is None else self.leave_at
+        if reading.value < leave_at:
             memory = replace(memory, above_since=None)
         if reading.value < self.threshold:
             reason = f"{reading.value:g} g/kWh is below {self.threshold:g}"
             return _starts(memory, running=running, reading=reading, reason=reason), memory
-        if reading.value < self.leave_at:
-            reason = f"{reading.value:g} g/kWh is between {self.threshold:g} and {self.leave_at:g}"
+        if reading.value < leave_at:
+            reason = f"{reading.value:g} g/kWh is between {self.threshold:g} and {leave_at:g}"
             return Decision(action="keep", reason=reason), memory
         since = now if memory.above_since is None else memory.above_since
-        above = f"{reading.value:g} g/kWh, at or above {self.leave_at:g} for {now - since:.0f} s"
+        above = f"{reading.value:g} g/kWh, at or above {leave_at:g} for {now - since:.0f} s"
         if running and now - since >= self.leave_delay_s:
             return Decision(action="drain", reason=above), replace(memory, above_since=None)
         return Decision(action="keep", reason=above), replace(memory, above_since=since)
@@ -200,9 +201,8 @@ def build_policy(config: PolicyConfig) -> Policy:
         return Always()
     if config.kind == "work-price":
         return WorkPrice()
-    leave_at = config.leave_at_g_per_kwh
     return Threshold(
         threshold=config.threshold_g_per_kwh,
-        leave_at=config.threshold_g_per_kwh if leave_at is None else leave_at,
+        leave_at=config.leave_at_g_per_kwh,
         leave_delay_s=config.leave_delay_s,
     )

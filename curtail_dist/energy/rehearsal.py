@@ -128,12 +128,11 @@ class Rehearsal:
         self._sites[name] = replace(site, phase="train" if joined else "off")
 
     def _poll(self, now: Seconds) -> None:
-        if now < self._blocked_until:
-            return
         if self._plan and (self._planned_at is None or now - self._planned_at >= self._replan_s - 1e-6):
             self._advice, self._planned_at = self._plan(now, self._course, self._sites), now
         for name in self._sites:
-            self._ask(name, now)
+            if now >= self._blocked_until:
+                self._ask(name, now)
 
     def _ask(self, name: str, now: Seconds) -> None:
         site, reading = self._sites[name], self._read(name, now)

@@ -1,23 +1,53 @@
 """A policy's day on traces known in advance, reckoned beside its baselines and the offline optimum."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from curtail_dist.clock import SystemClock
 from curtail_dist.config import RunConfig, SignalConfig
 from curtail_dist.energy.baselines import Baseline, all_baselines, always_on, reference_kg
 from curtail_dist.energy.course import Rhythm
-from curtail_dist.energy.emissions import Grid, PowerModel, SiteEnergy, account
+from curtail_dist.energy.emissions import DRAWN, Grid, PowerModel, SiteEnergy, account, drawn_as
 from curtail_dist.energy.oracle import Optimum, fraction, optimum
-from curtail_dist.energy.play import Played, play
+from curtail_dist.energy.planner import Planner
+from curtail_dist.energy.play import Played
 from curtail_dist.energy.policy import build_policy
-from curtail_dist.energy.signals import open_signal
+from curtail_dist.energy.rehearsal import Event, Manner, Rehearsal, Rehearsed
+from curtail_dist.energy.signals import OutsideTrace, Reading, open_signal, reading_at
 from curtail_dist.energy.stepfunction import StepFunction
 from curtail_dist.energy.traces import read_trace
-from curtail_dist.energy.windows import check_threshold_opens, windows
+from curtail_dist.energy.windows import check_threshold_opens
 from curtail_dist.errors import ConfigError, SignalUnavailable, TraceError
-from curtail_dist.units import SECONDS_PER_HOUR, Seconds
+from curtail_dist.units import SECONDS_PER_HOUR, GramsCO2PerKWh, Seconds, kilograms, kwh
+
+FORECASTS = ("perfect", "history", "none")
+PAIR_ROUND_S: Seconds = 600.0
+"""Length of a shared round where the run file gives only the efficiency of a pair."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Assumptions:
+    """What a simulation takes for given besides the run file."""
+
+    work_s: Seconds | None = None
+    """Site-seconds of training after which the run is complete; by default what one site that is always on
+    does in the planned period."""
+    drains_s: Sequence[Seconds] = field(default=(0.0,))
+    """What the first drains take; the last of these holds for all further ones."""
+    blocking: bool = False
+    """Whether a site that joins keeps all others waiting, as in the published prototype."""
+    forecast: str = "history"
+    """What a work price plans by: `perfect`, the trace itself; `history`, the trace before now; `none`: that
+    what is now goes on."""
+    outage: tuple[Seconds, Seconds] | None = None
+    """No site's signal answers on [start, stop)."""
+
+    def __post_init__(self) -> None:
+        if self.forecast not in FORECASTS:
+            raise ConfigError(f"the forecast is {self.forecast!r}; it must be one of {', '.join(FORECASTS)}")
+        if any(drain < 0 for drain in self.drains_s) or not self.drains_s:
+            raise ConfigError(f"drains take {list(self.drains_s)} s; give one or more, each at least 0")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,12 +61,18 @@ class Simulation:
     asked_s: Seconds
     """Site-seconds of training that were to be done."""
     windows: Mapping[str, Sequence[tuple[Seconds, Seconds]]]
-    """On-periods over the whole planned period, whether or not there was work left."""
+    """On-periods, from the decision to start until the ranks are gone."""
+    events: Sequence[Event]
+    """Each decision, with the reading it rests on."""
     played: Played
     energy: Mapping[str, SiteEnergy]
+    by_cause_kg: Mapping[str, float]
+    """Emissions by phase; `leave_delay` is the part of them at or above the threshold."""
     baselines: Mapping[str, Baseline]
     missing: Mapping[str, str]
     """Why a baseline is missing."""
+    pair_efficiency: float
+    """Share of a shared round in which a site trains: in the run, its baselines and its optimum alike."""
     oracle: Optimum | None
     oracle_fraction: float | None
     """Share of the saving that was possible, against the mean always-on site."""
@@ -47,33 +83,93 @@ class Simulation:
         return sum(site.emissions_kg for site in self.energy.values())
 
 
-def simulate(config: RunConfig, *, work_s: Seconds | None = None) -> Simulation:
+def simulate(config: RunConfig, assumptions: Assumptions | None = None) -> Simulation:
     """Play the policy over each site's trace for the planned period.
 
     Args:
         config: The run. `clock.join_s` is what a start takes; `round.steps`, `clock.step_s` and
-            `clock.sync_s` give the rhythm of shared rounds. Without run.start the run starts when all traces
-            have.
-        work_s: Site-seconds of training after which the run is complete; by default what one site that is
-            always on does in the planned period.
+            `clock.sync_s` give the rhythm of shared rounds, or `policy.pair_efficiency` does. Without
+            run.start the run starts when all traces have.
+        assumptions: What else is taken for given.
 
     Raises:
         ConfigError: The threshold opens no window, or a value is wrong.
         TraceError: A trace cannot be read, or knows nothing of the planned period.
     """
+    given = assumptions or Assumptions()
     until = config.run.deadline_h * SECONDS_PER_HOUR
-    asked_s = until if work_s is None else work_s
+    asked_s = until if given.work_s is None else given.work_s
     start = config.run.start or _first_common_row(config)
     grids, synthetic = _grids(config, start, max(until, asked_s))
     check_threshold_opens(config.policy, {name: grid.intensity for name, grid in grids.items()}, until)
-    policy = build_policy(config.policy)
-    periods = {
-        name: windows(policy, grid.intensity, until, config.policy.poll_s) for name, grid in grids.items()
-    }
-    clock = config.clock
-    rhythm = Rhythm(train_s=config.round.steps * clock.step_s, sync_s=clock.sync_s, join_s=clock.join_s)
-    played = play(periods, work_s=asked_s, rhythm=rhythm)
-    threshold = config.policy.threshold_g_per_kwh
+    rhythm = rhythm_of(config)
+    planner = _planner(config, grids, start, rhythm, given.forecast)
+    played = Rehearsal(
+        dict.fromkeys(grids, build_policy(config.policy)),
+        read=lambda name, now: _read(grids[name].intensity, now, given.outage),
+        manner=Manner(
+            poll_s=config.policy.poll_s, rhythm=rhythm, drains_s=given.drains_s, blocking=given.blocking
+        ),
+        work_s=asked_s,
+        plan=planner.plan if planner else None,
+        replan_s=config.policy.replan_s,
+    ).play(until)
+    return _reckoned(config, start, grids, played, asked_s=asked_s, synthetic=synthetic)
+
+
+def rhythm_of(config: RunConfig) -> Rhythm:
+    """Return the rhythm of shared rounds that a run file gives."""
+    clock, efficiency = config.clock, config.policy.pair_efficiency
+    train_s, sync_s = config.round.steps * clock.step_s, clock.sync_s
+    if efficiency is not None:
+        whole = train_s + sync_s or PAIR_ROUND_S
+        train_s, sync_s = efficiency * whole, (1 - efficiency) * whole
+    return Rhythm(train_s=train_s, sync_s=sync_s, join_s=clock.join_s)
+
+
+def _read(series: StepFunction, now: Seconds, outage: tuple[Seconds, Seconds] | None) -> Reading | None:
+    if outage is not None and outage[0] <= now < outage[1]:
+        return None
+    try:
+        return reading_at(series, now, source="the trace")
+    except OutsideTrace:
+        return None
+
+
+def _planner(
+    config: RunConfig, grids: Mapping[str, Grid], start: datetime, rhythm: Rhythm, forecast: str
+) -> Planner | None:
+    if config.policy.kind != "work-price":
+        return None
+    histories = {name: _history(config.sites[name].signal, start) for name in grids}
+    return Planner(
+        grids,
+        policy=config.policy,
+        deadline_s=config.run.deadline_h * SECONDS_PER_HOUR,
+        rhythm=rhythm,
+        forecast=forecast,
+        histories=histories,
+    )
+
+
+def _history(signal: SignalConfig, start: datetime) -> StepFunction | None:
+    """Return the whole of a trace, what was before run time 0 included; None where there is no trace."""
+    if signal.path is None:
+        return None
+    trace = read_trace(signal.path, time_column=signal.time_column, value_column=signal.value_column)
+    return trace.series(start)
+
+
+def _reckoned(
+    config: RunConfig,
+    start: datetime,
+    grids: Mapping[str, Grid],
+    rehearsed: Rehearsed,
+    *,
+    asked_s: Seconds,
+    synthetic: bool,
+) -> Simulation:
+    played, rhythm, threshold = rehearsed.played, rhythm_of(config), config.policy.threshold_g_per_kwh
     energy = {
         name: account(played.intervals[name], grid.power, grid.intensity, threshold=threshold)
         for name, grid in grids.items()
@@ -83,7 +179,7 @@ def simulate(config: RunConfig, *, work_s: Seconds | None = None) -> Simulation:
     bound = optimum(
         grids,
         work_s=played.work_s,
-        deadline_s=until,
+        deadline_s=config.run.deadline_h * SECONDS_PER_HOUR,
         join_s=rhythm.join_s,
         pair_efficiency=rhythm.efficiency,
     )
@@ -92,16 +188,31 @@ def simulate(config: RunConfig, *, work_s: Seconds | None = None) -> Simulation:
         start=start,
         synthetic=synthetic,
         asked_s=asked_s,
-        windows=periods,
+        windows=rehearsed.windows,
+        events=rehearsed.events,
         played=played,
         energy=energy,
+        by_cause_kg=_by_cause(grids, played, threshold),
         baselines=baselines,
         missing=missing,
+        pair_efficiency=rhythm.efficiency,
         oracle=bound,
         oracle_fraction=None
         if reference is None or bound is None
         else fraction(reference, emitted, bound.emissions_kg),
     )
+
+
+def _by_cause(grids: Mapping[str, Grid], played: Played, threshold: GramsCO2PerKWh) -> dict[str, float]:
+    """Return kg by phase, all sites, and of these what was emitted at or above the threshold."""
+    found: dict[str, float] = dict.fromkeys((*DRAWN, "leave_delay"), 0.0)
+    for name, grid in grids.items():
+        for interval in played.intervals[name]:
+            for low, high, value in grid.intensity.pieces(interval.start, interval.stop):
+                mass = kilograms(kwh(grid.power.watts(interval.phase) * (high - low)) * value)
+                found[drawn_as(interval.phase)] += mass
+                found["leave_delay"] += mass if value >= threshold else 0.0
+    return found
 
 
 def _first_common_row(config: RunConfig) -> datetime:

@@ -105,8 +105,8 @@ def test_a_coarse_poll_starts_late_and_still_leaves_by_the_clock_of_the_grid(day
 def test_a_site_is_off_where_the_series_says_nothing():
     policy = build_policy(PolicyConfig(kind="always"))
     known = StepFunction(edges=(100.0, 500.0), values=(10.0,))
-    assert windows(policy, known, 1000.0, 100.0) == [(100.0, 500.0)]
-    assert windows(policy, known, 300.0, 100.0) == [(100.0, 300.0)]
+    assert windows(policy, known, 1000.0, 100.0) == [(200.0, 500.0)]  # two readings to resume
+    assert windows(policy, known, 300.0, 100.0) == [(200.0, 300.0)]
 
 
 def test_a_threshold_that_never_opens_is_refused_with_the_lowest_intensity():

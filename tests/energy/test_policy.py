@@ -30,8 +30,8 @@ def test_a_site_starts_below_the_threshold_and_not_at_it():
     ]
 
 
-def test_the_leave_delay_counts_from_when_the_reading_holds_not_from_the_poll():
-    script = [(90, 50, 0), (400, 120, 300), (899.9, 120, 300), (900, 120, 300)]
+def test_the_leave_delay_counts_from_the_first_poll_that_sees_it_as_the_prototype_s_does():
+    script = [(90, 50, 0), (400, 120, 300), (999.9, 120, 300), (1000, 120, 300)]
     assert play(THRESHOLD, script, running=True) == ["keep", "keep", "keep", "drain"]
 
 
@@ -41,7 +41,7 @@ def test_a_second_value_above_does_not_restart_the_delay():
 
 
 def test_a_dip_below_restarts_the_delay():
-    script = [(300, 120, 300), (800, 99, 800), (850, 120, 850), (1449, 120, 850), (1450, 120, 850)]
+    script = [(300, 120, 300), (800, 99, 800), (850, 120, 840), (1449, 120, 840), (1450, 120, 840)]
     assert play(THRESHOLD, script, running=True) == ["keep", "keep", "keep", "keep", "drain"]
 
 

@@ -53,7 +53,7 @@ def test_the_day_is_done_by_its_deadline_and_reckoned_against_baselines_and_opti
     assert 14.0 < day["hours"] < 15.0
     assert day["work_h"] == pytest.approx(17.78)
     assert day["sites"]["california"]["windows"] == [[300, 8100], [8400, 23700]]
-    assert day["sites"]["texas"]["windows_utc"] == [["03:05", "10:15"]]
+    assert day["sites"]["texas"]["windows_utc"] == [["03:05", "07:25:44"]]  # when the work is done
     assert sum(site["train_h"] for site in day["sites"].values()) == pytest.approx(17.78)
     assert sum(site["emissions_kg"] for site in day["sites"].values()) == pytest.approx(day["emissions_kg"])
     assert day["oracle_kg"] < day["emissions_kg"] < day["baselines"]["south-australia"]["emissions_kg"]
@@ -66,6 +66,13 @@ def test_the_day_is_done_by_its_deadline_and_reckoned_against_baselines_and_opti
     reference = sum(singles) / 3
     share = (reference - day["emissions_kg"]) / (reference - day["oracle_kg"])
     assert day["oracle_fraction"] == pytest.approx(share)
+    assert day["oracle_kg"] <= day["oracle_schedule_kg"] <= 1.02 * day["oracle_kg"]
+    assert day["oracle_multiple"] == pytest.approx(day["emissions_kg"] / day["oracle_schedule_kg"])
+    causes = day["emissions_by_cause_kg"]
+    assert sum(causes[name] for name in ("train", "idle", "join", "sync")) == pytest.approx(
+        day["emissions_kg"]
+    )
+    assert 0 < causes["leave_delay"] < causes["train"]
     assert day["synthetic"]
 
 

@@ -1,0 +1,95 @@
+"""Puts together what a work price plans by: where sites stand, and the futures of their grids."""
+
+from collections.abc import Mapping
+
+from curtail_dist.config import PolicyConfig
+from curtail_dist.energy.course import Course, Rhythm
+from curtail_dist.energy.emissions import Grid
+from curtail_dist.energy.futures import Foresight
+from curtail_dist.energy.policy import Advice
+from curtail_dist.energy.rehearsal import Standing
+from curtail_dist.energy.stepfunction import StepFunction
+from curtail_dist.energy.workprice import Prospect, Question, advise
+from curtail_dist.units import Seconds
+
+SPARE_PLANS = 2
+"""By how many times `policy.replan_s` a plan is to be done before the deadline, for what no plan foresees."""
+
+
+class Planner:
+    """Plans for the sites of a simulated run. Keeps nothing from plan to plan."""
+
+    def __init__(
+        self,
+        grids: Mapping[str, Grid],
+        *,
+        policy: PolicyConfig,
+        deadline_s: Seconds,
+        rhythm: Rhythm,
+        forecast: str,
+        histories: Mapping[str, StepFunction | None],
+    ) -> None:
+        """Prepare.
+
+        Args:
+            grids: The truth, of which a plan sees what was and, with a perfect forecast, what will be.
+            policy: `replan_s`, `commitment_s`, `reserve`.
+            deadline_s: Run time by which the work is to be done.
+            rhythm: What a start takes, and the efficiency of a pair.
+            forecast: `perfect`, `history` or `none`.
+            histories: Series that begin before run time 0, by site, where there are any.
+        """
+        self._grids = grids
+        self._policy = policy
+        self._deadline_s = deadline_s
+        self._rhythm = rhythm
+        self._forecast = forecast
+        self._histories = histories
+        self._foresight = Foresight(step_s=policy.replan_s)
+
+    def plan(self, now: Seconds, course: Course, sites: Mapping[str, Standing]) -> Advice:
+        """Return what the plan at run time `now` wants of each site."""
+        spare_s = 0.0 if self._forecast == "perfect" else SPARE_PLANS * self._policy.replan_s
+        reserve = 0.0 if self._forecast == "perfect" else self._policy.reserve
+        deadline_s = max(self._deadline_s - spare_s, now + self._policy.replan_s)
+        futures = self._futures(now, deadline_s)
+        return advise(
+            Question(
+                now=now,
+                deadline_s=deadline_s,
+                work_s=course.left_s * (1 + reserve),
+                sites={
+                    name: Prospect(
+                        futures=futures[name],
+                        power=self._grids[name].power,
+                        on=site.phase in ("join", "train"),
+                        joins_s=max(0.0, site.until - now) if site.phase == "join" else 0.0,
+                    )
+                    for name, site in sites.items()
+                    if name in futures
+                },
+                join_s=self._rhythm.join_s,
+                pair_efficiency=self._rhythm.efficiency,
+                slot_s=self._policy.replan_s,
+                change_s=0.0 if self._forecast == "perfect" else self._policy.commitment_s,
+            )
+        )
+
+    def _futures(self, now: Seconds, until: Seconds) -> dict[str, tuple[StepFunction, ...]]:
+        known = {name: grid for name, grid in self._grids.items() if grid.intensity.covers(now, now)}
+        if self._forecast == "perfect":
+            return {name: (grid.intensity,) for name, grid in known.items()}
+        past = {name: self._past(name, now) for name in known}
+        count = min((self._foresight.count(series, now) for series in past.values()), default=1)
+        return {
+            name: self._foresight.of(
+                now=now, until=until, reading=grid.intensity.at(now), history=past[name], count=count
+            )
+            for name, grid in known.items()
+        }
+
+    def _past(self, name: str, now: Seconds) -> StepFunction | None:
+        series = self._histories[name]
+        if self._forecast == "none" or series is None or now <= series.start:
+            return None
+        return series.clipped(series.start, now)
