@@ -17,7 +17,7 @@ from curtail_dist.energy.policy import build_policy
 from curtail_dist.energy.signals import open_signal
 from curtail_dist.energy.stepfunction import StepFunction
 from curtail_dist.energy.windows import check_threshold_opens
-from curtail_dist.errors import CurtailError, SignalUnavailable, TraceError, UserError
+from curtail_dist.errors import ConfigError, CurtailError, SignalUnavailable, TraceError, UserError
 from curtail_dist.membership.controller import Agent, Parts
 from curtail_dist.membership.provision import ProcessProvisioner, program_arguments
 from curtail_dist.membership.run_start import run_start
@@ -44,6 +44,10 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
 def _run(args: argparse.Namespace) -> int:
     config = RunConfig.from_yaml(args.config, list(args.set))
     config.site(args.site)
+    if config.policy.kind == "work-price":
+        raise ConfigError(
+            "policy.kind is 'work-price', which only `curtail simulate` plays; use threshold or always here"
+        )
     check_opens(config)
     run_file = write_effective(config, args.site)
     if not args.unchecked:
@@ -102,8 +106,8 @@ def check_opens(config: RunConfig) -> None:
         return  # run time 0 is now: a trace's past says nothing of it
     until, series = config.run.deadline_h * SECONDS_PER_HOUR, dict[str, StepFunction]()
     for name, site in config.sites.items():
-        # Vessim would play the same file; reading it here is quicker.
-        kind = "constant" if site.signal.kind == "constant" else "trace"
+        # Vessim would play the same file; reading it here is quicker. A microgrid is greener than its grid.
+        kind = "trace" if site.signal.kind == "vessim" and not site.signal.microgrid else site.signal.kind
         clock = SystemClock(config.run.start)
         try:
             signal = open_signal(

@@ -7,6 +7,7 @@ from typing import Any, Self
 
 import yaml
 
+from curtail_dist.config.paths import absolute
 from curtail_dist.config.policy import PolicyConfig
 from curtail_dist.config.reader import build, load_yaml, override, plain
 from curtail_dist.config.sections import (
@@ -61,6 +62,10 @@ class RunConfig:
             park_s = site.provisioner.park_s
             key = f"sites.{name}.provisioner.park_s"
             require(self.clock.kind == "real" or not park_s, key, park_s, "0 with a virtual clock")
+            grid, train_w = site.signal.microgrid, site.power.train_w
+            key = f"sites.{name}.signal.microgrid.train_w"
+            holds = grid is None or grid.train_w == train_w
+            require(holds, key, grid and grid.train_w, f"the site's power.train_w, {train_w:g}")
         self._check_streaming()
 
     def _check_streaming(self) -> None:
@@ -114,39 +119,13 @@ class RunConfig:
 
 
 def _resolve(tree: dict[str, Any], base: Path) -> dict[str, Any]:
-    """Make paths absolute and gather the program's own `train` keys."""
-
-    def absolute(section: Any, key: str) -> Any:
-        if isinstance(section, Mapping) and isinstance(section.get(key), str) and section[key]:
-            return {**section, key: str(base / section[key])}
-        return section
-
-    tree["run"] = absolute(tree.get("run"), "directory")
-    if isinstance(tree["run"], Mapping) and "directory" not in tree["run"]:
-        tree["run"] = {**tree["run"], "directory": str(base / "runs" / str(tree["run"].get("name")))}
-    tree["data"] = absolute(tree.get("data"), "manifest")
-    state = tree.get("state", {})
-    is_url = isinstance(state, Mapping) and "://" in str(state.get("url", ""))
-    tree["state"] = state if is_url else absolute(state, "url")
-
-    def within(site: Any, section: str, key: str) -> Any:
-        inside = isinstance(site, Mapping) and section in site
-        return {**site, section: absolute(site[section], key)} if inside else site
-
-    sites, baselines = tree.get("sites"), tree.get("baselines")
-    if isinstance(sites, Mapping):
-        tree["sites"] = {
-            name: within(within(site, "signal", "path"), "provisioner", "compile_cache")
-            for name, site in sites.items()
-        }
-    if isinstance(baselines, Mapping):
-        tree["baselines"] = {name: absolute(signal, "path") for name, signal in baselines.items()}
-    train = tree.get("train", {})
+    """Make paths absolute, fill in the run's directory, and gather the program's own `train` keys."""
+    tree = absolute(tree, base)
+    run, train = tree.get("run"), tree.get("train", {})
+    if isinstance(run, Mapping) and "directory" not in run:
+        tree["run"] = {**run, "directory": str(base / "runs" / str(run.get("name")))}
     if isinstance(train, Mapping):
         own = {field.name for field in fields(TrainConfig)} - {"options"}
         tree["train"] = {key: value for key, value in train.items() if key in own}
         tree["train"]["options"] = {key: value for key, value in train.items() if key not in own}
-    for key in ("run", "data"):
-        if tree[key] is None:
-            del tree[key]
-    return tree
+    return {key: value for key, value in tree.items() if value is not None or key not in ("run", "data")}

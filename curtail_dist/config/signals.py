@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from curtail_dist.config.microgrid import MicrogridConfig
 from curtail_dist.config.sections import require
 from curtail_dist.units import GramsCO2PerKWh
 
@@ -21,6 +22,8 @@ class SignalConfig:
     """Column with the intensity in g CO2/kWh."""
     value: GramsCO2PerKWh | None = None
     """The value of a constant signal, g CO2/kWh."""
+    microgrid: MicrogridConfig | None = None
+    """With `vessim`: what stands between the grid and the site; `path` is the grid's intensity."""
 
     def __post_init__(self) -> None:
         require(
@@ -41,3 +44,5 @@ class SignalConfig:
             self.path,
             "given for a trace or vessim signal",
         )
+        holds = self.microgrid is None or self.kind == "vessim"
+        require(holds, "signal.kind", self.kind, "vessim where signal.microgrid is given")

@@ -150,7 +150,12 @@ def open_signal(config: SignalConfig, *, clock: Clock, start: datetime, site: st
             f"{start.isoformat()}; give a trace that covers the run, or set run.start"
         )
     if config.kind == "vessim":
-        from curtail_dist.energy.vessim import VessimSignal  # pandas is slow to import and rarely wanted
+        from curtail_dist.energy.vessim import (  # pandas is slow to import and rarely wanted
+            VessimSignal,
+            open_microgrid,
+        )
 
+        if config.microgrid is not None:
+            return open_microgrid(config.microgrid, trace, clock=clock, start=start, site=site)
         return VessimSignal(trace, start=start, clock=clock)
     return SeriesSignal(series, clock=clock, source=str(config.path), synthetic=trace.synthetic)

@@ -1,9 +1,12 @@
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
+from curtail_dist.config import RunConfig
 from curtail_dist.config.microgrid import MicrogridConfig, ProductionConfig, StorageConfig
 from curtail_dist.config.reader import build, plain
+from curtail_dist.energy import open_signal
 from curtail_dist.errors import ConfigError
 
 SUN = {"path": "/sun.csv"}
@@ -43,3 +46,32 @@ def test_a_microgrid_is_read_from_plain_values_and_written_back():
 def test_what_is_no_microgrid_is_refused_with_its_key(changes, says):
     with pytest.raises(ConfigError, match=says):
         build(MicrogridConfig, {**PLAIN, **changes}, "microgrid")
+
+
+def test_a_run_file_s_microgrid_is_opened_with_paths_from_the_run_file_on(tmp_path, clock):
+    start = datetime(2026, 3, 1, tzinfo=UTC)
+    (tmp_path / "grid.csv").write_text("time,g_per_kwh\n2026-03-01T00:00Z,400\n2026-03-01T12:00Z,400\n")
+    (tmp_path / "sun.csv").write_text("time,watts\n2026-03-01T00:00Z,1000\n2026-03-01T12:00Z,0\n")
+    tree = {
+        "run": {"name": "day"},
+        "data": {"manifest": "none.json"},
+        "sites": {
+            "texas": {
+                "signal": {
+                    "kind": "vessim",
+                    "path": "grid.csv",
+                    "microgrid": {"train_w": 2000.0, "production": {"path": "sun.csv"}},
+                },
+                "power": {"train_w": 2000.0, "idle_w": 500.0},
+            }
+        },
+    }
+    section = RunConfig.from_mapping(tree, base=tmp_path).sites["texas"].signal
+    signal = open_signal(section, clock=clock, start=start, site="texas")
+    assert signal.latest().value == pytest.approx(200.0)  # half of what it would draw is there
+    tree["sites"]["texas"]["power"]["train_w"] = 1500.0
+    with pytest.raises(ConfigError, match=r"microgrid\.train_w is 2000\.0; it must be the site's"):
+        RunConfig.from_mapping(tree, base=tmp_path)
+    tree["sites"]["texas"]["signal"]["kind"] = "trace"
+    with pytest.raises(ConfigError, match=r"signal\.kind is 'trace'; it must be vessim where"):
+        RunConfig.from_mapping(tree, base=tmp_path)

@@ -1,0 +1,36 @@
+"""Which values of a run file are paths, and what they are relative to: the run file's own directory."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+_PATHS = (
+    "run.directory",
+    "data.manifest",
+    "state.url",
+    "sites.*.provisioner.compile_cache",
+    "sites.*.signal.path",
+    "sites.*.signal.microgrid.production.path",
+    "baselines.*.path",
+    "baselines.*.microgrid.production.path",
+)
+
+
+def absolute(tree: Mapping[str, Any], base: Path) -> dict[str, Any]:
+    """Return plain values with their paths made absolute, starting at `base`; URLs stay as they are."""
+    found: Any = dict(tree)
+    for path in _PATHS:
+        found = _changed(found, path.split("."), base)
+    return found
+
+
+def _changed(value: Any, keys: Sequence[str], base: Path) -> Any:
+    """Return a value with what stands at `keys` below it made absolute, where it is there and is text."""
+    if not keys:
+        return str(base / value) if isinstance(value, str) and value and "://" not in value else value
+    if not isinstance(value, Mapping):
+        return value
+    section = cast("Mapping[str, Any]", value)
+    first, *rest = keys
+    chosen = section if first == "*" else {first}
+    return {key: _changed(item, rest, base) if key in chosen else item for key, item in section.items()}
