@@ -21,11 +21,19 @@ class PowerConfig:
     """While its ranks start. Default: idle_w."""
     sync_w: Watts | None = None
     """While pseudo-gradients are exchanged. Default: idle_w."""
+    capped_w: Watts | None = None
+    """While inner steps run under a power cap, where the site has one that a work price may choose."""
+    capped_speed: float | None = None
+    """Its speed then, as a share of that at train_w."""
 
     def __post_init__(self) -> None:
-        for name in ("train_w", "idle_w", "join_w", "sync_w"):
+        for name in ("train_w", "idle_w", "join_w", "sync_w", "capped_w"):
             value = getattr(self, name)
             require(value is None or value >= 0, f"power.{name}", value, "at least 0")
+        speed = self.capped_speed
+        given = (speed is None) == (self.capped_w is None)
+        require(given, "power.capped_speed", speed, "given where power.capped_w is, and only there")
+        require(speed is None or 0 < speed < 1, "power.capped_speed", speed, "above 0 and below 1")
 
 
 @dataclass(frozen=True, kw_only=True)

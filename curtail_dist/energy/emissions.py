@@ -14,7 +14,7 @@ from curtail_dist.config import PowerConfig
 from curtail_dist.energy.stepfunction import StepFunction
 from curtail_dist.units import GramsCO2PerKWh, Joules, Seconds, Watts, kilograms, kwh
 
-PHASES = ("off", "join", "idle", "train", "sync", "parked")
+PHASES = ("off", "join", "idle", "train", "capped", "sync", "parked")
 DRAWN = ("train", "idle", "join", "sync")
 """What energy is accounted under."""
 
@@ -27,6 +27,10 @@ class PowerModel:
     idle_w: Watts
     join_w: Watts
     sync_w: Watts
+    capped_w: Watts | None = None
+    """While it trains under its power cap; None: it has none."""
+    capped_speed: float = 1.0
+    """Its speed then, as a share of that at train_w."""
 
     @classmethod
     def from_config(cls, config: PowerConfig) -> Self:
@@ -36,6 +40,8 @@ class PowerModel:
             idle_w=config.idle_w,
             join_w=config.idle_w if config.join_w is None else config.join_w,
             sync_w=config.idle_w if config.sync_w is None else config.sync_w,
+            capped_w=config.capped_w,
+            capped_speed=1.0 if config.capped_speed is None else config.capped_speed,
         )
 
     @classmethod
@@ -51,12 +57,14 @@ class PowerModel:
         """Return the power of a phase. Raises ValueError for a word that is none."""
         if phase not in PHASES:
             raise ValueError(f"phase is {phase!r}; it must be one of {', '.join(PHASES)}")
+        if phase == "capped" and self.capped_w is not None:
+            return self.capped_w
         return 0.0 if phase == "off" else getattr(self, f"{drawn_as(phase)}_w")
 
 
 def drawn_as(phase: str) -> str:
-    """Return what the energy of a phase counts as: parked ranks idle, wherever their model is."""
-    return "idle" if phase == "parked" else phase
+    """Return what the energy of a phase counts as: parked ranks idle, capped ones train."""
+    return {"parked": "idle", "capped": "train"}.get(phase, phase)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,7 +89,7 @@ class SiteEnergy:
     share_in_window: float
     """Share of the energy drawn while the intensity was below the threshold; 0 where none was drawn."""
     train_s: Seconds
-    """Time in phase train."""
+    """Time in phase train or capped."""
     unknown_kwh: float
     """Part of the energy that was drawn where the trace says nothing. It counts as at or above the
     threshold, and its emissions at the highest value of the trace: unknown is not green."""
@@ -148,7 +156,9 @@ def account(
         },
         emissions_kg=kilograms(math.fsum(kwh(piece.energy) * piece.value for piece in pieces)),
         share_in_window=inside / total if total > 0 else 0.0,
-        train_s=math.fsum(i.stop - i.start for i in intervals if i.phase == "train" and i.stop > i.start),
+        train_s=math.fsum(
+            i.stop - i.start for i in intervals if drawn_as(i.phase) == "train" and i.stop > i.start
+        ),
         unknown_kwh=kwh(math.fsum(piece.energy for piece in pieces if not piece.known)),
     )
 

@@ -17,4 +17,5 @@ class Pace:
 
 def paces(power: PowerModel) -> tuple[Pace, ...]:
     """Return a site's paces, full power first."""
-    return (Pace(watts=power.train_w, speed=1.0),)
+    full = Pace(watts=power.train_w, speed=1.0)
+    return (full,) if power.capped_w is None else (full, Pace(watts=power.capped_w, speed=power.capped_speed))

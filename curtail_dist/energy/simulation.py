@@ -113,6 +113,7 @@ def simulate(config: RunConfig, assumptions: Assumptions | None = None) -> Simul
         work_s=asked_s,
         plan=planner.plan if planner else None,
         replan_s=config.policy.replan_s,
+        speeds={name: grid.power.capped_speed for name, grid in grids.items()},
     ).play(until)
     return _reckoned(config, start, grids, played, asked_s=asked_s, synthetic=synthetic)
 
