@@ -2,14 +2,17 @@
 
 import argparse
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 from curtail_dist.cli.verb import Verb
 from curtail_dist.config import RunConfig
+from curtail_dist.energy.pareto import Point, pareto
 from curtail_dist.energy.simulation import FORECASTS, Assumptions, Simulation, simulate
-from curtail_dist.errors import ConfigError
+from curtail_dist.errors import ConfigError, UserError
 from curtail_dist.units import SECONDS_PER_HOUR, Seconds, hours
 
 
@@ -56,6 +59,10 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar=("FROM", "TO"),
         help="no signal answers between these hours of run time",
     )
+    parser.add_argument(
+        "--pareto", action="store_true", help="also emissions against finish time, for policies and optimum"
+    )
+    parser.add_argument("--picture", type=Path, metavar="FILE.png", help="draw it")
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
@@ -67,10 +74,26 @@ def _run(args: argparse.Namespace) -> int:
         if value is not None and not value > 0:
             raise ConfigError(f"{name} is {value:g}; it must be above 0")
     config = RunConfig.from_yaml(args.config, overrides)
-    result = simulate(config, _assumptions(args))
+    given = _assumptions(args)
+    result = simulate(config, given)
+    points = pareto(config, given, result) if args.pareto else {}
     facts = _facts(config, result, args.tokens_per_second, args.forecast)
+    facts["pareto"] = {name: [asdict(point) for point in found] for name, found in points.items()}
+    if args.picture is not None:
+        _draw(config, result, points, args.picture)
     print(json.dumps(facts, indent=2) if args.json else _text(facts))
     return 0
+
+
+def _draw(config: RunConfig, result: Simulation, points: Mapping[str, Sequence[Point]], file: Path) -> None:
+    from curtail_dist.report.simulated import draw  # matplotlib is slow to import
+
+    try:
+        draw(result, config, points, file)
+    except OSError as error:
+        raise UserError(
+            f"--picture {file} cannot be written ({error.strerror}); name another file"
+        ) from error
 
 
 def _assumptions(args: argparse.Namespace) -> Assumptions:
@@ -185,7 +208,20 @@ def _text(facts: dict[str, Any]) -> str:
         lines.append(_row(f"always on: {name}", *row))
     lines += [f"always on: {name}: {reason}" for name, reason in facts["missing_baselines"].items()]
     lines.append(_oracle(facts))
+    if any(facts["pareto"].values()):
+        lines += ["", f"{'emissions against finish time':<36}{'hours':>9}{'kg CO2':>9}"]
+        lines += [
+            f"{_setting(name, point['setting']):<36}{point['finished_h']:>9.2f}{point['emissions_kg']:>9.3f}"
+            for name, found in facts["pareto"].items()
+            for point in found
+        ]
     return "\n".join(lines)
+
+
+def _setting(name: str, setting: float) -> str:
+    return f"{name}, " + (
+        f"below {setting:.0f} g/kWh" if name == "threshold" else f"deadline {setting:.1f} h"
+    )
 
 
 def _row(name: str, time_h: float, energy_kwh: float, mass_kg: float, share: float) -> str:

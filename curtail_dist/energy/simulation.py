@@ -58,6 +58,8 @@ class Simulation:
     """Run time 0."""
     synthetic: bool
     """Whether a trace says that it was made up."""
+    grids: Mapping[str, Grid]
+    """Intensity over run time, and power, of each site."""
     asked_s: Seconds
     """Site-seconds of training that were to be done."""
     windows: Mapping[str, Sequence[tuple[Seconds, Seconds]]]
@@ -188,6 +190,7 @@ def _reckoned(
     return Simulation(
         start=start,
         synthetic=synthetic,
+        grids=grids,
         asked_s=asked_s,
         windows=rehearsed.windows,
         events=rehearsed.events,

@@ -125,3 +125,51 @@ def test_wrong_input_is_one_clear_line(simulate, arguments, says):
         simulate(*arguments)
     assert says in str(caught.value) or says == "texas"
     assert "\n" not in str(caught.value)
+
+
+def test_a_work_price_that_knows_the_day_emits_less_than_the_threshold_and_keeps_the_deadline(simulate):
+    threshold = facts(simulate("--work-h", "17.78", "--json"))
+    priced = facts(simulate("--policy", "work-price", "--forecast", "perfect", "--work-h", "17.78", "--json"))
+    assert priced["finished"]
+    assert priced["emissions_kg"] < threshold["emissions_kg"]
+    assert priced["oracle_multiple"] < 1.05
+    assert "work-price (least emissions by the deadline, forecast: none)" in simulate(
+        "--policy", "work-price", "--forecast", "none", "--work-h", "10"
+    )
+
+
+def test_each_decision_is_told_with_its_reading(simulate):
+    decisions = facts(simulate("--work-h", "2", "--json"))["decisions"]
+    assert [(one["t"], one["site"], one["what"]) for one in decisions[:2]] == [
+        (300.0, "california", "join"),
+        (645.0, "california", "up"),
+    ]
+    assert decisions[0]["g_per_kwh"] < 100
+
+
+def test_without_readings_no_site_starts_and_it_takes_two_to_resume(simulate):
+    day = facts(simulate("--work-h", "2", "--outage-h", "0", "2", "--json"))
+    assert day["sites"]["california"]["windows"][0][0] == 7210  # the second reading after it
+
+
+def test_emissions_against_finish_time_are_told_and_drawn(simulate, tmp_path):
+    picture = tmp_path / "day.png"
+    text = simulate("--work-h", "12", "--set", "policy.poll_s=300", "--pareto", "--picture", str(picture))
+    assert "emissions against finish time" in text
+    assert "optimum, deadline 18.0 h" in text
+    assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("--outage-h", "3", "2"), "--outage-h is 3 2; it must rise"),
+        (("--drain-s", "-1"), r"drains take \[-1.0\] s"),
+        (("--picture", "/nowhere/day.png"), "--picture /nowhere/day.png cannot be written"),
+        (("--set", "policy.leave_at_g_per_kwh=50"), "at least policy.threshold_g_per_kwh, 100"),
+        (("--set", "sites.texas.power.capped_w=900"), "power.capped_speed is None"),
+    ],
+)
+def test_a_wrong_assumption_is_one_clear_line(simulate, arguments, says):
+    with pytest.raises(UserError, match=says):
+        simulate(*arguments)
