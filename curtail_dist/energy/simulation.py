@@ -1,7 +1,8 @@
 """A policy's day on traces known in advance, reckoned beside its baselines and the offline optimum."""
 
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from curtail_dist.clock import SystemClock
@@ -24,6 +25,8 @@ from curtail_dist.units import SECONDS_PER_HOUR, GramsCO2PerKWh, Seconds, kilogr
 FORECASTS = ("perfect", "history", "none")
 PAIR_ROUND_S: Seconds = 600.0
 """Length of a shared round where the run file gives only the efficiency of a pair."""
+FORESEEN_S: Seconds = 3600.0
+"""For how long a forecast stands in for a signal that was lost: to stay on by, not to start by."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +44,8 @@ class Assumptions:
     """What a work price plans by: `perfect`, the trace itself; `history`, the trace before now; `none`: that
     what is now goes on."""
     outage: tuple[Seconds, Seconds] | None = None
-    """No site's signal answers on [start, stop)."""
+    """No site's signal answers on [start, stop): the last reading is believed for `policy.max_age_s`, and a
+    perfect forecast for an hour."""
 
     def __post_init__(self) -> None:
         if self.forecast not in FORECASTS:
@@ -108,7 +112,12 @@ def simulate(config: RunConfig, assumptions: Assumptions | None = None) -> Simul
     planner = _planner(config, grids, start, rhythm, given.forecast)
     played = Rehearsal(
         dict.fromkeys(grids, build_policy(config.policy)),
-        read=lambda name, now: _read(grids[name].intensity, now, given.outage),
+        read=_Feeds(
+            grids=grids,
+            outage=given.outage,
+            max_age_s=config.policy.max_age_s,
+            foreseen_s=FORESEEN_S if given.forecast == "perfect" else 0.0,
+        ).read,
         manner=Manner(
             poll_s=config.policy.poll_s, rhythm=rhythm, drains_s=given.drains_s, blocking=given.blocking
         ),
@@ -130,9 +139,28 @@ def rhythm_of(config: RunConfig) -> Rhythm:
     return Rhythm(train_s=train_s, sync_s=sync_s, join_s=clock.join_s)
 
 
-def _read(series: StepFunction, now: Seconds, outage: tuple[Seconds, Seconds] | None) -> Reading | None:
-    if outage is not None and outage[0] <= now < outage[1]:
-        return None
+@dataclass(frozen=True, kw_only=True)
+class _Feeds:
+    """The sites' signals, as agents see them: a lost one is believed for a while."""
+
+    grids: Mapping[str, Grid]
+    outage: tuple[Seconds, Seconds] | None
+    max_age_s: Seconds
+    foreseen_s: Seconds
+    """For how long a forecast from before the loss may keep a site on."""
+
+    def read(self, name: str, now: Seconds) -> Reading | None:
+        series = self.grids[name].intensity
+        if self.outage is None or not self.outage[0] <= now < self.outage[1]:
+            return _reading(series, now)
+        lost = math.nextafter(self.outage[0], -math.inf)
+        if now - lost <= self.max_age_s:
+            return _reading(series, lost)
+        foreseen = _reading(series, now) if now - lost <= self.foreseen_s and lost >= 0 else None
+        return foreseen and replace(foreseen, from_forecast=True)
+
+
+def _reading(series: StepFunction, now: Seconds) -> Reading | None:
     try:
         return reading_at(series, now, source="the trace")
     except OutsideTrace:

@@ -68,3 +68,73 @@ def test_always_starts_at_any_known_intensity_and_stays():
 def test_a_decision_says_why():
     decision, _ = THRESHOLD.decide(PolicyMemory(), running=False, reading=reading(61.2), now=0.0)
     assert decision.reason == "61.2 g/kWh is below 100"
+
+
+def test_between_two_thresholds_a_site_stays_as_it_is():
+    policy = build_policy(PolicyConfig(leave_at_g_per_kwh=200.0, leave_delay_s=0.0))
+    script = [(0, 150, 0), (60, 99, 60), (120, 150, 120), (180, 200, 180), (240, 150, 240)]
+    assert play(policy, script, running=False) == ["keep", "start", "keep", "drain", "keep"]
+
+
+def test_a_dip_between_two_thresholds_restarts_the_delay():
+    policy = build_policy(PolicyConfig(leave_at_g_per_kwh=200.0, leave_delay_s=100.0))
+    script = [(0, 250, 0), (60, 150, 60), (120, 250, 120), (180, 250, 180), (220, 250, 220)]
+    assert play(policy, script, running=True) == ["keep", "keep", "keep", "keep", "drain"]
+
+
+def test_after_a_drain_was_decided_the_mark_is_set_anew():
+    _, memory = THRESHOLD.decide(PolicyMemory(), running=True, reading=reading(150), now=0.0)
+    decision, memory = THRESHOLD.decide(memory, running=True, reading=reading(150), now=600.0)
+    assert (decision.action, memory.above_since) == ("drain", None)
+    decision, memory = THRESHOLD.decide(memory, running=False, reading=reading(150), now=610.0)
+    assert (decision.action, memory.above_since) == ("keep", 610.0)
+
+
+@pytest.mark.parametrize("policy", [THRESHOLD, ALWAYS])
+def test_after_the_signal_was_lost_it_takes_two_readings_to_start(policy):
+    script = [(0, None, 0), (60, 50, 60), (120, None, 120), (180, 50, 180), (240, 50, 240)]
+    assert play(policy, script, running=False) == ["keep", "keep", "keep", "keep", "start"]
+
+
+@pytest.mark.parametrize("policy", [THRESHOLD, ALWAYS])
+def test_an_earlier_forecast_keeps_a_site_on_and_starts_none(policy):
+    foreseen = Reading(value=50.0, measured_at=0.0, from_forecast=True)
+
+    def action(running, memory):
+        return policy.decide(memory, running=running, reading=foreseen, now=0.0)[0].action
+
+    assert action(True, PolicyMemory()) == "keep"
+    assert action(False, PolicyMemory()) == "keep"
+    _, lost = policy.decide(PolicyMemory(), running=True, reading=None, now=0.0)
+    for _ in range(3):
+        decision, lost = policy.decide(lost, running=False, reading=foreseen, now=0.0)
+    decision, _ = policy.decide(lost, running=False, reading=reading(50.0), now=0.0)
+    assert decision.action == "keep"  # forecasts do not count towards the two that are needed
+
+
+PRICE = build_policy(PolicyConfig(kind="work-price"))
+
+
+@pytest.mark.parametrize(
+    ("running", "wanted", "action", "capped"),
+    [
+        (False, "on", "start", False),
+        (False, "capped", "start", True),
+        (False, "off", "keep", False),
+        (False, None, "keep", False),
+        (True, "on", "keep", False),
+        (True, "capped", "keep", True),
+        (True, "off", "drain", False),
+        (True, None, "keep", False),
+    ],
+)
+def test_a_work_price_does_what_the_plan_wants(running, wanted, action, capped):
+    decision, _ = PRICE.decide(
+        PolicyMemory(), running=running, reading=reading(300.0), now=0.0, wanted=wanted
+    )
+    assert (decision.action, decision.capped) == (action, capped)
+
+
+def test_a_work_price_without_a_reading_follows_no_plan():
+    assert PRICE.decide(PolicyMemory(), running=True, reading=None, now=0.0, wanted="on")[0].action == "drain"
+    assert PRICE.decide(PolicyMemory(), running=False, reading=None, now=0.0, wanted="on")[0].action == "keep"
