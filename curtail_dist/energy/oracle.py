@@ -72,6 +72,8 @@ def optimum(
         slot_s: Length of a slot; starts and stops fall on its multiples.
         pair_efficiency: Share of the time in which a site trains while others do; else it exchanges.
     """
+    if deadline_s <= 0:
+        return None  # no planned period: no agent said one
     slots = Slots.even(0.0, deadline_s, slot_s=slot_s, join_s=join_s)
     joint = (slots.joining + 2) ** len(sites)
     together = joint <= (MOST_TOGETHER if pair_efficiency < 1 else _MOST_SEARCHED)

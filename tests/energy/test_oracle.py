@@ -120,6 +120,16 @@ def test_work_that_does_not_fit_has_no_optimum():
     assert optimum({"a": site}, work_s=340.0, deadline_s=400.0, join_s=60.0, slot_s=SLOT) is not None
 
 
+def test_without_a_planned_period_there_is_no_optimum():
+    assert optimum({"a": grid([10.0])}, work_s=1.0, deadline_s=0.0, join_s=60.0) is None
+
+
+def test_a_planned_period_shorter_than_a_slot_is_one_slot():
+    best = optimum({"a": grid([10.0])}, work_s=30.0, deadline_s=60.0, join_s=0.0, slot_s=SLOT)
+    assert best is not None
+    assert best.schedule == {"a": [(0.0, 60.0)]}
+
+
 def test_no_work_emits_nothing():
     best = optimum({"a": grid([10.0] * 4)}, work_s=0.0, deadline_s=400.0, join_s=60.0, slot_s=SLOT)
     assert best is not None
