@@ -6,6 +6,7 @@ CurtailError
 │   ├── TraceError         a carbon-intensity trace
 │   └── DataError          a manifest, shard or tokenizer
 ├── SignalUnavailable      no fresh reading; never to be taken for a low one
+├── MeterUnavailable       what was drawn cannot be known; never to be taken for nothing
 ├── CoordinationError
 │   ├── StoreUnavailable   the store did not answer in time; the effect of a write is unknown
 │   ├── LeaseExpired       the lease is gone; whoever held it re-registers
@@ -47,6 +48,10 @@ class DataError(UserError):
 
 class SignalUnavailable(CurtailError):
     """There is no fresh reading. Callers do not start a site, and drain one that runs."""
+
+
+class MeterUnavailable(CurtailError):
+    """What was drawn up to now cannot be known; never to be taken for nothing."""
 
 
 class CoordinationError(CurtailError):

@@ -10,6 +10,7 @@ from typing import Any
 
 from curtail_dist.cli.verb import Verb
 from curtail_dist.config import RunConfig
+from curtail_dist.energy.footprint import footprint, not_counted
 from curtail_dist.energy.pareto import Point, pareto
 from curtail_dist.energy.simulation import FORECASTS, Assumptions, Simulation, simulate
 from curtail_dist.errors import ConfigError, UserError
@@ -155,6 +156,7 @@ def _facts(
         ],
         "emissions_kg": result.emissions_kg,
         "emissions_by_cause_kg": dict(result.by_cause_kg),
+        "footprint": _footprint(config, result, tokens_per_s),
         "pair_efficiency": result.pair_efficiency,
         "baselines": {name: asdict(baseline) for name, baseline in result.baselines.items()},
         "missing_baselines": dict(result.missing),
@@ -166,6 +168,27 @@ def _facts(
         "oracle_multiple": None
         if oracle is None or oracle.schedule_kg <= 0
         else result.emissions_kg / oracle.schedule_kg,
+    }
+
+
+def _footprint(config: RunConfig, result: Simulation, tokens_per_s: float | None) -> dict[str, Any]:
+    """Return the run per million tokens, and in plain words what is not counted."""
+    configs = {name: site.footprint for name, site in config.sites.items()}
+    tokens = round((tokens_per_s or 0.0) * result.played.work_s)
+    found = footprint(result.energy, configs, tokens=tokens)
+    missing = [
+        sentence
+        for name, site in config.sites.items()
+        for sentence in not_counted(
+            site.footprint, covers="", metered=False, average_known=result.energy[name].average_kg is not None
+        )
+    ]
+    return {
+        **asdict(found),
+        "marginal_g_per_mtok": found.marginal_g_per_mtok,
+        "average_g_per_mtok": found.average_g_per_mtok,
+        "lines": list(found.lines()),
+        "not_counted": list(dict.fromkeys(missing)),
     }
 
 
@@ -208,6 +231,8 @@ def _text(facts: dict[str, Any]) -> str:
         lines.append(_row(f"always on: {name}", *row))
     lines += [f"always on: {name}: {reason}" for name, reason in facts["missing_baselines"].items()]
     lines.append(_oracle(facts))
+    lines += ["", *facts["footprint"]["lines"], "Not in these numbers:"]
+    lines += [f"- {sentence}" for sentence in facts["footprint"]["not_counted"]]
     if any(facts["pareto"].values()):
         lines += ["", f"{'emissions against finish time':<36}{'hours':>9}{'kg CO2':>9}"]
         lines += [

@@ -1,5 +1,6 @@
 """The run file: one frozen value that says everything a run needs, checked when it is built."""
 
+from curtail_dist.config.meter import FootprintConfig
 from curtail_dist.config.policy import PolicyConfig
 from curtail_dist.config.run import RunConfig
 from curtail_dist.config.sections import (
@@ -21,6 +22,7 @@ __all__ = [
     "ClockConfig",
     "CoordinationConfig",
     "DataConfig",
+    "FootprintConfig",
     "OuterConfig",
     "PolicyConfig",
     "PowerConfig",

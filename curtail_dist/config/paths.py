@@ -9,6 +9,7 @@ _PATHS = (
     "data.manifest",
     "state.url",
     "sites.*.provisioner.compile_cache",
+    "sites.*.average.path",
     "sites.*.signal.path",
     "sites.*.signal.microgrid.production.path",
     "baselines.*.path",

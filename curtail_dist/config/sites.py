@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from curtail_dist.config.meter import FootprintConfig
 from curtail_dist.config.sections import require
 from curtail_dist.config.signals import SignalConfig
 from curtail_dist.units import Seconds, Watts
@@ -71,5 +72,9 @@ class SiteConfig:
     """What it draws."""
     provisioner: ProvisionerConfig = field(default_factory=ProvisionerConfig)
     """How its ranks are started."""
+    footprint: FootprintConfig = field(default_factory=FootprintConfig)
+    """What counts besides the energy that its machines draw."""
+    average: SignalConfig | None = None
+    """Its grid's average (location-based) intensity, for `simulate` to show beside the marginal one."""
     address: str = "127.0.0.1"
     """Address at which other sites reach this one."""

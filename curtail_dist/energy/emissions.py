@@ -1,16 +1,17 @@
-"""What a site drew and emitted: the exact integral of modelled power times marginal intensity.
+"""What a site drew and emitted: the exact integral of power times intensity.
 
-Power is a model (watts for each phase), not a measurement. Nothing here counts embodied emissions, cooling
-beyond what the watts include, or the network.
+Power is what a meter said where one was read, and a model (watts for each phase) elsewhere. What is counted
+besides, and what is not, stands in `footprint`.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Self
 
 from curtail_dist.config import PowerConfig
+from curtail_dist.energy.meters.draws import OFF, Draw, Stay, draws
+from curtail_dist.energy.meters.spans import Span
 from curtail_dist.energy.stepfunction import StepFunction
 from curtail_dist.units import GramsCO2PerKWh, Joules, Seconds, Watts, kilograms, kwh
 
@@ -31,17 +32,20 @@ class PowerModel:
     """While it trains under its power cap; None: it has none."""
     capped_speed: float = 1.0
     """Its speed then, as a share of that at train_w."""
+    pue: float = 1.0
+    """Power usage effectiveness. The watts above include it; what a meter says is multiplied by it."""
 
     @classmethod
-    def from_config(cls, config: PowerConfig) -> Self:
+    def from_config(cls, config: PowerConfig, *, pue: float = 1.0) -> Self:
         """Take the run file's watts; joining and exchanging draw idle power unless it says otherwise."""
         return cls(
-            train_w=config.train_w,
-            idle_w=config.idle_w,
-            join_w=config.idle_w if config.join_w is None else config.join_w,
-            sync_w=config.idle_w if config.sync_w is None else config.sync_w,
-            capped_w=config.capped_w,
+            train_w=config.train_w * pue,
+            idle_w=config.idle_w * pue,
+            join_w=(config.idle_w if config.join_w is None else config.join_w) * pue,
+            sync_w=(config.idle_w if config.sync_w is None else config.sync_w) * pue,
+            capped_w=None if config.capped_w is None else config.capped_w * pue,
             capped_speed=1.0 if config.capped_speed is None else config.capped_speed,
+            pue=pue,
         )
 
     @classmethod
@@ -52,6 +56,14 @@ class PowerModel:
             return math.fsum(getattr(model, name) for model in models) / len(models)
 
         return cls(train_w=of("train_w"), idle_w=of("idle_w"), join_w=of("join_w"), sync_w=of("sync_w"))
+
+    @property
+    def source(self) -> str:
+        """Where modelled energy comes from, as `Meter.source` tells it of measured energy."""
+        stated = [f"{name} {self.watts(name):g} W" for name in DRAWN]
+        if self.capped_w is not None:
+            stated.append(f"capped {self.capped_w:g} W")
+        return f"power model, stated and not measured: {', '.join(stated)} (PUE {self.pue:g} included)"
 
     def watts(self, phase: str) -> Watts:
         """Return the power of a phase. Raises ValueError for a word that is none."""
@@ -78,7 +90,7 @@ class Interval:
 
 @dataclass(frozen=True, kw_only=True)
 class SiteEnergy:
-    """A site's account."""
+    """A site's account, PUE included."""
 
     energy_kwh: Mapping[str, float]
     """By phase: train, idle (parked ranks included), join, sync. Their sum is all the site drew."""
@@ -86,13 +98,25 @@ class SiteEnergy:
     """Parts of that sum, not further to it: `wasted` (training that was thrown away) and `leave_delay`
     (drawn while the intensity was at or above the threshold)."""
     emissions_kg: float
+    """By marginal intensity."""
+    average_kg: float | None
+    """By the grid's average intensity (location-based); None where that is not known throughout."""
     share_in_window: float
     """Share of the energy drawn while the intensity was below the threshold; 0 where none was drawn."""
     train_s: Seconds
     """Time in phase train or capped."""
+    on_s: Seconds
+    """Time in any phase but off."""
     unknown_kwh: float
     """Part of the energy that was drawn where the trace says nothing. It counts as at or above the
     threshold, and its emissions at the highest value of the trace: unknown is not green."""
+    modelled_kwh: float
+    """Part of the energy that nothing measured: the power model's, and what a meter only states."""
+    apportioned_kwh: float
+    """Part that was measured, but given to its phase by the power model: the reading spanned several."""
+    off_kwh: float
+    """What a meter saw while the site was off; in no other number here, for the hardware is not the run's
+    then."""
 
     @property
     def total_kwh(self) -> float:
@@ -106,14 +130,30 @@ class _Piece:
 
     start: Seconds
     stop: Seconds
-    phase: str
-    watts: Watts
+    draw: Draw
     value: GramsCO2PerKWh
     known: bool
 
     @property
     def energy(self) -> Joules:
-        return self.watts * (self.stop - self.start)
+        return self.draw.watts * (self.stop - self.start)
+
+
+def drawn(intervals: Sequence[Interval], power: PowerModel, metered: Sequence[Span] = ()) -> list[Draw]:
+    """Return what a site drew, in order, PUE included: as metered where it was, else by the model.
+
+    Raises ValueError for intervals or spans that overlap.
+    """
+    stays = [
+        Stay(start=i.start, stop=i.stop, phase=i.phase, watts=power.watts(i.phase))
+        for i in intervals
+        if i.phase != OFF
+    ]
+    spans = [
+        Span(start=s.start, stop=s.stop, joules=s.joules * power.pue, stated=s.stated * power.pue)
+        for s in metered
+    ]
+    return draws(stays, spans)
 
 
 def account(
@@ -123,6 +163,8 @@ def account(
     *,
     threshold: GramsCO2PerKWh | None = None,
     wasted: Sequence[tuple[Seconds, Seconds]] = (),
+    metered: Sequence[Span] = (),
+    average: StepFunction | None = None,
 ) -> SiteEnergy:
     """Account for what a site did.
 
@@ -132,55 +174,59 @@ def account(
         intensity: Its marginal intensity over run time.
         threshold: What a window is; None: there are no windows, all energy counts as inside.
         wasted: Stretches of run time whose work was thrown away; they may overlap.
+        metered: What its meter said, without PUE; must not overlap (ValueError). The model counts elsewhere.
+        average: Its grid's average intensity over run time; None: unknown.
     """
-    _refuse_overlap(intervals)
+    known_draws = drawn(intervals, power, metered)
+    counted = [draw for draw in known_draws if draw.phase != OFF]
+    pieces = [piece for draw in counted for piece in _pieces(draw, intensity)]
     limit = math.inf if threshold is None else threshold
-    pieces = [piece for interval in intervals for piece in _pieces(interval, power, intensity)]
-    total = math.fsum(piece.energy for piece in pieces)
-    inside = math.fsum(piece.energy for piece in pieces if piece.value < limit and piece.known)
-    if threshold is None:
-        inside = total
+    outside = [] if threshold is None else [p for p in pieces if not (p.known and p.value < limit)]
+    total, above = _energy(pieces), _energy(outside)
     lost = _union(wasted)
     return SiteEnergy(
         energy_kwh={
-            drawn: kwh(math.fsum(piece.energy for piece in pieces if drawn_as(piece.phase) == drawn))
-            for drawn in DRAWN
+            name: kwh(math.fsum(draw.energy for draw in counted if drawn_as(draw.phase) == name))
+            for name in DRAWN
         },
         of_which_kwh={
-            "wasted": kwh(math.fsum(p.watts * _overlap(p.start, p.stop, lost) for p in pieces)),
-            "leave_delay": kwh(
-                math.fsum(
-                    p.energy for p in pieces if threshold is not None and not (p.known and p.value < limit)
-                )
-            ),
+            "wasted": kwh(math.fsum(p.draw.watts * _overlap(p.start, p.stop, lost) for p in pieces)),
+            "leave_delay": kwh(above),
         },
         emissions_kg=kilograms(math.fsum(kwh(piece.energy) * piece.value for piece in pieces)),
-        share_in_window=inside / total if total > 0 else 0.0,
-        train_s=math.fsum(
-            i.stop - i.start for i in intervals if drawn_as(i.phase) == "train" and i.stop > i.start
-        ),
-        unknown_kwh=kwh(math.fsum(piece.energy for piece in pieces if not piece.known)),
+        average_kg=_average_kg(counted, average),
+        share_in_window=(total - above) / total if total > 0 else 0.0,
+        train_s=_time(i for i in intervals if drawn_as(i.phase) == "train"),
+        on_s=_time(i for i in intervals if i.phase != OFF),
+        unknown_kwh=kwh(_energy(piece for piece in pieces if not piece.known)),
+        modelled_kwh=kwh(math.fsum(draw.modelled_energy for draw in counted)),
+        apportioned_kwh=kwh(math.fsum(draw.energy for draw in counted if draw.apportioned)),
+        off_kwh=kwh(math.fsum(draw.energy for draw in known_draws if draw.phase == OFF)),
     )
 
 
-def _refuse_overlap(intervals: Sequence[Interval]) -> None:
-    ordered = sorted((i for i in intervals if i.stop > i.start), key=lambda i: i.start)
-    for earlier, later in pairwise(ordered):
-        if later.start < earlier.stop - 1e-6:
-            raise ValueError(f"{earlier} and {later} overlap; a site is in one phase at a time")
+def _energy(pieces: Iterable[_Piece]) -> Joules:
+    return math.fsum(piece.energy for piece in pieces)
 
 
-def _pieces(interval: Interval, power: PowerModel, intensity: StepFunction) -> list[_Piece]:
-    watts = power.watts(interval.phase)
+def _time(intervals: Iterable[Interval]) -> Seconds:
+    return math.fsum(i.stop - i.start for i in intervals if i.stop > i.start)
 
+
+def _average_kg(counted: Sequence[Draw], average: StepFunction | None) -> float | None:
+    if average is None or not all(average.covers(d.start, d.stop) for d in counted if d.watts):
+        return None
+    grams = (kwh(draw.watts * average.integral(draw.start, draw.stop)) for draw in counted if draw.watts)
+    return kilograms(math.fsum(grams))
+
+
+def _pieces(draw: Draw, intensity: StepFunction) -> list[_Piece]:
     def piece(start: Seconds, stop: Seconds, value: float, known: bool) -> _Piece:
-        return _Piece(start=start, stop=stop, phase=interval.phase, watts=watts, value=value, known=known)
+        return _Piece(start=start, stop=stop, draw=draw, value=value, known=known)
 
-    found = [
-        piece(low, high, value, True) for low, high, value in intensity.pieces(interval.start, interval.stop)
-    ]
-    before = (interval.start, min(interval.stop, intensity.start))
-    after = (max(interval.start, intensity.end), interval.stop)
+    found = [piece(low, high, value, True) for low, high, value in intensity.pieces(draw.start, draw.stop)]
+    before = (draw.start, min(draw.stop, intensity.start))
+    after = (max(draw.start, intensity.end), draw.stop)
     highest = max(intensity.values)
     return found + [piece(low, high, highest, False) for low, high in (before, after) if high > low]
 

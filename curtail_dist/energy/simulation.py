@@ -1,8 +1,7 @@
 """A policy's day on traces known in advance, reckoned beside its baselines and the offline optimum."""
 
-import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from curtail_dist.clock import SystemClock
@@ -10,12 +9,13 @@ from curtail_dist.config import RunConfig, SignalConfig
 from curtail_dist.energy.baselines import Baseline, all_baselines, always_on, reference_kg
 from curtail_dist.energy.course import Rhythm
 from curtail_dist.energy.emissions import DRAWN, Grid, PowerModel, SiteEnergy, account, drawn_as
+from curtail_dist.energy.feeds import Feeds
 from curtail_dist.energy.oracle import Optimum, fraction, optimum
 from curtail_dist.energy.planner import Planner
 from curtail_dist.energy.play import Played
 from curtail_dist.energy.policy import build_policy
 from curtail_dist.energy.rehearsal import Event, Manner, Rehearsal, Rehearsed
-from curtail_dist.energy.signals import OutsideTrace, Reading, open_signal, reading_at
+from curtail_dist.energy.signals import open_signal
 from curtail_dist.energy.stepfunction import StepFunction
 from curtail_dist.energy.traces import read_trace
 from curtail_dist.energy.windows import check_threshold_opens
@@ -112,7 +112,7 @@ def simulate(config: RunConfig, assumptions: Assumptions | None = None) -> Simul
     planner = _planner(config, grids, start, rhythm, given.forecast)
     played = Rehearsal(
         dict.fromkeys(grids, build_policy(config.policy)),
-        read=_Feeds(
+        read=Feeds(
             grids=grids,
             outage=given.outage,
             max_age_s=config.policy.max_age_s,
@@ -137,34 +137,6 @@ def rhythm_of(config: RunConfig) -> Rhythm:
         whole = train_s + sync_s or PAIR_ROUND_S
         train_s, sync_s = efficiency * whole, (1 - efficiency) * whole
     return Rhythm(train_s=train_s, sync_s=sync_s, join_s=clock.join_s)
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Feeds:
-    """The sites' signals, as agents see them: a lost one is believed for a while."""
-
-    grids: Mapping[str, Grid]
-    outage: tuple[Seconds, Seconds] | None
-    max_age_s: Seconds
-    foreseen_s: Seconds
-    """For how long a forecast from before the loss may keep a site on."""
-
-    def read(self, name: str, now: Seconds) -> Reading | None:
-        series = self.grids[name].intensity
-        if self.outage is None or not self.outage[0] <= now < self.outage[1]:
-            return _reading(series, now)
-        lost = math.nextafter(self.outage[0], -math.inf)
-        if now - lost <= self.max_age_s:
-            return _reading(series, lost)
-        foreseen = _reading(series, now) if now - lost <= self.foreseen_s and lost >= 0 else None
-        return foreseen and replace(foreseen, from_forecast=True)
-
-
-def _reading(series: StepFunction, now: Seconds) -> Reading | None:
-    try:
-        return reading_at(series, now, source="the trace")
-    except OutsideTrace:
-        return None
 
 
 def _planner(
@@ -202,7 +174,13 @@ def _reckoned(
 ) -> Simulation:
     played, rhythm, threshold = rehearsed.played, rhythm_of(config), config.policy.threshold_g_per_kwh
     energy = {
-        name: account(played.intervals[name], grid.power, grid.intensity, threshold=threshold)
+        name: account(
+            played.intervals[name],
+            grid.power,
+            grid.intensity,
+            threshold=threshold,
+            average=_average(config.sites[name].average, start, name, config.run.deadline_h),
+        )
         for name, grid in grids.items()
     }
     baselines, missing = _baselines(config, start, grids, played.work_s, rhythm.efficiency)
@@ -233,6 +211,10 @@ def _reckoned(
         if reference is None or bound is None
         else fraction(reference, emitted, bound.emissions_kg),
     )
+
+
+def _average(signal: SignalConfig | None, start: datetime, name: str, until_h: float) -> StepFunction | None:
+    return None if signal is None else _series(signal, start, name, until_h * SECONDS_PER_HOUR)[0]
 
 
 def _by_cause(grids: Mapping[str, Grid], played: Played, threshold: GramsCO2PerKWh) -> dict[str, float]:
@@ -272,7 +254,8 @@ def _grids(config: RunConfig, start: datetime, until: Seconds) -> tuple[dict[str
     synthetic = False
     for name, site in config.sites.items():
         series, made_up = _series(site.signal, start, name, until)
-        grids[name] = Grid(intensity=series, power=PowerModel.from_config(site.power))
+        power = PowerModel.from_config(site.power, pue=site.footprint.pue)
+        grids[name] = Grid(intensity=series, power=power)
         synthetic = synthetic or made_up
     return grids, synthetic
 

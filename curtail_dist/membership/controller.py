@@ -16,6 +16,7 @@ from types import FrameType
 from curtail_dist.clock import Clock
 from curtail_dist.config import RunConfig
 from curtail_dist.coordination import CoordinationStore
+from curtail_dist.energy.emissions import PowerModel
 from curtail_dist.energy.freshness import Sighting, fresh, observe
 from curtail_dist.energy.policy import Policy
 from curtail_dist.energy.signals import Reading, Signal
@@ -116,7 +117,8 @@ class Agent:
         self._asked += 1
 
     def _introduce(self) -> None:
-        parts, policy, power = self._parts, self._config.policy, self._config.site(self._site).power
+        parts, policy, site = self._parts, self._config.policy, self._config.site(self._site)
+        power = PowerModel.from_config(site.power, pue=site.footprint.pue)
         deadline = self._config.run.deadline_h * SECONDS_PER_HOUR
         try:
             outlook = parts.signal.outlook(2 * deadline)  # an always-on baseline may need longer
@@ -127,8 +129,8 @@ class Agent:
             SiteStarted(
                 train_w=power.train_w,
                 idle_w=power.idle_w,
-                join_w=power.idle_w if power.join_w is None else power.join_w,
-                sync_w=power.idle_w if power.sync_w is None else power.sync_w,
+                join_w=power.join_w,
+                sync_w=power.sync_w,
                 threshold_g_per_kwh=policy.threshold_g_per_kwh,
                 leave_delay_s=policy.leave_delay_s,
                 deadline_s=deadline,

@@ -2,6 +2,7 @@ import pytest
 
 from curtail_dist.config import PowerConfig
 from curtail_dist.energy.emissions import Grid, Interval, PowerModel, account
+from curtail_dist.energy.meters import Span
 from curtail_dist.energy.stepfunction import StepFunction
 
 POWER = PowerModel(train_w=2000.0, idle_w=500.0, join_w=600.0, sync_w=400.0)
@@ -77,3 +78,83 @@ def test_joining_and_exchanging_draw_idle_power_unless_told_otherwise():
 
 def test_a_grid_holds_what_a_reckoning_needs():
     assert Grid(intensity=INTENSITY, power=POWER).power.watts("train") == 2000.0
+
+
+def span(start, stop, joules, stated=0.0):
+    return Span(start=start, stop=stop, joules=joules, stated=stated)
+
+
+def test_where_a_meter_told_its_energy_counts_at_the_intensity_of_its_moment():
+    metered = [span(0, 1800, 7.2e6), span(1800, 3600, 1.8e6), span(3600, 5400, 3.6e6)]
+    done = account([during(0, 7200, "train")], POWER, INTENSITY, metered=metered, threshold=100.0)
+    assert done.energy_kwh["train"] == pytest.approx(2.0 + 0.5 + 1.0 + 1.0)
+    assert done.emissions_kg == pytest.approx((2.5 * 50 + 2.0 * 200) / 1000)
+    assert done.modelled_kwh == pytest.approx(1.0)
+    assert done.of_which_kwh["leave_delay"] == pytest.approx(2.0)
+
+
+def test_without_a_meter_all_energy_is_modelled_and_none_of_it_apportioned():
+    done = account([during(0, 3600, "train"), during(3600, 5400, "idle")], POWER, INTENSITY)
+    assert done.modelled_kwh == pytest.approx(done.total_kwh) == pytest.approx(2.25)
+    assert (done.apportioned_kwh, done.off_kwh) == (0, 0)
+
+
+def test_a_reading_over_two_phases_keeps_its_sum_and_says_that_it_was_divided():
+    phases = [during(0, 1800, "train"), during(1800, 3600, "sync")]
+    done = account(phases, POWER, INTENSITY, metered=[span(0, 3600, 4.32e6)])
+    assert done.energy_kwh == pytest.approx({"train": 1.0, "sync": 0.2, "idle": 0, "join": 0})
+    assert done.apportioned_kwh == pytest.approx(0.2)
+    assert done.modelled_kwh == 0
+
+
+def test_what_a_meter_saw_while_the_site_was_off_is_told_and_not_counted():
+    phases = [during(0, 600, "off"), during(3600, 5400, "train")]
+    done = account(phases, POWER, INTENSITY, metered=[span(0, 600, 3.6e6), span(600, 3600, 7.2e6)])
+    assert done.off_kwh == pytest.approx(3.0)
+    assert done.total_kwh == pytest.approx(1.0) == pytest.approx(done.modelled_kwh)
+    assert done.emissions_kg == pytest.approx(0.2)
+
+
+def test_a_meter_s_spans_must_not_overlap():
+    with pytest.raises(ValueError, match="overlap"):
+        account([during(0, 100, "train")], POWER, INTENSITY, metered=[span(0, 60, 1), span(50, 100, 1)])
+
+
+def test_average_emissions_stand_beside_the_marginal_ones():
+    average = StepFunction(edges=(0.0, 1800.0, 7200.0), values=(400.0, 300.0))
+    done = account([during(0, 3600, "train")], POWER, INTENSITY, average=average)
+    assert done.emissions_kg == pytest.approx(0.1)
+    assert done.average_kg == pytest.approx(0.7)
+
+
+def test_average_emissions_are_unknown_where_the_average_is_not_known_throughout():
+    average = StepFunction(edges=(0.0, 3000.0), values=(400.0,))
+    assert account([during(0, 3600, "train")], POWER, INTENSITY, average=average).average_kg is None
+    assert account([during(0, 3000, "train")], POWER, INTENSITY, average=average).average_kg is not None
+    assert account([during(0, 3000, "train")], POWER, INTENSITY).average_kg is None
+
+
+def test_the_pue_multiplies_modelled_and_metered_energy_alike():
+    config = PowerConfig(train_w=2000.0, idle_w=500.0, capped_w=1000.0, capped_speed=0.6)
+    plain, building = PowerModel.from_config(config), PowerModel.from_config(config, pue=1.5)
+    phases = [during(0, 1800, "train"), during(1800, 3600, "idle"), during(3600, 7200, "capped")]
+    metered = [span(0, 900, 1e6, stated=1e5)]
+    alone = account(phases, plain, INTENSITY, metered=metered, average=INTENSITY)
+    whole = account(phases, building, INTENSITY, metered=metered, average=INTENSITY)
+    for name in ("total_kwh", "emissions_kg", "average_kg", "modelled_kwh"):
+        assert getattr(whole, name) == pytest.approx(1.5 * getattr(alone, name)), name
+    assert whole.train_s == alone.train_s
+    assert building.capped_speed == 0.6
+
+
+def test_a_site_is_on_in_every_phase_but_off():
+    phases = [during(0, 900, "join"), during(900, 1000, "parked"), during(1000, 1500, "off")]
+    assert account(phases, POWER, INTENSITY).on_s == 1000
+
+
+def test_a_power_model_says_what_it_states():
+    config = PowerConfig(train_w=2000.0, idle_w=500.0, capped_w=1000.0, capped_speed=0.6)
+    assert PowerModel.from_config(config, pue=1.5).source == (
+        "power model, stated and not measured: "
+        "train 3000 W, idle 750 W, join 750 W, sync 750 W, capped 1500 W (PUE 1.5 included)"
+    )

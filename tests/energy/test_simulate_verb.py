@@ -173,3 +173,32 @@ def test_emissions_against_finish_time_are_told_and_drawn(simulate, tmp_path):
 def test_a_wrong_assumption_is_one_clear_line(simulate, arguments, says):
     with pytest.raises(UserError, match=says):
         simulate(*arguments)
+
+
+def test_the_footprint_is_told_per_million_tokens_and_what_it_leaves_out(simulate):
+    plain = facts(simulate("--work-h", "2", "--tokens-per-second", "1000", "--json"))
+    found = plain["footprint"]
+    assert found["marginal_kg"] == pytest.approx(plain["emissions_kg"])
+    assert found["marginal_g_per_mtok"] == pytest.approx(1000 * plain["emissions_kg"] / 7.2)
+    assert (found["average_kg"], found["embodied_kg"]) == (None, None)
+    text = simulate("--work-h", "2")
+    assert "SCI (operational only) unknown" in text
+    assert "- Embodied carbon of the hardware is not counted: footprint.embodied_kg is not given." in text
+
+
+def test_pue_embodied_carbon_and_average_intensity_count_where_they_are_given(simulate):
+    plain = facts(simulate("--work-h", "2", "--json"))
+    sets = [
+        f"sites.{site}.{key}"
+        for site in ("california", "texas", "south-australia")
+        for key in (
+            "footprint={pue: 1.5, embodied_kg: 100, lifetime_h: 1000}",
+            "average={kind: constant, value: 300}",
+        )
+    ]
+    found = facts(simulate("--work-h", "2", "--json", *(word for one in sets for word in ("--set", one))))
+    assert found["emissions_kg"] == pytest.approx(1.5 * plain["emissions_kg"])
+    assert found["oracle_kg"] == pytest.approx(1.5 * plain["oracle_kg"])
+    mark = found["footprint"]
+    assert mark["average_kg"] == pytest.approx(mark["energy_kwh"] * 0.3)
+    assert mark["embodied_kg"] == pytest.approx(100 * (2 + 345 / 3600) / 1000, rel=1e-6)
