@@ -129,3 +129,17 @@ def test_a_forecast_stands_in_every_future_as_far_as_it_goes():
     assert [future.at(500.0) for future in futures] == [33.0, 33.0]
     assert [future.at(600.0) for future in futures] == [33.0, 33.0]  # and from there on towards history
     assert all(future.at(900.0) > 33.0 for future in futures)
+
+
+def test_a_commitment_counts_for_starts_to_come_so_that_a_site_stays_through_a_bump():
+    day = [110, 100, 100, 100, 400]
+    assert ask(3, a=site(day, on=True)).wanted == {"a": "off"}
+    assert ask(3, a=site(day, on=True), change_s=600.0).wanted == {"a": "on"}
+
+
+def test_a_future_longer_than_its_days_begins_them_again():
+    history = StepFunction(edges=(-172800.0, -86400.0, 0.0), values=(100.0, 200.0))
+    foresight = Foresight(nearness_s=1e-3)
+    one, two = foresight.of(now=0.0, until=259200.0, reading=200.0, history=history, count=2)
+    assert [one.at(day * 86400.0 + 600.0) for day in range(3)] == [200.0, 200.0, 200.0]
+    assert [two.at(day * 86400.0 + 600.0) for day in range(3)] == [100.0, 200.0, 100.0]
