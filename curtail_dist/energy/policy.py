@@ -5,6 +5,7 @@ after that it takes two readings in a row to start again. A reading that rests o
 running and starts none.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Literal, Protocol, TypeAlias
@@ -81,11 +82,65 @@ class Policy(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Threshold:
+class _Seen:
+    """What a rule decides by, once there is a reading."""
+
+    running: bool
+    reading: Reading
+    now: Seconds
+    wanted: Wanted | None
+
+
+class _Rule(ABC):
+    """A `Policy` that says what to do for a reading; what holds whatever the rule stands here, once."""
+
+    def decide(
+        self,
+        memory: PolicyMemory,
+        *,
+        running: bool,
+        reading: Reading | None,
+        now: Seconds,
+        wanted: Wanted | None = None,
+    ) -> tuple[Decision, PolicyMemory]:
+        """Decide as `Policy` says."""
+        if reading is None:
+            unknown = Decision(action="drain" if running else "keep", reason="no fresh reading")
+            return unknown, PolicyMemory(fresh=0)
+        counts = not reading.from_forecast and memory.fresh < FRESH_TO_RESUME
+        memory = replace(memory, fresh=memory.fresh + 1) if counts else memory
+        decision, memory = self._decide(
+            memory, _Seen(running=running, reading=reading, now=now, wanted=wanted)
+        )
+        refused = _no_start(memory, reading) if decision.action == "start" else ""
+        if refused:
+            decision = replace(decision, action="keep", reason=decision.reason + refused)
+        return decision, memory
+
+    @abstractmethod
+    def _decide(self, memory: PolicyMemory, seen: _Seen) -> tuple[Decision, PolicyMemory]:
+        """Decide by a reading, as if it could be built on."""
+
+
+def _no_start(memory: PolicyMemory, reading: Reading) -> str:
+    """Return why no site may be started by this reading; empty where one may."""
+    if reading.from_forecast:
+        return ", but only by an earlier forecast"
+    return ", for the first time since the signal was lost" if memory.fresh < FRESH_TO_RESUME else ""
+
+
+def _on(seen: _Seen, reason: str) -> Decision:
+    """Have the site on: start it, or keep it so."""
+    return Decision(action="keep" if seen.running else "start", reason=reason)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Threshold(_Rule):
     """Join below a threshold; leave when the intensity has been at or above one for the leave delay.
 
     With one threshold for both and a leave delay of 600 s, asked every 10 s, it is the rule of the published
-    prototype (arXiv 2602.22760). With a higher one for leaving it is that of Pause & Resume.
+    prototype (arXiv 2602.22760). With a higher one for leaving it is that of Pause & Resume. The delay counts
+    from the first poll that saw the intensity above.
     """
 
     threshold: GramsCO2PerKWh
@@ -94,105 +149,49 @@ class Threshold:
     leave_at: GramsCO2PerKWh | None = None
     """Leave at or above; at least `threshold`, and that where it is not given."""
 
-    def decide(
-        self,
-        memory: PolicyMemory,
-        *,
-        running: bool,
-        reading: Reading | None,
-        now: Seconds,
-        wanted: Wanted | None = None,
-    ) -> tuple[Decision, PolicyMemory]:
-        """Decide as `Policy` says. The delay counts from the first poll that saw the intensity above."""
-        if reading is None:
-            return _unknown(running)
-        memory = _seen(memory, reading)
-        leave_at = self.threshold if self.leave_at is None else self.leave_at
-        if reading.value < leave_at:
+    @property
+    def leaves_at(self) -> GramsCO2PerKWh:
+        """The intensity to leave at or above."""
+        return self.threshold if self.leave_at is None else self.leave_at
+
+    def _decide(self, memory: PolicyMemory, seen: _Seen) -> tuple[Decision, PolicyMemory]:
+        value, now = seen.reading.value, seen.now
+        if value < self.leaves_at:
             memory = replace(memory, above_since=None)
-        if reading.value < self.threshold:
-            reason = f"{reading.value:g} g/kWh is below {self.threshold:g}"
-            return _starts(memory, running=running, reading=reading, reason=reason), memory
-        if reading.value < leave_at:
-            reason = f"{reading.value:g} g/kWh is between {self.threshold:g} and {leave_at:g}"
+        if value < self.threshold:
+            return _on(seen, f"{value:g} g/kWh is below {self.threshold:g}"), memory
+        if value < self.leaves_at:
+            reason = f"{value:g} g/kWh is between {self.threshold:g} and {self.leaves_at:g}"
             return Decision(action="keep", reason=reason), memory
         since = now if memory.above_since is None else memory.above_since
-        above = f"{reading.value:g} g/kWh, at or above {leave_at:g} for {now - since:.0f} s"
-        if running and now - since >= self.leave_delay_s:
+        above = f"{value:g} g/kWh, at or above {self.leaves_at:g} for {now - since:.0f} s"
+        if seen.running and now - since >= self.leave_delay_s:
             return Decision(action="drain", reason=above), replace(memory, above_since=None)
         return Decision(action="keep", reason=above), replace(memory, above_since=since)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Always:
+class Always(_Rule):
     """Take part whenever the intensity is known, however high: the rule to compare with."""
 
-    def decide(
-        self,
-        memory: PolicyMemory,
-        *,
-        running: bool,
-        reading: Reading | None,
-        now: Seconds,
-        wanted: Wanted | None = None,
-    ) -> tuple[Decision, PolicyMemory]:
-        """Decide as `Policy` says."""
-        if reading is None:
-            return _unknown(running)
-        memory = _seen(memory, reading)
-        reason = f"{reading.value:g} g/kWh, and the policy is always"
-        return _starts(memory, running=running, reading=reading, reason=reason), memory
+    def _decide(self, memory: PolicyMemory, seen: _Seen) -> tuple[Decision, PolicyMemory]:
+        return _on(seen, f"{seen.reading.value:g} g/kWh, and the policy is always"), memory
 
 
 @dataclass(frozen=True, kw_only=True)
-class WorkPrice:
+class WorkPrice(_Rule):
     """Do what the plan says that does the work by the deadline for the least emissions (`workprice.advise`).
 
     Without advice a site stays as it is: there is nothing to say that another state is better.
     """
 
-    def decide(
-        self,
-        memory: PolicyMemory,
-        *,
-        running: bool,
-        reading: Reading | None,
-        now: Seconds,
-        wanted: Wanted | None = None,
-    ) -> tuple[Decision, PolicyMemory]:
-        """Decide as `Policy` says."""
-        if reading is None:
-            return _unknown(running)
-        memory = _seen(memory, reading)
-        if wanted is None:
+    def _decide(self, memory: PolicyMemory, seen: _Seen) -> tuple[Decision, PolicyMemory]:
+        if seen.wanted is None:
             return Decision(action="keep", reason="there is no plan yet"), memory
-        reason = f"{reading.value:g} g/kWh, and the plan wants the site {wanted}"
-        if wanted == "off":
-            return Decision(action="drain" if running else "keep", reason=reason), memory
-        decision = _starts(memory, running=running, reading=reading, reason=reason)
-        return replace(decision, capped=wanted == "capped"), memory
-
-
-def _unknown(running: bool) -> tuple[Decision, PolicyMemory]:
-    decision = Decision(action="drain" if running else "keep", reason="no fresh reading")
-    return decision, PolicyMemory(fresh=0)
-
-
-def _seen(memory: PolicyMemory, reading: Reading) -> PolicyMemory:
-    """Count a reading towards those that are needed after a loss; one from a forecast does not count."""
-    counts = not reading.from_forecast and memory.fresh < FRESH_TO_RESUME
-    return replace(memory, fresh=memory.fresh + 1) if counts else memory
-
-
-def _starts(memory: PolicyMemory, *, running: bool, reading: Reading, reason: str) -> Decision:
-    """Keep a site that runs; start one that does not, if its readings can be built on."""
-    if running:
-        return Decision(action="keep", reason=reason)
-    if reading.from_forecast:
-        return Decision(action="keep", reason=f"{reason}, but only by an earlier forecast")
-    if memory.fresh < FRESH_TO_RESUME:
-        return Decision(action="keep", reason=f"{reason}, for the first time since the signal was lost")
-    return Decision(action="start", reason=reason)
+        reason = f"{seen.reading.value:g} g/kWh, and the plan wants the site {seen.wanted}"
+        if seen.wanted == "off":
+            return Decision(action="drain" if seen.running else "keep", reason=reason), memory
+        return replace(_on(seen, reason), capped=seen.wanted == "capped"), memory
 
 
 def build_policy(config: PolicyConfig) -> Policy:

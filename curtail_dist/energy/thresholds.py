@@ -47,9 +47,8 @@ def threshold_windows(
     """
     seen = np.asarray(values, dtype=np.float64)
     polls = np.arange(seen.shape[1], dtype=np.int32)
-    leave_at = rule.threshold if rule.leave_at is None else rule.leave_at
     known = ~np.isnan(seen)
-    high = seen >= leave_at
+    high = seen >= rule.leaves_at
     # Since which poll the intensity has been high without a break; after a drain it counts anew, which
     # changes nothing: the site is off then.
     high_since = polls - _last(~high, polls)

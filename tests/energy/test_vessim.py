@@ -4,15 +4,15 @@ import subprocess
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
+from curtail_dist.config import SignalConfig
 from curtail_dist.config.microgrid import MicrogridConfig, ProductionConfig, StorageConfig
-from curtail_dist.energy import OutsideTrace
+from curtail_dist.energy import OutsideTrace, open_signal
 from curtail_dist.energy.stepfunction import StepFunction
 from curtail_dist.energy.traces import read_trace
-from curtail_dist.energy.vessim import MicrogridSignal, Scenario, open_microgrid, open_vessim
+from curtail_dist.energy.vessim import MicrogridSignal, Scenario, open_microgrid
 from curtail_dist.errors import ConfigError, TraceError
 
 START = datetime(2026, 3, 21, 17, 0, tzinfo=UTC)
@@ -250,25 +250,21 @@ def test_what_is_no_power_cannot_be_fed(clock, watts):
     assert value(stored, clock, 60.0) == 400.0
 
 
-def section(path, microgrid):
-    return SimpleNamespace(path=path, time_column="time", value_column="g_per_kwh", microgrid=microgrid)
-
-
 def test_a_microgrid_is_opened_from_its_files(clock, write):
     grid = write("time,g_per_kwh\n2026-03-21T17:00:00Z,400\n2026-03-21T19:00:00Z,200\n", "grid.csv")
     sun = write("# synthetic: x\nwhen,kw\n2026-03-21T16:00:00Z,500\n2026-03-21T18:00:00Z,4000\n", "sun.csv")
     production = ProductionConfig(path=sun, time_column="when", value_column="kw")
     config = MicrogridConfig(train_w=TRAIN_W, production=production)
-    opened = open_vessim(section(grid, config), clock=clock, start=START, site="texas")
+    section = SignalConfig(kind="vessim", path=grid, microgrid=config)
+    opened = open_signal(section, clock=clock, start=START, site="texas")
     assert opened.source == f"vessim surplus of texas (grid {grid}, production {sun})"
     assert opened.synthetic
     assert value(opened, clock, 0.0) == NEARLY(300.0)
     assert value(opened, clock, 3600.0) == 0.0
     with pytest.raises(OutsideTrace):
         value(opened, clock, 3 * 3600.0)
-    for missing in (section(None, config), section(grid, None)):
-        with pytest.raises(ConfigError, match="must be given"):
-            open_vessim(missing, clock=clock, start=START, site="texas")
+    with pytest.raises(ConfigError, match="must be given"):
+        SignalConfig(kind="vessim", microgrid=config)
     alone = MicrogridConfig(train_w=TRAIN_W, measure="intensity")
     opened = open_microgrid(alone, read_trace(grid), clock=clock, start=START, site="texas")
     assert not opened.synthetic

@@ -3,17 +3,9 @@
 import math
 from collections.abc import Mapping
 
+from curtail_dist.energy.meters.lookback import Lookback
 from curtail_dist.errors import MeterUnavailable
 from curtail_dist.units import Joules, Seconds
-
-
-def refuse_unusable(values: Mapping[str, float], what: str) -> None:
-    """Raise MeterUnavailable where there is no value, or one that is no energy or power drawn."""
-    if not values:
-        raise MeterUnavailable(f"there are none of {what}; see whether their source runs")
-    for name, value in values.items():
-        if not (math.isfinite(value) and value >= 0):
-            raise MeterUnavailable(f"{what}: {name} says {value}; it must be finite and at least 0")
 
 
 class Rising:
@@ -37,10 +29,8 @@ class Rising:
         self._what = what
         self._max_gap_s = max_gap_s
         self._ranges = dict(ranges or {})
+        self._back = Lookback(what=what, max_gap_s=max_gap_s)
         self._total: Joules = 0.0
-        self._last: dict[str, Joules] = {}
-        self._seen_at: Seconds = math.nan
-        self._moved_at: Seconds = math.nan
 
     def advance(self, values: Mapping[str, Joules], now: Seconds) -> Joules:
         """Return the growth since the first call, given what the counters say at `now`.
@@ -48,28 +38,14 @@ class Rising:
         Raises MeterUnavailable where the growth since the call before is unknown; it is left out of all later
         totals, and the next call goes on from these values.
         """
-        refuse_unusable(values, self._what)
-        before, seen_at = self._last, self._seen_at
-        self._last, self._seen_at = dict(values), now
-        if before != self._last:
-            self._moved_at = now
+        before, _ = self._back.look(values, now)
         if not before:
             return self._total
-        if now - seen_at > self._max_gap_s:
-            raise MeterUnavailable(
-                f"{self._what} were not read for {now - seen_at:g} s; it must be at most {self._max_gap_s:g} "
-                "s to know what was drawn: read them more often"
-            )
-        if before.keys() != values.keys():
-            raise MeterUnavailable(
-                f"{self._what} are now {', '.join(sorted(values))}; before they were "
-                f"{', '.join(sorted(before))}: what was drawn since is unknown"
-            )
         self._total += math.fsum(self._growth(name, before[name], value) for name, value in values.items())
-        if now - self._moved_at > self._max_gap_s:
+        if now - self._back.changed_at > self._max_gap_s:
             raise MeterUnavailable(
-                f"{self._what} have stood still for {now - self._moved_at:g} s; see whether their source "
-                "still runs"
+                f"{self._what} have stood still for {now - self._back.changed_at:g} s; see whether their "
+                "source still runs"
             )
         return self._total
 

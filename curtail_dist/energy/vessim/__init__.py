@@ -2,7 +2,7 @@
 
 from curtail_dist.energy.vessim.flow import Draw, Flow
 from curtail_dist.energy.vessim.gridimport import GridImport, drawn, grid_import
-from curtail_dist.energy.vessim.opening import open_microgrid, open_vessim
+from curtail_dist.energy.vessim.opening import open_microgrid
 from curtail_dist.energy.vessim.scenario import Battery, Scenario
 from curtail_dist.energy.vessim.surplus import MicrogridSignal
 from curtail_dist.energy.vessim.trace import VessimSignal, played, vessim_trace
@@ -18,7 +18,6 @@ __all__ = [
     "drawn",
     "grid_import",
     "open_microgrid",
-    "open_vessim",
     "played",
     "vessim_trace",
 ]
