@@ -1,3 +1,4 @@
+import codecs
 import inspect
 import os
 from contextlib import contextmanager
@@ -210,6 +211,7 @@ def unprivileged():
     if os.geteuid():
         yield
         return
+    codecs.lookup("ascii")  # that user may not read Python's own files, and a failed lookup is remembered
     os.seteuid(65534)
     try:
         yield
