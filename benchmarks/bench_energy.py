@@ -24,7 +24,8 @@ from bench_demo import machine
 from curtail_dist.config import RunConfig
 from curtail_dist.energy.emissions import PowerModel
 from curtail_dist.energy.policy import Threshold
-from curtail_dist.energy.simulation import Assumptions, Simulation, simulate
+from curtail_dist.energy.scene import Assumptions
+from curtail_dist.energy.simulation import Simulation, simulate
 from curtail_dist.energy.stepfunction import StepFunction
 from curtail_dist.energy.synthetic import flat, solar_heavy, wind_heavy
 from curtail_dist.energy.thresholds import threshold_windows

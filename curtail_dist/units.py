@@ -18,7 +18,9 @@ Grams: TypeAlias = float
 
 JOULES_PER_KWH = 3_600_000.0
 GRAMS_PER_LB = 453.59237
+GRAMS_PER_KG = 1000.0
 SECONDS_PER_HOUR = 3600.0
+SECONDS_PER_DAY = 86_400.0
 
 
 def kwh(energy: Joules) -> float:
@@ -33,7 +35,7 @@ def hours(duration: Seconds) -> float:
 
 def kilograms(mass: Grams) -> float:
     """Convert grams to kilograms."""
-    return mass / 1000.0
+    return mass / GRAMS_PER_KG
 
 
 def lb_per_mwh(value: float) -> GramsCO2PerKWh:

@@ -12,7 +12,8 @@ from curtail_dist.cli.verb import Verb
 from curtail_dist.config import RunConfig
 from curtail_dist.energy.footprint import footprint, not_counted
 from curtail_dist.energy.pareto import Point, pareto
-from curtail_dist.energy.simulation import FORECASTS, Assumptions, Simulation, simulate
+from curtail_dist.energy.scene import FORECASTS, Assumptions
+from curtail_dist.energy.simulation import Simulation, simulate
 from curtail_dist.errors import ConfigError, UserError
 from curtail_dist.units import SECONDS_PER_HOUR, Seconds, hours
 
@@ -28,7 +29,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--forecast",
         choices=FORECASTS,
-        default="history",
+        default=Assumptions.forecast,
         help="what work-price plans by: the trace itself, the trace before now (default), or what is now",
     )
     parser.add_argument(
@@ -44,7 +45,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         "--drain-s",
         type=float,
         nargs="+",
-        default=[0.0],
+        default=Assumptions.drains_s,
         metavar="S",
         help="what the first drains take; the last one holds for all further ones (default: 0)",
     )
@@ -75,22 +76,21 @@ def _run(args: argparse.Namespace) -> int:
         if value is not None and not value > 0:
             raise ConfigError(f"{name} is {value:g}; it must be above 0")
     config = RunConfig.from_yaml(args.config, overrides)
-    given = _assumptions(args)
-    result = simulate(config, given)
-    points = pareto(config, given, result) if args.pareto else {}
-    facts = _facts(config, result, args.tokens_per_second, args.forecast)
+    result = simulate(config, _assumptions(args))
+    points = pareto(result.scene) if args.pareto else {}
+    facts = _facts(result, args.tokens_per_second)
     facts["pareto"] = {name: [asdict(point) for point in found] for name, found in points.items()}
     if args.picture is not None:
-        _draw(config, result, points, args.picture)
+        _draw(result, points, args.picture)
     print(json.dumps(facts, indent=2) if args.json else _text(facts))
     return 0
 
 
-def _draw(config: RunConfig, result: Simulation, points: Mapping[str, Sequence[Point]], file: Path) -> None:
+def _draw(result: Simulation, points: Mapping[str, Sequence[Point]], file: Path) -> None:
     from curtail_dist.report.simulated import draw  # matplotlib is slow to import
 
     try:
-        draw(result, config, points, file)
+        draw(result, points, file)
     except OSError as error:
         raise UserError(
             f"--picture {file} cannot be written ({error.strerror}); name another file"
@@ -110,11 +110,10 @@ def _assumptions(args: argparse.Namespace) -> Assumptions:
     )
 
 
-def _facts(
-    config: RunConfig, result: Simulation, tokens_per_s: float | None, forecast: str
-) -> dict[str, Any]:
+def _facts(result: Simulation, tokens_per_s: float | None) -> dict[str, Any]:
     """Return everything as plain values; the keys that summary.json has, too, mean the same."""
-    played, policy = result.played, config.policy
+    scene, played = result.scene, result.played
+    config, policy = scene.config, scene.config.policy
     finished, oracle = played.finished_at, result.oracle
     step_s = config.clock.step_s
     return {
@@ -122,14 +121,14 @@ def _facts(
         "policy": policy.kind,
         "threshold_g_per_kwh": policy.threshold_g_per_kwh,
         "leave_delay_s": policy.leave_delay_s,
-        "forecast": forecast,
-        "start": result.start.isoformat(),
+        "forecast": scene.given.forecast,
+        "start": scene.start.isoformat(),
         "deadline_h": config.run.deadline_h,
-        "synthetic": result.synthetic,
+        "synthetic": scene.synthetic,
         "finished": finished is not None,
         "hours": config.run.deadline_h if finished is None else hours(finished),
         "work_h": hours(played.work_s),
-        "asked_work_h": hours(result.asked_s),
+        "asked_work_h": hours(scene.asked_s),
         "inner_steps": round(played.work_s / step_s) if step_s > 0 else None,
         "tokens": None if tokens_per_s is None else round(tokens_per_s * played.work_s),
         "sites": {
@@ -156,8 +155,8 @@ def _facts(
         ],
         "emissions_kg": result.emissions_kg,
         "emissions_by_cause_kg": dict(result.by_cause_kg),
-        "footprint": _footprint(config, result, tokens_per_s),
-        "pair_efficiency": result.pair_efficiency,
+        "footprint": _footprint(result, tokens_per_s),
+        "pair_efficiency": scene.rhythm.efficiency,
         "baselines": {name: asdict(baseline) for name, baseline in result.baselines.items()},
         "missing_baselines": dict(result.missing),
         "oracle_kg": None if oracle is None else oracle.emissions_kg,
@@ -171,14 +170,15 @@ def _facts(
     }
 
 
-def _footprint(config: RunConfig, result: Simulation, tokens_per_s: float | None) -> dict[str, Any]:
+def _footprint(result: Simulation, tokens_per_s: float | None) -> dict[str, Any]:
     """Return the run per million tokens, and in plain words what is not counted."""
-    configs = {name: site.footprint for name, site in config.sites.items()}
+    sites = result.scene.config.sites
+    configs = {name: site.footprint for name, site in sites.items()}
     tokens = round((tokens_per_s or 0.0) * result.played.work_s)
     found = footprint(result.energy, configs, tokens=tokens)
     missing = [
         sentence
-        for name, site in config.sites.items()
+        for name, site in sites.items()
         for sentence in not_counted(
             site.footprint, covers="", metered=False, average_known=result.energy[name].average_kg is not None
         )
@@ -193,7 +193,7 @@ def _footprint(config: RunConfig, result: Simulation, tokens_per_s: float | None
 
 
 def _utc(result: Simulation, at: Seconds) -> str:
-    return (result.start + timedelta(seconds=at)).strftime("%H:%M:%S").removesuffix(":00")
+    return (result.scene.start + timedelta(seconds=at)).strftime("%H:%M:%S").removesuffix(":00")
 
 
 def _text(facts: dict[str, Any]) -> str:

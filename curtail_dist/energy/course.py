@@ -1,6 +1,6 @@
 """A run's course in virtual time: who joins, trains and exchanges, and when the work is done."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from curtail_dist.energy.emissions import Interval
@@ -21,6 +21,17 @@ class Rhythm:
         return self.train_s / (self.train_s + self.sync_s) if self.train_s > 0 else 1.0
 
 
+@dataclass(frozen=True, kw_only=True)
+class Played:
+    """What sites did."""
+
+    intervals: Mapping[str, Sequence[Interval]]
+    work_s: Seconds
+    """Site-seconds of training done."""
+    finished_at: Seconds | None
+    """Run time at which the work was done; None where there was not time enough."""
+
+
 class Course:
     """What sites have done so far, advanced stretch by stretch by the phases they are in.
 
@@ -34,8 +45,7 @@ class Course:
         self._work_s = work_s
         self._active: tuple[str, ...] = ()
         self._in_round: Seconds = 0.0
-        self.intervals: dict[str, list[Interval]] = {name: [] for name in sites}
-        """By site, in order; gaps are off."""
+        self._intervals: dict[str, list[Interval]] = {name: [] for name in sites}
         self.now: Seconds = 0.0
         """Run time reached."""
         self.done_s: Seconds = 0.0
@@ -47,6 +57,11 @@ class Course:
     def left_s(self) -> Seconds:
         """Site-seconds of training that are left."""
         return max(0.0, self._work_s - self.done_s)
+
+    @property
+    def played(self) -> Played:
+        """What has been done so far, intervals in order; gaps are off."""
+        return Played(intervals=self._intervals, work_s=self.done_s, finished_at=self.finished_at)
 
     def advance(
         self, to: Seconds, phases: Mapping[str, str], *, speeds: Mapping[str, float] | None = None
@@ -85,7 +100,7 @@ class Course:
         return trains, min(to, self.now + left)
 
     def _note(self, name: str, stop: Seconds, phase: str) -> None:
-        done = self.intervals[name]
+        done = self._intervals[name]
         if phase == "off" or stop <= self.now:
             return
         if done and done[-1].phase == phase and done[-1].stop == self.now:

@@ -99,6 +99,10 @@ class SiteEnergy:
     (drawn while the intensity was at or above the threshold)."""
     emissions_kg: float
     """By marginal intensity."""
+    by_phase_kg: Mapping[str, float]
+    """The same by phase, as `energy_kwh`."""
+    leave_delay_kg: float
+    """Part of it that was emitted while the intensity was at or above the threshold."""
     average_kg: float | None
     """By the grid's average intensity (location-based); None where that is not known throughout."""
     share_in_window: float
@@ -193,7 +197,11 @@ def account(
             "wasted": kwh(math.fsum(p.draw.watts * _overlap(p.start, p.stop, lost) for p in pieces)),
             "leave_delay": kwh(above),
         },
-        emissions_kg=kilograms(math.fsum(kwh(piece.energy) * piece.value for piece in pieces)),
+        emissions_kg=_emitted_kg(pieces),
+        by_phase_kg={
+            name: _emitted_kg(p for p in pieces if drawn_as(p.draw.phase) == name) for name in DRAWN
+        },
+        leave_delay_kg=_emitted_kg(outside),
         average_kg=_average_kg(counted, average),
         share_in_window=(total - above) / total if total > 0 else 0.0,
         train_s=_time(i for i in intervals if drawn_as(i.phase) == "train"),
@@ -207,6 +215,10 @@ def account(
 
 def _energy(pieces: Iterable[_Piece]) -> Joules:
     return math.fsum(piece.energy for piece in pieces)
+
+
+def _emitted_kg(pieces: Iterable[_Piece]) -> float:
+    return kilograms(math.fsum(kwh(piece.energy) * piece.value for piece in pieces))
 
 
 def _time(intervals: Iterable[Interval]) -> Seconds:

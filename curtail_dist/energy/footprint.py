@@ -13,11 +13,10 @@ from dataclasses import dataclass
 
 from curtail_dist.config.meter import FootprintConfig
 from curtail_dist.energy.emissions import SiteEnergy
-from curtail_dist.units import hours
+from curtail_dist.units import GRAMS_PER_KG, hours
 
 TOKENS_PER_UNIT = 1_000_000
 """The functional unit."""
-GRAMS_PER_KG = 1000.0
 
 
 @dataclass(frozen=True, kw_only=True)

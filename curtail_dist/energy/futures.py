@@ -12,9 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from curtail_dist.energy.stepfunction import StepFunction
-from curtail_dist.units import GramsCO2PerKWh, Seconds
+from curtail_dist.units import SECONDS_PER_DAY, GramsCO2PerKWh, Seconds
 
-_DAY_S = 86_400.0
 Array = NDArray[np.float64]
 
 
@@ -31,7 +30,7 @@ class Foresight:
 
     def count(self, history: StepFunction | None, now: Seconds) -> int:
         """Return how many futures a history gives at run time `now`; without one there is one."""
-        days = 0 if history is None else math.floor((min(now, history.end) - history.start) / _DAY_S)
+        days = 0 if history is None else math.floor((min(now, history.end) - history.start) / SECONDS_PER_DAY)
         return max(1, min(self.futures, days))
 
     def of(
@@ -86,7 +85,7 @@ class Foresight:
     ) -> list[GramsCO2PerKWh]:
         if history is None or days < 1:
             return [last] * len(times)
-        span = days * _DAY_S
+        span = days * SECONDS_PER_DAY
         past = _at(history, now - span + (times - now) % span)
         nearness = np.exp(-(times - times[0]) / self.nearness_s)
         found: list[float] = np.maximum(0.0, past + (last - past[0]) * nearness).tolist()

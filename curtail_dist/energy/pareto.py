@@ -2,12 +2,11 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
-from curtail_dist.config import RunConfig
-from curtail_dist.energy.simulation import Assumptions, Simulation, simulate
-from curtail_dist.errors import ConfigError
-from curtail_dist.units import hours
+from curtail_dist.config import PolicyConfig
+from curtail_dist.energy.scene import Scene
+from curtail_dist.energy.simulation import best, energy_of, rehearse
+from curtail_dist.units import Seconds, hours
 
 DEADLINES = 6
 THRESHOLDS = (0.15, 0.25, 0.35, 0.5, 0.7, 0.95)
@@ -24,51 +23,43 @@ class Point:
     """The deadline in hours, or the threshold in g/kWh."""
 
 
-def pareto(config: RunConfig, given: Assumptions, base: Simulation) -> Mapping[str, list[Point]]:
-    """Return points of `work-price` and `optimum` over deadlines, and of `threshold` over thresholds.
-
-    Args:
-        config: The run; its deadline is the latest.
-        given: What is assumed. The work is that of `base`.
-        base: The run as it was simulated.
-    """
-    given = replace(given, work_s=base.asked_s)
+def pareto(scene: Scene) -> Mapping[str, list[Point]]:
+    """Return points of `work-price` and `optimum` over deadlines, and of `threshold` over thresholds."""
     found: dict[str, list[Point]] = {"work-price": [], "optimum": [], "threshold": []}
-    sites = len(base.windows)
-    shared = base.pair_efficiency if sites > 1 else 1.0
-    least = hours(base.asked_s / (sites * shared)) * 1.1
-    span = config.run.deadline_h - least
-    for step in range(DEADLINES if span > 0 else 0):
-        deadline = least + span * (step + 1) / DEADLINES
-        played = _played(_at(config, run={"deadline_h": deadline}, policy={"kind": "work-price"}), given)
-        found["work-price"] += _point(played, deadline)
-        if played is not None and played.oracle is not None and played.played.finished_at is not None:
-            kg = played.oracle.schedule_kg
-            found["optimum"].append(Point(finished_h=deadline, emissions_kg=kg, setting=deadline))
-    for threshold in sorted({config.policy.threshold_g_per_kwh, *_thresholds(base)}):
-        policy = {"kind": "threshold", "threshold_g_per_kwh": threshold, "leave_at_g_per_kwh": None}
-        found["threshold"] += _point(_played(_at(config, run={}, policy=policy), given), threshold)
+    policy = scene.config.policy
+    for deadline_s in _deadlines(scene):
+        deadline_h = hours(deadline_s)
+        priced = replace(policy, kind="work-price")
+        points = list(_points(scene, priced, deadline_s=deadline_s, setting=deadline_h))
+        found["work-price"] += points
+        optimum = best(scene, work_s=scene.asked_s, deadline_s=deadline_s) if points else None
+        if optimum is not None:
+            kg = optimum.schedule_kg
+            found["optimum"].append(Point(finished_h=deadline_h, emissions_kg=kg, setting=deadline_h))
+    for threshold in sorted({policy.threshold_g_per_kwh, *_thresholds(scene)}):
+        rule = replace(policy, kind="threshold", threshold_g_per_kwh=threshold, leave_at_g_per_kwh=None)
+        found["threshold"] += _points(scene, rule, deadline_s=scene.deadline_s, setting=threshold)
     return found
 
 
-def _at(config: RunConfig, *, run: Mapping[str, Any], policy: Mapping[str, Any]) -> RunConfig:
-    return replace(config, run=replace(config.run, **run), policy=replace(config.policy, **policy))
+def _points(scene: Scene, policy: PolicyConfig, *, deadline_s: Seconds, setting: float) -> Iterator[Point]:
+    """Yield what a policy comes to, if it does the work in time."""
+    played = rehearse(scene, policy, deadline_s=deadline_s).played
+    if played.finished_at is not None:
+        kg = sum(site.emissions_kg for site in energy_of(scene, played).values())
+        yield Point(finished_h=hours(played.finished_at), emissions_kg=kg, setting=setting)
 
 
-def _played(config: RunConfig, given: Assumptions) -> Simulation | None:
-    try:
-        return simulate(config, given)
-    except ConfigError:  # a threshold that lets no site in
-        return None
+def _deadlines(scene: Scene) -> Iterator[Seconds]:
+    """Yield deadlines from a tenth more than the work takes at least up to the run's."""
+    sites = len(scene.grids)
+    shared = scene.rhythm.efficiency if sites > 1 else 1.0
+    least = scene.asked_s / (sites * shared) * 1.1
+    span = scene.deadline_s - least
+    for step in range(1, DEADLINES + 1 if span > 0 else 1):
+        yield least + span * step / DEADLINES
 
 
-def _point(found: Simulation | None, setting: float) -> Iterator[Point]:
-    if found is not None and found.played.finished_at is not None:
-        yield Point(
-            finished_h=hours(found.played.finished_at), emissions_kg=found.emissions_kg, setting=setting
-        )
-
-
-def _thresholds(base: Simulation) -> set[float]:
-    values = sorted(value for grid in base.grids.values() for value in grid.intensity.values)
+def _thresholds(scene: Scene) -> set[float]:
+    values = sorted(value for grid in scene.grids.values() for value in grid.intensity.values)
     return {values[min(int(share * len(values)), len(values) - 1)] + 1e-6 for share in THRESHOLDS}

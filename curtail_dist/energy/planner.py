@@ -26,8 +26,8 @@ class Planner:
         policy: PolicyConfig,
         deadline_s: Seconds,
         rhythm: Rhythm,
-        forecast: str,
-        histories: Mapping[str, StepFunction | None],
+        perfect: bool,
+        histories: Mapping[str, StepFunction],
     ) -> None:
         """Prepare.
 
@@ -36,22 +36,27 @@ class Planner:
             policy: `replan_s`, `commitment_s`, `reserve`.
             deadline_s: Run time by which the work is to be done.
             rhythm: What a start takes, and the efficiency of a pair.
-            forecast: `perfect`, `history` or `none`.
-            histories: Series that begin before run time 0, by site, where there are any.
+            perfect: Whether the day is known: then it is planned to the end, and nothing kept in reserve.
+            histories: Series from before run time 0 on, of sites that are planned for by them. For the others
+                it is taken that what is now goes on.
         """
         self._grids = grids
         self._policy = policy
         self._deadline_s = deadline_s
         self._rhythm = rhythm
-        self._forecast = forecast
+        self._perfect = perfect
         self._histories = histories
         self._foresight = Foresight(step_s=policy.replan_s)
 
     def plan(self, now: Seconds, course: Course, sites: Mapping[str, Standing]) -> Advice:
         """Return what the plan at run time `now` wants of each site."""
-        spare_s = 0.0 if self._forecast == "perfect" else SPARE_PLANS * self._policy.replan_s
-        reserve = 0.0 if self._forecast == "perfect" else self._policy.reserve
-        deadline_s = max(self._deadline_s - spare_s, now + self._policy.replan_s)
+        policy = self._policy
+        spare_s, reserve, change_s = (
+            (0.0, 0.0, 0.0)
+            if self._perfect
+            else (SPARE_PLANS * policy.replan_s, policy.reserve, policy.commitment_s)
+        )
+        deadline_s = max(self._deadline_s - spare_s, now + policy.replan_s)
         futures = self._futures(now, deadline_s)
         return advise(
             Question(
@@ -70,14 +75,14 @@ class Planner:
                 },
                 join_s=self._rhythm.join_s,
                 pair_efficiency=self._rhythm.efficiency,
-                slot_s=self._policy.replan_s,
-                change_s=0.0 if self._forecast == "perfect" else self._policy.commitment_s,
+                slot_s=policy.replan_s,
+                change_s=change_s,
             )
         )
 
     def _futures(self, now: Seconds, until: Seconds) -> dict[str, tuple[StepFunction, ...]]:
         known = {name: grid for name, grid in self._grids.items() if grid.intensity.covers(now, now)}
-        if self._forecast == "perfect":
+        if self._perfect:
             return {name: (grid.intensity,) for name, grid in known.items()}
         past = {name: self._past(name, now) for name in known}
         count = min((self._foresight.count(series, now) for series in past.values()), default=1)
@@ -89,7 +94,5 @@ class Planner:
         }
 
     def _past(self, name: str, now: Seconds) -> StepFunction | None:
-        series = self._histories[name]
-        if self._forecast == "none" or series is None or now <= series.start:
-            return None
-        return series.clipped(series.start, now)
+        series = self._histories.get(name)
+        return None if series is None or now <= series.start else series.clipped(series.start, now)

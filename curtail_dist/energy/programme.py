@@ -19,12 +19,12 @@ from numpy.typing import NDArray
 from curtail_dist.energy.emissions import Grid
 from curtail_dist.energy.pace import paces
 from curtail_dist.energy.stepfunction import StepFunction
-from curtail_dist.units import JOULES_PER_KWH, Seconds
+from curtail_dist.units import JOULES_PER_KWH, SECONDS_PER_DAY, Seconds
 
 Array = NDArray[np.float64]
 State = tuple[int, ...]
 """One local state a site."""
-_FINE_S: Seconds = 24 * 3600.0
+_FINE_S: Seconds = SECONDS_PER_DAY
 _COARSE_S: Seconds = 1800.0
 """Slots further off than `_FINE_S` are this long: what is planned for then is planned again before."""
 
@@ -54,7 +54,7 @@ class Slots:
         near = cls.even(start, fine, slot_s=slot_s, join_s=join_s).edges
         if stop - fine < 1.0:
             return cls(edges=near, join_s=join_s)
-        coarse_s = max(slot_s * max(1, round(_COARSE_S / slot_s)), slot_s)
+        coarse_s = slot_s * max(1, round(_COARSE_S / slot_s))
         far = cls.even(fine, stop, slot_s=coarse_s, join_s=join_s).edges
         return cls(edges=(*near, *far[1:]), join_s=join_s)
 

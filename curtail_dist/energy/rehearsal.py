@@ -3,8 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from curtail_dist.energy.course import Course, Rhythm
-from curtail_dist.energy.play import Played
+from curtail_dist.energy.course import Course, Played, Rhythm
 from curtail_dist.energy.policy import Advice, Policy, PolicyMemory
 from curtail_dist.energy.signals import Reading
 from curtail_dist.units import Seconds
@@ -103,7 +102,7 @@ class Rehearsal:
         course = self._course
         end = until if course.finished_at is None else course.finished_at
         return Rehearsed(
-            played=Played(intervals=course.intervals, work_s=course.done_s, finished_at=course.finished_at),
+            played=course.played,
             windows={name: _windows(self._events, name, end) for name in self._sites},
             events=self._events,
         )

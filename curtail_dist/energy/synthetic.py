@@ -32,11 +32,10 @@ from pathlib import Path
 from statistics import NormalDist
 
 from curtail_dist.energy.traces import Trace
-from curtail_dist.units import GramsCO2PerKWh
+from curtail_dist.units import SECONDS_PER_DAY, SECONDS_PER_HOUR, GramsCO2PerKWh
 
 VERSION = 1
 """Of the formulas: another one gives other values for the same seed."""
-_DAY_S = 86_400.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,14 +162,14 @@ class _Rows:
 
     @property
     def count(self) -> int:
-        return round(self.days * _DAY_S / self.step_s)
+        return round(self.days * SECONDS_PER_DAY / self.step_s)
 
     def hours(self) -> Iterator[tuple[int, float]]:
         """Yield the solar day and the solar hour in [0, 24) of each row."""
         midnight = self.start.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
-        first = (self.start - midnight).total_seconds() / 3600.0 - self.noon_utc_h + 12.0
+        first = (self.start - midnight).total_seconds() / SECONDS_PER_HOUR - self.noon_utc_h + 12.0
         for row in range(self.count):
-            day, hour = divmod(first + row * self.step_s / 3600.0, 24.0)
+            day, hour = divmod(first + row * self.step_s / SECONDS_PER_HOUR, 24.0)
             yield int(day), hour
 
     def trace(self, name: str, climate: object, values: Iterator[float]) -> SyntheticTrace:
@@ -189,7 +188,7 @@ class _Drift:
 
     def __init__(self, chance: random.Random, hours: float, step_s: int) -> None:
         self._chance = chance
-        self._keep = math.exp(-step_s / (hours * 3600.0))
+        self._keep = math.exp(-step_s / (hours * SECONDS_PER_HOUR))
         self._value = chance.gauss(0.0, 1.0)
 
     def next(self) -> float:
@@ -206,7 +205,7 @@ class _Spells:
     ) -> None:
         self._chance = chance
         self._step_s = step_s
-        self._likelihood = step_s / (every_h * 3600.0) if every_h > 0 else 0.0
+        self._likelihood = step_s / (every_h * SECONDS_PER_HOUR) if every_h > 0 else 0.0
         self._lasts_s = lasts_s
         self._left = 0
 

@@ -1,4 +1,4 @@
-"""The threshold rule over many sites and long series at once: what `windows` says, not asked poll by poll.
+"""The threshold rule over many sites and long series at once, not asked poll by poll.
 
 For sweeps over thresholds and for years of many sites. Equal to the rule itself, which a property test holds.
 """
@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from curtail_dist.energy.policy import FRESH_TO_RESUME, Threshold
-from curtail_dist.units import Seconds
+from curtail_dist.units import SECONDS_PER_HOUR, Seconds
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,7 +24,7 @@ class OnPolls:
     @property
     def hours(self) -> NDArray[np.float64]:
         """Hours on, by site."""
-        return self.on.sum(axis=1) * (self.poll_s / 3600.0)
+        return self.on.sum(axis=1) * (self.poll_s / SECONDS_PER_HOUR)
 
     def windows(self, site: int) -> list[tuple[Seconds, Seconds]]:
         """Return a site's on-periods [start, stop); the last one ends with the polls."""

@@ -58,7 +58,7 @@ def reckon(history: History, *, further: Mapping[str, Grid] | None = None) -> Ac
     emitted = math.fsum(energy.emissions_kg for energy in sites.values())
     work_s = useful_s(history)
     efficiency = pair_efficiency(history)
-    grids = {name: Grid(intensity=site.intensity, power=site.power) for name, site in history.sites.items()}
+    grids = {name: site.grid for name, site in history.sites.items()}
     threshold = max((site.threshold_g_per_kwh for site in history.sites.values()), default=None)
     found, missing = all_baselines(grids, work_s, pair_efficiency=efficiency, threshold=threshold)
     reference = reference_kg(found)

@@ -1,15 +1,14 @@
 """Series that the picture draws: emissions so far, and losses made smooth."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
 
 from curtail_dist.energy.baselines import Baseline
-from curtail_dist.energy.emissions import Interval, account
-from curtail_dist.report.history import History, SiteHistory
+from curtail_dist.energy.emissions import Grid, Interval, account
 from curtail_dist.units import SECONDS_PER_HOUR, Seconds
 
 SLICE_S: Seconds = 300.0
@@ -24,31 +23,31 @@ class Curve:
     kg: tuple[float, ...]
 
 
-def cumulative_run(history: History) -> Curve:
-    """Return the emissions of all sites of a run."""
-    parts = [_cumulative(site, site.intervals) for site in history.sites.values()]
-    times = np.unique(np.concatenate([[0.0, history.stop], *(part.t for part in parts)]))
+def cumulative(done: Iterable[tuple[Grid, Sequence[Interval]]], end: Seconds) -> Curve:
+    """Return the emissions of what was done at some sites, drawn to `end`."""
+    parts = [_cumulative(grid, intervals) for grid, intervals in done]
+    times = np.unique(np.concatenate([[0.0, end], *(part.t for part in parts)]))
     total = np.zeros_like(times)
     for part in parts:
         total += np.interp(times, part.t, part.kg)
     return Curve(t=tuple(times.tolist()), kg=tuple(total.tolist()))
 
 
-def cumulative_baseline(site: SiteHistory, baseline: Baseline, end: Seconds) -> Curve:
+def cumulative_baseline(grid: Grid, baseline: Baseline, end: Seconds) -> Curve:
     """Return the emissions of a site that trains from run time 0 until the work is done, drawn to `end`."""
     stop = baseline.hours * SECONDS_PER_HOUR
-    curve = _cumulative(site, (Interval(start=0.0, stop=stop, phase="train"),))
+    curve = _cumulative(grid, (Interval(start=0.0, stop=stop, phase="train"),))
     return Curve(t=(*curve.t, max(end, stop)), kg=(*curve.kg, curve.kg[-1]))
 
 
-def _cumulative(site: SiteHistory, intervals: Sequence[Interval]) -> Curve:
+def _cumulative(grid: Grid, intervals: Sequence[Interval]) -> Curve:
     times, kg = [0.0], [0.0]
     for piece in _sliced(intervals):
         if piece.start > times[-1]:
             times.append(piece.start)
             kg.append(kg[-1])
         times.append(piece.stop)
-        kg.append(kg[-1] + account([piece], site.power, site.intensity).emissions_kg)
+        kg.append(kg[-1] + account([piece], grid.power, grid.intensity).emissions_kg)
     return Curve(t=tuple(times), kg=tuple(kg))
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import pairwise
 
-from curtail_dist.energy.emissions import Interval, PowerModel
+from curtail_dist.energy.emissions import Grid, Interval, PowerModel
 from curtail_dist.energy.stepfunction import StepFunction
 from curtail_dist.errors import DataError
 from curtail_dist.report.chain import Chain, Commit, read_chain
@@ -37,6 +37,11 @@ class SiteHistory:
     drains: tuple[Seconds, ...]
     losses: tuple[tuple[Seconds, float], ...]
     """Training loss of its steps, those that are no number left out."""
+
+    @property
+    def grid(self) -> Grid:
+        """What a reckoning needs to know of the site."""
+        return Grid(intensity=self.intensity, power=self.power)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,7 +14,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, MultipleLocator
 
 from curtail_dist.report.accounts import Accounts
-from curtail_dist.report.curves import Curve, cumulative_baseline, cumulative_run, smooth
+from curtail_dist.report.curves import Curve, cumulative, cumulative_baseline, smooth
 from curtail_dist.report.history import History, SiteHistory
 from curtail_dist.units import SECONDS_PER_HOUR, Seconds, hours
 
@@ -211,11 +211,11 @@ def _carbon(axes: Axes, history: History, accounts: Accounts, end: Seconds) -> N
     labels: list[tuple[float, str, str]] = []
     names = [name for name in accounts.baselines if name in history.sites]
     for index, name in enumerate(names):
-        curve = cumulative_baseline(history.sites[name], accounts.baselines[name], end)
+        curve = cumulative_baseline(history.sites[name].grid, accounts.baselines[name], end)
         dashes = BASELINE_DASHES[index % len(BASELINE_DASHES)]
         axes.plot(*_hours(curve), color=MUTED, linewidth=1.4, dashes=dashes)
         labels.append((curve.kg[-1], f"{curve.kg[-1]:.2f}  {name} always on", MUTED))
-    run = cumulative_run(history)
+    run = cumulative(((site.grid, site.intervals) for site in history.sites.values()), history.stop)
     axes.fill_between(*_hours(run), color=RUN, alpha=0.12, linewidth=0)
     axes.plot(*_hours(run), color=RUN, linewidth=2.6)
     axes.plot([hours(run.t[-1])], [run.kg[-1]], "o", color=RUN, markersize=6)

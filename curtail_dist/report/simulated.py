@@ -1,6 +1,5 @@
 """One picture of a simulated run: what sites did beside the optimum, and emissions by time and cause."""
 
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -8,10 +7,9 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from curtail_dist.config import RunConfig
-from curtail_dist.energy.emissions import Grid, Interval
 from curtail_dist.energy.pareto import Point
 from curtail_dist.energy.simulation import Simulation
+from curtail_dist.report.curves import cumulative, cumulative_baseline
 from curtail_dist.report.picture import (
     BASELINE_DASHES,
     FAINT,
@@ -22,18 +20,17 @@ from curtail_dist.report.picture import (
     SITE_COLOURS,
     WINDOW,
 )
-from curtail_dist.units import SECONDS_PER_HOUR, Seconds, hours, kilograms, kwh
+from curtail_dist.units import hours
 
 SIZE_IN, DPI = (14.0, 9.0), 100
 OPTIMUM = "#8c6d1f"
 
 
-def draw(result: Simulation, config: RunConfig, points: Mapping[str, Sequence[Point]], file: Path) -> Path:
+def draw(result: Simulation, points: Mapping[str, Sequence[Point]], file: Path) -> Path:
     """Write the picture.
 
     Args:
         result: The run.
-        config: Its configuration.
         points: Emissions against finish time by policy (`pareto`); may be empty.
         file: Where to write; its ending names the format.
 
@@ -42,21 +39,20 @@ def draw(result: Simulation, config: RunConfig, points: Mapping[str, Sequence[Po
     """
     figure = Figure(figsize=SIZE_IN, dpi=DPI, facecolor="white")
     FigureCanvasAgg(figure)
-    until = config.run.deadline_h
+    scene, policy = result.scene, result.scene.config.policy
     strips = figure.add_gridspec(
-        len(result.grids), 1, left=0.07, right=0.98, top=0.9, bottom=0.45, hspace=0.15
+        len(scene.grids), 1, left=0.07, right=0.98, top=0.9, bottom=0.45, hspace=0.15
     )
     below = figure.add_gridspec(1, 3, left=0.07, right=0.98, top=0.38, bottom=0.08, wspace=0.25)
-    threshold = config.policy.threshold_g_per_kwh
-    for index, name in enumerate(result.grids):
+    for index, name in enumerate(scene.grids):
         axes = figure.add_subplot(strips[index])
-        _strip(axes, name, result, until=until, threshold=threshold, colour=SITE_COLOURS[index % 6])
-        axes.tick_params(labelbottom=index == len(result.grids) - 1)
-    _cumulative(figure.add_subplot(below[0]), result, until)
+        _strip(axes, name, result, SITE_COLOURS[index % len(SITE_COLOURS)])
+        axes.tick_params(labelbottom=index == len(scene.grids) - 1)
+    _cumulative(figure.add_subplot(below[0]), result)
     _causes(figure.add_subplot(below[1]), result)
     _pareto(figure.add_subplot(below[2]), points)
-    made_up = "  ·  synthetic traces" if result.synthetic else ""
-    title = f"{config.run.name}: {config.policy.kind}, {result.emissions_kg:.3f} kg CO2{made_up}"
+    made_up = "  ·  synthetic traces" if scene.synthetic else ""
+    title = f"{scene.config.run.name}: {policy.kind}, {result.emissions_kg:.3f} kg CO2{made_up}"
     figure.text(0.07, 0.95, title, fontsize=15, color=INK)
     legend = (
         "line: intensity, g/kWh   shade: below the threshold   bar: what the site did   thin bar: the optimum"
@@ -74,8 +70,10 @@ def _plain(axes: Axes, title: str) -> None:
         spine.set_color(FAINT)
 
 
-def _strip(axes: Axes, name: str, result: Simulation, *, until: float, threshold: float, colour: str) -> None:
-    pieces = list(result.grids[name].intensity.pieces(0.0, until * SECONDS_PER_HOUR))
+def _strip(axes: Axes, name: str, result: Simulation, colour: str) -> None:
+    scene = result.scene
+    threshold = scene.config.policy.threshold_g_per_kwh
+    pieces = list(scene.grids[name].intensity.pieces(0.0, scene.deadline_s))
     top = max((value for _, _, value in pieces), default=1.0) or 1.0
     for low, high, value in pieces:
         if value < threshold:
@@ -91,26 +89,23 @@ def _strip(axes: Axes, name: str, result: Simulation, *, until: float, threshold
     if result.oracle is not None:
         best = [(hours(low), hours(high - low)) for low, high in result.oracle.schedule.get(name, [])]
         axes.broken_barh(best, (-0.4 * top, 0.06 * top), color=OPTIMUM)
-    axes.set_xlim(0, until)
+    axes.set_xlim(0, hours(scene.deadline_s))
     axes.set_ylim(-0.45 * top, 1.05 * top)
     axes.set_yticks([0, top])
     _plain(axes, "")
     axes.text(0.004, 0.9, name, transform=axes.transAxes, color=colour, fontsize=10, va="top")
 
 
-def _cumulative(axes: Axes, result: Simulation, until: float) -> None:
-    steps = [until * SECONDS_PER_HOUR * step / 200 for step in range(201)]
-    run = [
-        math.fsum(_emitted(grid, result.played.intervals[name], at) for name, grid in result.grids.items())
-        for at in steps
-    ]
-    axes.plot([hours(at) for at in steps], run, color=RUN, linewidth=2, label="this run")
-    for (name, grid), dashes in zip(result.grids.items(), BASELINE_DASHES, strict=False):
-        alone = [Interval(start=0.0, stop=result.played.work_s, phase="train")]
-        line = [_emitted(grid, alone, at) for at in steps]
+def _cumulative(axes: Axes, result: Simulation) -> None:
+    until, grids = result.scene.deadline_s, result.scene.grids
+    run = cumulative(((grid, result.played.intervals[name]) for name, grid in grids.items()), until)
+    axes.plot([hours(at) for at in run.t], run.kg, color=RUN, linewidth=2, label="this run")
+    alone = [name for name in grids if name in result.baselines]
+    for name, dashes in zip(alone, BASELINE_DASHES, strict=False):
+        line = cumulative_baseline(grids[name], result.baselines[name], until)
         axes.plot(
-            [hours(at) for at in steps],
-            line,
+            [hours(at) for at in line.t],
+            line.kg,
             color=MUTED,
             linewidth=1,
             dashes=dashes,
@@ -118,20 +113,10 @@ def _cumulative(axes: Axes, result: Simulation, until: float) -> None:
         )
     if result.oracle is not None:
         axes.axhline(result.oracle.schedule_kg, color=OPTIMUM, linewidth=1, label="optimum")
-    axes.set_xlim(0, until)
+    axes.set_xlim(0, hours(until))
     axes.set_ylim(bottom=0)
     axes.legend(fontsize=7, frameon=False)
     _plain(axes, "kg CO2 so far, by hour")
-
-
-def _emitted(grid: Grid, intervals: Sequence[Interval], until: Seconds) -> float:
-    """Return kg up to a moment."""
-    return math.fsum(
-        kilograms(kwh(grid.power.watts(one.phase) * (high - low)) * value)
-        for one in intervals
-        if one.start < until
-        for low, high, value in grid.intensity.pieces(one.start, min(one.stop, until))
-    )
 
 
 def _causes(axes: Axes, result: Simulation) -> None:

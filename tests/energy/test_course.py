@@ -1,8 +1,8 @@
 import pytest
+from playing import play
 
 from curtail_dist.energy.course import Rhythm
 from curtail_dist.energy.emissions import Interval
-from curtail_dist.energy.play import play
 
 
 def during(start, stop, phase):

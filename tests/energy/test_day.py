@@ -2,12 +2,13 @@ from datetime import UTC, datetime
 
 import pytest
 from curtail_launch.demo.day import DAYS, MARGIN_S, START, write_day
+from playing import windows
 
 from curtail_dist.config import PolicyConfig, SignalConfig
 from curtail_dist.energy import build_policy, open_signal
 from curtail_dist.energy.stepfunction import StepFunction
 from curtail_dist.energy.traces import read_trace
-from curtail_dist.energy.windows import check_threshold_opens, windows
+from curtail_dist.energy.windows import check_threshold_opens
 from curtail_dist.errors import ConfigError
 
 DAY_S = 18 * 3600.0

@@ -149,8 +149,8 @@ def test_a_work_price_that_knows_the_day_is_within_five_percent_of_the_optimum(g
         policy=PolicyConfig(kind="work-price"),
         deadline_s=deadline_h * 3600,
         rhythm=PAIR,
-        forecast="perfect",
-        histories=dict.fromkeys(grids),
+        perfect=True,
+        histories={},
     )
     played = rehearse(grids, WorkPrice(), until=deadline_h * 3600, plan=planner.plan)
     best = optimum(

@@ -92,7 +92,7 @@ def test_a_change_of_who_trains_begins_a_round_anew():
     course.advance(50.0, {"a": "train", "b": "train"})
     course.advance(60.0, {"a": "train"})
     course.advance(160.0, {"a": "train", "b": "train"})
-    assert [(i.start, i.stop, i.phase) for i in course.intervals["b"]] == [
+    assert [(i.start, i.stop, i.phase) for i in course.played.intervals["b"]] == [
         (0.0, 50.0, "train"),
         (60.0, 140.0, "train"),
         (140.0, 160.0, "sync"),

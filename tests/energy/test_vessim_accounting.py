@@ -6,10 +6,11 @@ from pathlib import Path
 import pytest
 import vessim
 from curtail_launch.demo.day import START, write_day
+from playing import play
 
 from curtail_dist.config.microgrid import MicrogridConfig, ProductionConfig, StorageConfig
+from curtail_dist.energy.course import Rhythm
 from curtail_dist.energy.emissions import Interval, PowerModel, account
-from curtail_dist.energy.play import Rhythm, play
 from curtail_dist.energy.stepfunction import StepFunction
 from curtail_dist.energy.traces import read_trace
 from curtail_dist.energy.vessim import Flow, Scenario, drawn, grid_import, played

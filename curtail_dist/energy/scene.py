@@ -1,0 +1,144 @@
+"""What a simulation plays on: the run file's grids over run time, and what is taken for given besides."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+
+from curtail_dist.clock import SystemClock
+from curtail_dist.config import RunConfig, SignalConfig
+from curtail_dist.energy.course import Rhythm
+from curtail_dist.energy.emissions import Grid, PowerModel
+from curtail_dist.energy.signals import open_signal
+from curtail_dist.energy.stepfunction import StepFunction
+from curtail_dist.energy.traces import Trace, read_trace
+from curtail_dist.errors import ConfigError, SignalUnavailable, TraceError
+from curtail_dist.units import SECONDS_PER_HOUR, Seconds
+
+FORECASTS = ("perfect", "history", "none")
+PAIR_ROUND_S: Seconds = 600.0
+"""Length of a shared round where the run file gives only the efficiency of a pair."""
+FORESEEN_S: Seconds = 3600.0
+"""For how long a forecast stands in for a signal that was lost: to stay on by, not to start by."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Assumptions:
+    """What a simulation takes for given besides the run file."""
+
+    work_s: Seconds | None = None
+    """Site-seconds of training after which the run is complete; by default what one site that is always on
+    does in the planned period."""
+    drains_s: Sequence[Seconds] = (0.0,)
+    """What the first drains take; the last of these holds for all further ones."""
+    blocking: bool = False
+    """Whether a site that joins keeps all others waiting, as in the published prototype."""
+    forecast: str = "history"
+    """What a work price plans by: `perfect`, the trace itself; `history`, the trace before now; `none`: that
+    what is now goes on."""
+    outage: tuple[Seconds, Seconds] | None = None
+    """No site's signal answers on [start, stop): the last reading is believed for `policy.max_age_s`, and a
+    perfect forecast for an hour."""
+
+    def __post_init__(self) -> None:
+        if self.forecast not in FORECASTS:
+            raise ConfigError(f"the forecast is {self.forecast!r}; it must be one of {', '.join(FORECASTS)}")
+        if any(drain < 0 for drain in self.drains_s) or not self.drains_s:
+            raise ConfigError(f"drains take {list(self.drains_s)} s; give one or more, each at least 0")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scene:
+    """A run file's sites, their traces read once."""
+
+    config: RunConfig
+    given: Assumptions
+    start: datetime
+    """Run time 0."""
+    synthetic: bool
+    """Whether a site's trace says that it was made up."""
+    grids: Mapping[str, Grid]
+    """Intensity over run time, and power, of each site."""
+
+    @classmethod
+    def of(cls, config: RunConfig, given: Assumptions) -> "Scene":
+        """Read the traces. Raises ConfigError and TraceError as `simulate` does."""
+        until = config.run.deadline_h * SECONDS_PER_HOUR
+        start = config.run.start or _first_common_row(config)
+        found = {
+            name: series_of(site.signal, start, name, max(until, given.work_s or 0.0))
+            for name, site in config.sites.items()
+        }
+        return cls(
+            config=config,
+            given=given,
+            start=start,
+            synthetic=any(made_up for _, made_up in found.values()),
+            grids={
+                name: Grid(
+                    intensity=series,
+                    power=PowerModel.from_config(
+                        config.sites[name].power, pue=config.sites[name].footprint.pue
+                    ),
+                )
+                for name, (series, _) in found.items()
+            },
+        )
+
+    @cached_property
+    def histories(self) -> Mapping[str, StepFunction]:
+        """The whole traces, what was before run time 0 included, where a plan goes by them.
+
+        A microgrid has none: its grid's past is not its own.
+        """
+        if self.given.forecast != "history":
+            return {}
+        return {
+            name: _trace(site.signal).series(self.start)
+            for name, site in self.config.sites.items()
+            if site.signal.path is not None and site.signal.microgrid is None
+        }
+
+    @property
+    def deadline_s(self) -> Seconds:
+        """Run time at which the planned period ends."""
+        return self.config.run.deadline_h * SECONDS_PER_HOUR
+
+    @property
+    def asked_s(self) -> Seconds:
+        """Site-seconds of training that are to be done."""
+        return self.deadline_s if self.given.work_s is None else self.given.work_s
+
+    @property
+    def rhythm(self) -> Rhythm:
+        """The rhythm of shared rounds that the run file gives."""
+        clock, efficiency = self.config.clock, self.config.policy.pair_efficiency
+        train_s, sync_s = self.config.round.steps * clock.step_s, clock.sync_s
+        if efficiency is not None:
+            whole = train_s + sync_s or PAIR_ROUND_S
+            train_s, sync_s = efficiency * whole, (1 - efficiency) * whole
+        return Rhythm(train_s=train_s, sync_s=sync_s, join_s=clock.join_s)
+
+
+def series_of(signal: SignalConfig, start: datetime, name: str, until: Seconds) -> tuple[StepFunction, bool]:
+    """Return what is known of a signal up to `until`, and whether it is synthetic.
+
+    Raises TraceError where nothing is known.
+    """
+    opened = open_signal(signal, clock=SystemClock(start), start=start, site=name)
+    try:
+        return StepFunction.from_points(opened.outlook(until)), opened.synthetic
+    except SignalUnavailable as error:
+        raise TraceError(f"the signal of {name}: {error}") from error
+
+
+def _first_common_row(config: RunConfig) -> datetime:
+    rows = [_trace(site.signal).times[0] for site in config.sites.values() if site.signal.path is not None]
+    if not rows:
+        raise ConfigError("run.start is not given and no site has a trace to take it from; give run.start")
+    return max(rows)
+
+
+def _trace(signal: SignalConfig) -> Trace:
+    assert signal.path is not None, "asked for by the caller"
+    return read_trace(signal.path, time_column=signal.time_column, value_column=signal.value_column)
