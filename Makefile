@@ -12,7 +12,7 @@ TESTS ?= tests
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format bench bench-outer faults chaos gpu gpu-outer clean
+.PHONY: help setup demo test check format bench bench-outer bench-energy faults chaos gpu gpu-outer clean
 
 help: ## what can be made
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-11s %s\n", $$1, $$2}'
@@ -44,6 +44,9 @@ bench: .venv/.ready ## CPU benchmarks into benchmarks/results/
 
 bench-outer: .venv/.ready ## the exchange over thin links, into benchmarks/results/; needs root for the links
 	for what in bytes exchange stall overhead scale links thousand; do $(RUN)python benchmarks/bench_outer_$$what.py || exit 1; done
+
+bench-energy: .venv/.ready ## policies beside the optimum, and how fast they decide; some 15 minutes
+	$(RUN)python benchmarks/bench_energy.py
 
 faults: .venv/.ready ## the fault matrix, 20 plays each, into benchmarks/results/faults.json
 	PYTHONPATH=tests $(RUN)python benchmarks/bench_faults.py

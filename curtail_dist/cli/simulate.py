@@ -221,8 +221,7 @@ def _text(facts: dict[str, Any]) -> str:
         "",
         f"{facts['work_h']:.2f} of {facts['asked_work_h']:.2f} site-hours of training{tokens}: "
         f"{state}, {facts['hours']:.2f} h, {facts['emissions_kg']:.3f} kg CO2",
-        "of which "
-        + ", ".join(f"{name} {mass:.3f}" for name, mass in facts["emissions_by_cause_kg"].items()),
+        _causes(facts["emissions_by_cause_kg"]),
         "",
         f"{'the same work':<36}{'hours':>9}{'kWh':>9}{'kg CO2':>9}{'in window':>11}",
     ]
@@ -241,6 +240,12 @@ def _text(facts: dict[str, Any]) -> str:
             for point in found
         ]
     return "\n".join(lines)
+
+
+def _causes(causes: dict[str, float]) -> str:
+    """Tell what it was emitted for; what was emitted above the threshold is part of that."""
+    phases = ", ".join(f"{name} {mass:.3f}" for name, mass in causes.items() if name != "leave_delay")
+    return f"of which {phases}; {causes['leave_delay']:.3f} of it at or above the threshold"
 
 
 def _setting(name: str, setting: float) -> str:

@@ -63,7 +63,7 @@ class Question:
 
 
 def advise(question: Question) -> Advice:
-    """Plan, and return what the plan wants of each site now. Pure; some 50 ms for three sites."""
+    """Plan, and return what the plan wants of each site now. Pure."""
     if question.work_s <= 0 or question.deadline_s - question.now < 1.0:
         late = "on" if question.work_s > 0 else "off"
         return Advice(

@@ -158,3 +158,16 @@ def test_a_power_model_says_what_it_states():
         "power model, stated and not measured: "
         "train 3000 W, idle 750 W, join 750 W, sync 750 W, capped 1500 W (PUE 1.5 included)"
     )
+
+
+def test_phases_add_up_to_all_that_was_emitted_where_the_trace_says_nothing_too():
+    done = account(
+        [during(-900, 0, "join"), during(0, 7200, "train"), during(7200, 8100, "parked")],
+        POWER,
+        INTENSITY,
+        threshold=100.0,
+    )
+    grams = {"join": 0.15 * 200, "train": 2.0 * 50 + 2.0 * 200, "idle": 0.125 * 200, "sync": 0.0}
+    assert done.by_phase_kg == pytest.approx({phase: mass / 1000 for phase, mass in grams.items()})
+    assert sum(done.by_phase_kg.values()) == pytest.approx(done.emissions_kg)
+    assert done.leave_delay_kg == pytest.approx(done.emissions_kg - 0.1)
