@@ -45,6 +45,18 @@ class SiteStarted(Event):
     value)."""
     synthetic: bool
     """Whether the trace says of itself that it is synthetic."""
+    pue: float = 1.0
+    """What all its energy is multiplied by, for the building around its machines."""
+    embodied_kg: float | None = None
+    """kg CO2e of its hardware over its life; None where that is not counted."""
+    lifetime_h: float | None = None
+    """Hours of use over which embodied_kg is spread."""
+    covers: str = ""
+    """What the watts above include and where they come from, as the run file says."""
+    average: list[tuple[Seconds, GramsCO2PerKWh]] = field(
+        default_factory=list[tuple[Seconds, GramsCO2PerKWh]]
+    )
+    """The grid's average (location-based) intensity as `outlook` is given; empty where none is known."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +68,10 @@ class ReadingSeen(Event):
     measured_t: Seconds
     """Run time from which this value holds."""
     source: str
+    basis: str = "marginal"
+    """`marginal`, or `average` where the source knows only that."""
+    from_forecast: bool = False
+    """Whether an earlier forecast says it, while the source does not answer."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,13 +84,95 @@ class SignalLost(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class Decided(Event):
-    """The policy asked for something else than before."""
+    """What is wanted of the site has changed, or why; with the reading that the decision rests on."""
 
     NAME = "decided"
     action: str
     """`start`, `keep` or `drain`."""
     reason: str
     g_per_kwh: GramsCO2PerKWh | None
+    """The reading; None where there was none."""
+    measured_t: Seconds | None = None
+    """Run time from which the reading holds."""
+    source: str = ""
+    """Where the reading comes from."""
+    from_forecast: bool = False
+    """Whether an earlier forecast said it."""
+    by: str = "policy"
+    """`policy` or `operator`, who stands above it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageEntered(Event):
+    """The site's agent has taken the site to another stage."""
+
+    NAME = "stage"
+    stage: str
+    """`off`, `joining`, `on` or `draining`."""
+    reason: str
+    was: str
+    """The stage before."""
+    after_s: Seconds
+    """Run time spent in that one."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ordered(Event):
+    """The operator's order for this site has changed."""
+
+    NAME = "ordered"
+    order: str
+    """`hold`, `drain`, `stop`, or `release`: there is none any more."""
+    reason: str
+    by: str
+    """Who gave it."""
+    until: str | None = None
+    """When it expires, UTC, ISO 8601; None: when it is released."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trouble(Event):
+    """A part that the site's agent works with has failed; the agent goes on and tries again."""
+
+    NAME = "trouble"
+    part: str
+    """`signal`, `policy`, `provisioner`, `store` or `meter`."""
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class TroubleOver(Event):
+    """That part works again."""
+
+    NAME = "trouble_over"
+    part: str
+    after_s: Seconds
+    """Run time since it failed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MeterOpened(Event):
+    """From now on a meter measures what the site draws."""
+
+    NAME = "meter"
+    source: str
+    """What measures."""
+    covers: str
+    """What the energy is that of, for people."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Energy(Event):
+    """What a meter measured between two readings of it."""
+
+    NAME = "energy"
+    since: Seconds
+    """Run time of the reading before."""
+    until: Seconds
+    joules: float
+    """Energy drawn on [since, until), without PUE."""
+    stated_joules: float = 0.0
+    """Part of it that was not measured but stated (a constant meter in a sum)."""
 
 
 @dataclass(frozen=True, kw_only=True)
