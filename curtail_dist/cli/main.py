@@ -16,13 +16,17 @@ from curtail_dist.cli.verb import Verb
 from curtail_dist.errors import CurtailError, UserError
 
 VERBS = {
-    "site": ("curtail_dist.cli.site", "a site's agent: signal, policy, ranks started and drained"),
-    "status": ("curtail_dist.cli.status", "who is active, round, epoch, tokens, rate, kg, next windows"),
-    "simulate": ("curtail_dist.cli.simulate", "what the policy would do on the traces; no training"),
-    "report": ("curtail_dist.cli.report", "report.html, report.png, summary.json from a run's events"),
-    "etcd": ("curtail_dist.cli.etcd", "a local etcd for development"),
+    "site": ("curtail_dist.cli.site:VERB", "a site's agent: signal, policy, ranks started and drained"),
+    "status": ("curtail_dist.cli.status:VERB", "who is active, round, epoch, tokens, rate, kg, next windows"),
+    "simulate": ("curtail_dist.cli.simulate:VERB", "what the policy would do on the traces; no training"),
+    "report": ("curtail_dist.cli.report:VERB", "report.html, report.png, summary.json from a run's events"),
+    "hold": ("curtail_dist.cli.operator:HOLD", "keep a site from starting"),
+    "drain": ("curtail_dist.cli.operator:DRAIN", "have a site leave now, and keep it from starting"),
+    "release": ("curtail_dist.cli.operator:RELEASE", "take back a hold, a drain or the stop of the run"),
+    "stop": ("curtail_dist.cli.operator:STOP", "have every site leave and every agent end"),
+    "etcd": ("curtail_dist.cli.etcd:VERB", "a local etcd for development"),
 }
-"""Module and help of each verb. Only the chosen one's module is imported, so that `--help` is quick."""
+"""Where each verb stands, and its help. Only the chosen one's module is imported, for a quick `--help`."""
 GROUP = "curtail.verbs"
 
 
@@ -70,7 +74,7 @@ def _run(given: Sequence[str]) -> int:
 
 def _load(name: str | None, further: dict[str, EntryPoint]) -> Verb:
     try:
-        found = importlib.import_module(VERBS[name][0]).VERB if name in VERBS else further[str(name)].load()
+        found = _own(name) if name in VERBS else further[str(name)].load()
     except ImportError as error:
         raise CurtailError(
             f"the verb {name} cannot be loaded ({error}); install its package again"
@@ -78,6 +82,11 @@ def _load(name: str | None, further: dict[str, EntryPoint]) -> Verb:
     if not isinstance(found, Verb):
         raise CurtailError(f"the verb {name} is a {type(found).__name__}; its entry point must name a Verb")
     return found
+
+
+def _own(name: str) -> object:
+    module, _, attribute = VERBS[name][0].partition(":")
+    return getattr(importlib.import_module(module), attribute)
 
 
 def _parser(further: dict[str, EntryPoint], chosen: Verb | None) -> argparse.ArgumentParser:

@@ -77,7 +77,10 @@ def run_agent(
         if config.telemetry.wandb:
             stack.enter_context(Feeder(config.run.directory, lambda: _wandb(config, site), site=site))
         print(f"site {site} of run {config.run.name}: events and logs in {config.run.directory}", flush=True)
-        return Agent(config, site, parts).run()
+        agent = Agent(config, site, parts)
+        code = agent.run()
+        print(f"site {site}: {agent.outcome}", flush=True)
+        return code
 
 
 def _wandb(config: RunConfig, site: str) -> Sink:

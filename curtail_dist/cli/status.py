@@ -4,6 +4,7 @@ import argparse
 import json
 import sys
 import time
+from dataclasses import asdict
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -14,6 +15,7 @@ from curtail_dist.cli.verb import Verb
 from curtail_dist.config import RunConfig
 from curtail_dist.coordination import CoordinationStore, open_store
 from curtail_dist.errors import StoreUnavailable
+from curtail_dist.membership.agent_state import AgentState
 from curtail_dist.membership.keys import Keys
 from curtail_dist.membership.records import Commit, Epoch, Presence
 from curtail_dist.report.live import LiveView
@@ -89,6 +91,7 @@ def look(config: RunConfig, store: CoordinationStore, view: LiveView) -> dict[st
         known = _from_events(view, " ".join(str(error).split()))
     presences: dict[str, Presence] | None = known.pop("presences")
     members: list[str] | None = known.pop("members")
+    agents: dict[str, AgentState] | None = known.pop("agents")
     names = list(config.sites) + [name for name in view.sites if name not in config.sites]
     sites = {name: _site(view.sites.get(name, SiteView()), view.t) for name in names}
     if presences is not None and members is not None:
@@ -96,6 +99,8 @@ def look(config: RunConfig, store: CoordinationStore, view: LiveView) -> dict[st
             facts["member"] = name in members
             facts["alive"] = name in presences
             facts["parked"] = name in presences and presences[name].parked
+    for name, facts in sites.items():
+        facts["agent"] = None if agents is None or name not in agents else asdict(agents[name])
     rates = [facts["tokens_per_s"] for facts in sites.values() if facts["tokens_per_s"] is not None]
     return {
         "run": config.run.name,
@@ -131,6 +136,10 @@ def _from_store(keys: Keys, store: CoordinationStore) -> dict[str, Any]:
         },
         "members": members,
         "presences": presences,
+        "agents": {
+            entry.key.removeprefix(keys.agents): AgentState.decode(entry.value)
+            for entry in store.list(keys.agents).entries
+        },
     }
 
 
@@ -148,6 +157,7 @@ def _from_events(view: LiveView, error: str) -> dict[str, Any]:
         "rows": {"done": view.rows if begun else None, "total": view.rows_total if begun else None},
         "members": None,
         "presences": None,
+        "agents": None,
     }
 
 
@@ -193,6 +203,8 @@ def text(facts: dict[str, Any]) -> str:
             f"{_n(site['tokens_per_s'], ',.0f'):>9}{_n(site['loss'], '.3f'):>7}"
             f"{_n(site['emissions_kg'], '.3f'):>8}  {_window(facts, site)}"
         )
+    if facts["store"]["answers"]:
+        lines += ["", *(line for name, site in facts["sites"].items() for line in _agent(name, site))]
     return "\n".join(lines)
 
 
@@ -210,6 +222,24 @@ def _headline(facts: dict[str, Any]) -> str:
         return f"{facts['run']}: nobody has founded this run yet"
     state = "complete" if facts["finished"] else f"active: {', '.join(facts['active']) or 'nobody'}"
     return f"{facts['run']}: {state}; {progress}"
+
+
+def _agent(name: str, site: dict[str, Any]) -> list[str]:
+    """Say how the site stands as its agent has it: stage and why, who orders what, what does not work."""
+    agent = site["agent"]
+    if agent is None:
+        return [f"{name}: no agent of it runs"]
+    stage = "off, its ranks wait in memory" if agent["parked"] else agent["stage"]
+    said = f"{name}: {stage} for {_ahead(agent['polled_t'] - agent['since'])[1:]}, {agent['reason']}"
+    if agent["source"] and agent["measured_t"] is not None:
+        said += f" ({agent['source']})"
+    lines = [said]
+    if agent["order"] and agent["order"] != agent["reason"]:
+        lines.append(f"    ordered: {agent['order']}")
+    if agent["failures"]:
+        again = "not before its next window" if agent["retry_at"] is None else "soon"
+        lines.append(f"    {agent['failures']} failed starts in a row; the next is tried {again}")
+    return [*lines, *(f"    {part} fails: {reason}" for part, reason in agent["troubles"].items())]
 
 
 def _membership(site: dict[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""What a verb of `curtail` is. A module of a verb holds one, named `VERB`."""
+"""What a verb of `curtail` is."""
 
 import argparse
 from collections.abc import Callable

@@ -7,7 +7,8 @@ from curtail_dist.energy.course import Course, Rhythm
 from curtail_dist.energy.emissions import Grid
 from curtail_dist.energy.futures import Foresight
 from curtail_dist.energy.policy import Advice
-from curtail_dist.energy.rehearsal import Standing
+from curtail_dist.energy.rehearsal import Player
+from curtail_dist.energy.stages import Stage
 from curtail_dist.energy.stepfunction import StepFunction
 from curtail_dist.energy.workprice import Prospect, Question, advise
 from curtail_dist.units import Seconds
@@ -48,7 +49,7 @@ class Planner:
         self._histories = histories
         self._foresight = Foresight(step_s=policy.replan_s)
 
-    def plan(self, now: Seconds, course: Course, sites: Mapping[str, Standing]) -> Advice:
+    def plan(self, now: Seconds, course: Course, sites: Mapping[str, Player]) -> Advice:
         """Return what the plan at run time `now` wants of each site."""
         policy = self._policy
         spare_s, reserve, change_s = (
@@ -67,8 +68,8 @@ class Planner:
                     name: Prospect(
                         futures=futures[name],
                         power=self._grids[name].power,
-                        on=site.phase in ("join", "train"),
-                        joins_s=max(0.0, site.until - now) if site.phase == "join" else 0.0,
+                        on=site.standing.runs,
+                        joins_s=max(0.0, site.until - now) if site.standing.stage is Stage.JOINING else 0.0,
                     )
                     for name, site in sites.items()
                     if name in futures

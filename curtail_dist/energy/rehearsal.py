@@ -1,27 +1,41 @@
 """A policy played in virtual time at all sites of a run: polls, joins, drains, and work that gets done."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from random import Random
 
 from curtail_dist.energy.course import Course, Played, Rhythm
-from curtail_dist.energy.policy import Advice, Policy, PolicyMemory
+from curtail_dist.energy.policy import Advice, Policy
 from curtail_dist.energy.signals import Reading
+from curtail_dist.energy.stages import (
+    Move,
+    Stage,
+    Standing,
+    draining,
+    failed,
+    gone,
+    polled,
+    started,
+    stayed,
+    up,
+)
 from curtail_dist.units import Seconds
 
+_PASSING = (Stage.JOINING, Stage.DRAINING)
 Read = Callable[[str, Seconds], Reading | None]
 """What a site's signal says at a run time; None where it says nothing."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Standing:
+class Player:
     """One site at one moment of a rehearsal."""
 
-    phase: str = "off"
-    """`off`, `join`, `train` or `drain`."""
+    standing: Standing = field(default_factory=Standing)
     until: Seconds = 0.0
     """When joining or draining is over."""
-    capped: bool = False
-    memory: PolicyMemory = field(default_factory=PolicyMemory)
+    starts: int = 0
+    """How often it was started."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,10 +45,28 @@ class Event:
     t: Seconds
     site: str
     what: str
-    """`join` and `up`; `marked` (too high for the first time) and `reset`; `drain` and `removed`; `back` (a
-    drain was taken back) and `cancelled` (a join was)."""
+    """`join` and `up`, or `failed`; `marked` (too high for the first time) and `reset`; `drain` and
+    `removed`; `back` (a drain was taken back) and `cancelled` (a join was)."""
     g_per_kwh: float | None = None
     """The reading it rests on."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Provisioning:
+    """How starts go: a model, drawn anew for each start and the same for the same seed."""
+
+    spread: float = 0.0
+    """Standard deviation of the logarithm of a start's duration, whose median is the rhythm's; 0: each takes
+    that long."""
+    fails: float = 0.0
+    """Share of the starts that fail, at the moment at which their ranks were to come."""
+    seed: int = 1
+
+    def start(self, site: str, number: int, join_s: Seconds) -> tuple[Seconds, bool]:
+        """Return how long a site's start takes, and whether it fails."""
+        chance = Random(f"{self.seed} {site} {number}")
+        takes = join_s * math.exp(chance.gauss(0.0, self.spread)) if self.spread else join_s
+        return takes, chance.random() < self.fails
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +79,8 @@ class Manner:
     """What the first drains take, of whatever site; the last of these holds for all further ones."""
     blocking: bool = False
     """As the published prototype did: while a site joins no other is asked, and nothing is taken back."""
+    provisioning: Provisioning = Provisioning()
+    """What starts take, and how many fail."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +104,7 @@ class Rehearsal:
         read: Read,
         manner: Manner,
         work_s: Seconds,
-        plan: Callable[[Seconds, Course, Mapping[str, Standing]], Advice] | None = None,
+        plan: Callable[[Seconds, Course, Mapping[str, Player]], Advice] | None = None,
         replan_s: Seconds = 300.0,
         speeds: Mapping[str, float] | None = None,
     ) -> None:
@@ -82,7 +116,7 @@ class Rehearsal:
         self._replan_s = replan_s
         self._speeds = speeds or {}
         self._course = Course(policies, work_s=work_s, rhythm=manner.rhythm)
-        self._sites = {name: Standing() for name in policies}
+        self._sites = {name: Player() for name in policies}
         self._events: list[Event] = []
         self._drains = 0
         self._blocked_until: Seconds = 0.0
@@ -110,21 +144,25 @@ class Rehearsal:
     def _pass(self, to: Seconds) -> None:
         """Let time pass, and joins and drains end in it."""
         while self._course.now < to and self._course.finished_at is None:
-            ends = [s.until for s in self._sites.values() if s.phase in ("join", "drain")]
+            ends = [site.until for site in self._sites.values() if site.standing.stage in _PASSING]
             stop = min([to, *(end for end in ends if end > self._course.now)])
-            self._course.advance(
-                stop,
-                {name: _phase(site) for name, site in self._sites.items() if site.phase != "off"},
-                speeds=self._speeds,
-            )
+            there = {n: site for n, site in self._sites.items() if site.standing.stage is not Stage.OFF}
+            phases = {name: _phase(site.standing) for name, site in there.items()}
+            self._course.advance(stop, phases, speeds=self._speeds)
             for name, site in self._sites.items():
-                if site.until <= self._course.now and site.phase in ("join", "drain"):
-                    self._end(name, site)
+                if site.until <= self._course.now and site.standing.stage in _PASSING:
+                    self._sites[name] = self._ended(name, site)
 
-    def _end(self, name: str, site: Standing) -> None:
-        joined = site.phase == "join"
-        self._note(site.until, name, "up" if joined else "removed")
-        self._sites[name] = replace(site, phase="train" if joined else "off")
+    def _ended(self, name: str, site: Player) -> Player:
+        """Return a site whose join or drain is over."""
+        standing, now = site.standing, site.until
+        if standing.stage is Stage.DRAINING:
+            self._note(now, name, "removed")
+            return replace(site, standing=gone(standing, now=now))
+        _, fails = self._manner.provisioning.start(name, site.starts, self._manner.rhythm.join_s)
+        self._note(now, name, "failed" if fails else "up")
+        after = failed(standing, now=now, backoff_s=self._manner.poll_s) if fails else up(standing, now=now)
+        return replace(site, standing=after)
 
     def _poll(self, now: Seconds) -> None:
         if self._plan and (self._planned_at is None or now - self._planned_at >= self._replan_s - 1e-6):
@@ -135,55 +173,70 @@ class Rehearsal:
 
     def _ask(self, name: str, now: Seconds) -> None:
         site, reading = self._sites[name], self._read(name, now)
-        wanted = None if self._advice is None else self._advice.wanted.get(name)
-        running = site.phase in ("join", "train")
-        decision, memory = self._policies[name].decide(
-            site.memory, running=running, reading=reading, now=now, wanted=wanted
+        move, decision, standing = polled(
+            site.standing,
+            self._policies[name],
+            reading=reading,
+            now=now,
+            wanted=None if self._advice is None else self._advice.wanted.get(name),
+            cancels=not self._manner.blocking,
         )
         value = None if reading is None else reading.value
-        if site.phase != "off" and memory.above_since != site.memory.above_since:
-            cleared = memory.above_since is None
-            if not (cleared and decision.action == "drain"):
-                self._note(now, name, "reset" if cleared else "marked", value)
-        site = replace(site, memory=memory, capped=decision.capped)
-        self._sites[name] = self._obeyed(name, site, decision.action, now, value)
+        self._note_mark(now, name, (site.standing, standing), decision.action, value)
+        self._sites[name] = self._moved(name, replace(site, standing=standing), move, value)
 
-    def _obeyed(self, name: str, site: Standing, action: str, now: Seconds, value: float | None) -> Standing:
-        manner = self._manner
-        if action == "start" and site.phase == "off":
+    def _note_mark(
+        self,
+        now: Seconds,
+        name: str,
+        change: tuple[Standing, Standing],
+        action: str,
+        value: float | None,
+    ) -> None:
+        """Note that the intensity is too high for the first time, or is not any more."""
+        before, since = change[0], change[1].memory.above_since
+        cleared = since is None
+        changed = before.stage is not Stage.OFF and since != before.memory.above_since
+        if changed and not (cleared and action == "drain"):
+            self._note(now, name, "reset" if cleared else "marked", value)
+
+    def _moved(self, name: str, site: Player, move: Move, value: float | None) -> Player:
+        standing, now, manner = site.standing, self._course.now, self._manner
+        if move is Move.START:
             self._note(now, name, "join", value)
+            number = site.starts + 1
+            takes, _ = manner.provisioning.start(name, number, manner.rhythm.join_s)
             if manner.blocking:
-                self._blocked_until = now + manner.rhythm.join_s
-            return self._begun(name, replace(site, phase="join", until=now + manner.rhythm.join_s), now)
-        if action == "start" and site.phase == "drain" and not manner.blocking:
+                self._blocked_until = now + takes
+            return self._begun(
+                name, Player(standing=started(standing, now=now), until=now + takes, starts=number)
+            )
+        if move is Move.STAY:
             self._note(now, name, "back", value)
-            return replace(site, phase="train")
-        if action == "drain" and site.phase == "train":
+            return replace(site, standing=stayed(standing, now=now))
+        if move is Move.DRAIN and standing.stage is Stage.JOINING:
+            self._note(now, name, "cancelled", value)
+            return self._begun(name, replace(site, standing=draining(standing, now=now), until=now))
+        if move is Move.DRAIN:
             self._note(now, name, "drain", value)
             takes = manner.drains_s[min(self._drains, len(manner.drains_s) - 1)]
             self._drains += 1
-            return self._begun(name, replace(site, phase="drain", until=now + takes), now)
-        if action == "drain" and site.phase == "join" and not manner.blocking:
-            self._note(now, name, "cancelled", value)
-            self._note(now, name, "removed")
-            return replace(site, phase="off")
+            return self._begun(name, replace(site, standing=draining(standing, now=now), until=now + takes))
         return site
 
-    def _begun(self, name: str, site: Standing, now: Seconds) -> Standing:
+    def _begun(self, name: str, site: Player) -> Player:
         """Return a site that joins or drains; what takes no time is over."""
-        if site.until > now:
-            return site
-        self._end(name, site)
-        return self._sites[name]
+        return site if site.until > self._course.now else self._ended(name, site)
 
     def _note(self, t: Seconds, site: str, what: str, value: float | None = None) -> None:
         self._events.append(Event(t=t, site=site, what=what, g_per_kwh=value))
 
 
-def _phase(site: Standing) -> str:
-    if site.phase == "join":
+def _phase(standing: Standing) -> str:
+    """Return what a site that is not off draws power as; one that drains trains to its round's end."""
+    if standing.stage is Stage.JOINING:
         return "join"
-    return "capped" if site.capped else "train"
+    return "capped" if standing.capped else "train"
 
 
 def _windows(events: Sequence[Event], name: str, end: Seconds) -> list[tuple[Seconds, Seconds]]:
@@ -192,7 +245,7 @@ def _windows(events: Sequence[Event], name: str, end: Seconds) -> list[tuple[Sec
     for event in (event for event in events if event.site == name):
         if event.what == "join":
             since = event.t
-        elif event.what == "removed" and since is not None:
+        elif event.what in ("removed", "failed") and since is not None:
             found.append((since, event.t))
             since = None
     return found if since is None else [*found, (since, end)]

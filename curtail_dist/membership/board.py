@@ -9,6 +9,7 @@ from typing import TypeVar
 from curtail_dist.coordination.store import Change, CoordinationStore, Entry, Watch
 from curtail_dist.errors import CoordinationError, StoreUnavailable
 from curtail_dist.membership.keys import Keys
+from curtail_dist.membership.notice import Notice
 from curtail_dist.membership.view import View, applied
 from curtail_dist.units import Seconds
 
@@ -53,8 +54,14 @@ class Board:
         with self._changed:
             ending = self._ending.is_set()
             if self._view is None or self._view[:2] != (self._changes, ending):
-                draining = self._drain in self._entries
-                view = View(keys=self.keys, entries=self._entries, draining=draining, ending=ending)
+                asked = self._entries.get(self._drain)
+                view = View(
+                    keys=self.keys,
+                    entries=self._entries,
+                    draining=asked is not None,
+                    after_commit=asked is not None and Notice.decode(asked.value).after_commit,
+                    ending=ending,
+                )
                 self._view = (self._changes, ending, view)
             return self._view[2]
 

@@ -1,39 +1,48 @@
-"""The site's agent: follows signal and policy, and has the site's ranks started and drained accordingly.
+"""The site's agent: follows signal, policy and operator, and has the site's ranks started and drained.
 
-It works in turns: look at the ranks and the run's head, at each poll at the signal too, act, rest. A drain is
-waited for in real time, during which nothing is polled. Ranks that park (`provisioner.park_s`) have left the
-run and stay in memory: when the policy wants the site again they are asked back, else they end in time.
+It works in turns: look at the ranks and at what the operator orders, at each poll at the signal too, act,
+rest. No turn waits for anything: a join or a drain that takes long is looked at again, and can be taken back.
+What fails (signal, policy, provisioner, store) is put on record, shown by `curtail status`, and tried again.
+Ranks that park (`provisioner.park_s`) have left the run and stay in memory: when the policy wants the site
+again they are asked back, else they end in time.
 """
 
 import logging
 import signal as signals
 import threading
+import time
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from types import FrameType
 
 from curtail_dist.clock import Clock
 from curtail_dist.config import RunConfig
 from curtail_dist.coordination import CoordinationStore
-from curtail_dist.energy.emissions import PowerModel
-from curtail_dist.energy.freshness import Sighting, fresh, observe
-from curtail_dist.energy.policy import Policy
+from curtail_dist.energy.policy import Decision, Policy
 from curtail_dist.energy.signals import Reading, Signal
-from curtail_dist.errors import CoordinationError, SignalUnavailable
-from curtail_dist.membership.notices import Notices
+from curtail_dist.energy.stages import Move, Stage, overruled, polled
+from curtail_dist.errors import CoordinationError
+from curtail_dist.membership.agent_state import AgentState
+from curtail_dist.membership.introduction import introduce
+from curtail_dist.membership.liaison import Liaison
+from curtail_dist.membership.orders import Order, standing_order
 from curtail_dist.membership.provision import Provisioner
 from curtail_dist.membership.ranks import Limits, Plan, SiteRanks
-from curtail_dist.membership.stages import Move, move
-from curtail_dist.telemetry.events import Decided, Phase, ReadingSeen, SignalLost, SiteStarted
+from curtail_dist.membership.troubles import Troubles
+from curtail_dist.membership.watching import Lookout
+from curtail_dist.telemetry.events import Decided, Ordered, Phase
 from curtail_dist.telemetry.record import EventLog
-from curtail_dist.units import SECONDS_PER_HOUR, GramsCO2PerKWh, Seconds, hours
+from curtail_dist.units import Seconds, hours
 
 log = logging.getLogger(__name__)
 
 COMPLETE = 0
+STOPPED = 0
 INTERRUPTED = 130
-_REAL_TICK_S = 1.0
+_TICK_S: Seconds = 0.5
+_LOOK_S: Seconds = 0.05
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +73,7 @@ class Agent:
         self._parts = parts
         self._asked = 0
         self._resting = False
-        self._notices = Notices(parts.store, run=config.run.name, site=site)
+        self._liaison = Liaison(parts.store, run=config.run.name, site=site)
         self._plan = Plan(
             site=site,
             join_s=config.clock.join_s,
@@ -77,38 +86,49 @@ class Agent:
             self._plan,
             provisioner=parts.provisioner,
             clock=parts.clock,
-            notices=self._notices,
+            liaison=self._liaison,
             events=parts.events,
             interruptions=lambda: self._asked,
         )
+        self._troubles = Troubles(parts.events, parts.clock)
+        self._lookout = Lookout(
+            parts.signal, max_age_s=config.policy.max_age_s, events=parts.events, troubles=self._troubles
+        )
         self._next_poll: Seconds = parts.clock.now()
-        self._sighting: Sighting | None = None
-        self._value: GramsCO2PerKWh | None = None
-        self._lost = False
-        self._action = ""
+        self._polled: Seconds = 0.0
+        self._order: Order | None = None
+        self._decided = ("", "")
+        self._reason = ""
+        self.outcome = ""
+        """Why the agent has ended, for people."""
+        self._ending: int | None = None
+        """The exit code, once the agent is to end as soon as no rank is there."""
 
     def run(self) -> int:
-        """Follow the policy until the run is complete.
+        """Follow the policy until the run is complete, or an operator stops it.
 
         SIGTERM or Ctrl-C drains the site, within `Limits.interrupted_s`; a second one kills its ranks.
 
         Returns:
-            0 when the run is complete, 130 when interrupted.
+            0 when the run is complete or was stopped by an operator, 130 when interrupted.
 
         Raises:
             StoreUnavailable: The store does not answer at the very start. Later outages are sat out.
+            StoreReplaced: Another store answers in its place.
             CoordinationError: A virtual clock's service is gone.
             ProvisionError: Ranks cannot be killed.
         """
         try:
             with self._handlers():
-                self._notices.open()
-                self._introduce()
+                self._liaison.open()
+                introduce(self._config, self._site, self._parts.signal, self._parts.events, self._troubles)
+                self._parts.events.emit(Phase(phase="off"))
                 while (code := self._turn()) is None:
                     self._rest()
                 return code
         finally:
             self._ranks.close()
+            self._liaison.close()
             with suppress(CoordinationError):  # Without its service there is nothing to release.
                 self._parts.clock.release(self._plan.participant)
 
@@ -116,90 +136,147 @@ class Agent:
         """Do what a signal does, from any thread: once to drain and end, twice to end at once."""
         self._asked += 1
 
-    def _introduce(self) -> None:
-        parts, policy, site = self._parts, self._config.policy, self._config.site(self._site)
-        power = PowerModel.from_config(site.power, pue=site.footprint.pue)
-        deadline = self._config.run.deadline_h * SECONDS_PER_HOUR
-        try:
-            outlook = parts.signal.outlook(2 * deadline)  # an always-on baseline may need longer
-        except SignalUnavailable as error:
-            log.warning("site %s: nothing is known ahead of time: %s", self._site, error)
-            outlook = []
-        parts.events.emit(
-            SiteStarted(
-                train_w=power.train_w,
-                idle_w=power.idle_w,
-                join_w=power.join_w,
-                sync_w=power.sync_w,
-                threshold_g_per_kwh=policy.threshold_g_per_kwh,
-                leave_delay_s=policy.leave_delay_s,
-                deadline_s=deadline,
-                outlook=outlook,
-                synthetic=parts.signal.synthetic,
-            )
-        )
-        parts.events.emit(Phase(phase="off"))
-
     def _turn(self) -> int | None:
         """Look and act once; return the exit code when it is time to end."""
-        if self._asked:
-            self._ranks.leave("the agent was told to stop")
-            return INTERRUPTED
-        if self._ranks.standing.on:
-            self._ranks.look()
-        if self._notices.complete():
-            self._ranks.leave()
-            return COMPLETE
         now = self._parts.clock.now()
+        self._troubles.note("store", self._liaison.trouble)
+        self._troubles.guard("provisioner", self._ranks.look, None)
+        if self._ending is None:
+            self._see_ending()
+        if self._ending is not None:
+            self._tell()
+            return None if self._ranks.there else self._ending
+        self._obey(now)
         if now >= self._next_poll:
             self._next_poll = now + self._config.policy.poll_s
+            self._polled = now
             self._poll(now)
+        self._tell()
         return None
 
-    def _poll(self, now: Seconds) -> None:
-        reading = self._read(now)
-        wanted, decision, standing = move(self._ranks.standing, self._parts.policy, reading=reading, now=now)
-        self._ranks.standing = standing
-        if decision.action != self._action:
-            self._action = decision.action
-            value = reading.value if reading else None
-            self._parts.events.emit(Decided(action=decision.action, reason=decision.reason, g_per_kwh=value))
-            log.info("site %s: %s at %.2f h: %s", self._site, decision.action, hours(now), decision.reason)
-        if wanted is Move.START:
-            self._ranks.start()
-        elif wanted is Move.DRAIN:
-            self._ranks.drain(decision.reason)
-        elif wanted is Move.WAKE:
-            self._ranks.wake()
+    def _see_ending(self) -> None:
+        """Have the ranks leave for good where the run is complete, or somebody has this agent end."""
+        self._order = self._see_order()
+        order = self._order
+        if self._liaison.complete:
+            self._ending, self.outcome = COMPLETE, "the run is complete"
+            self._ranks.leave()
+        elif self._asked:
+            self._ending, self.outcome = INTERRUPTED, "interrupted"
+            self._ranks.leave("the agent was told to stop")
+        elif order is not None and order.kind == "stop":
+            self._ending = STOPPED
+            self.outcome = f"{order.bar.reason}; `curtail release` lets agents start again"
+            self._decide(Decision(action="drain", reason=order.bar.reason), None, by="operator")
+            self._ranks.leave(order.bar.reason, after_commit=order.after_commit)
 
-    def _read(self, now: Seconds) -> Reading | None:
-        """Read the signal; record a value that changed, or that it was lost."""
-        signal = self._parts.signal
-        self._sighting = observe(signal, self._sighting, now=now)
-        reading = fresh(self._sighting, now=now, max_age_s=self._config.policy.max_age_s)
-        if reading is None and not self._lost:
-            self._parts.events.emit(SignalLost(reason=f"no fresh reading from {signal.source}"))
-        if reading is not None and reading.value != self._value:
-            self._parts.events.emit(
-                ReadingSeen(g_per_kwh=reading.value, measured_t=reading.measured_at, source=signal.source)
+    def _see_order(self) -> Order | None:
+        """Return the operator's order for this site; record it where it has changed."""
+        view, utc = self._liaison.view(), datetime.now(UTC)
+        order = self._troubles.guard(
+            "operator", lambda: standing_order(view.keys, self._site, view.entries, now=utc), self._order
+        )
+        if order != self._order:
+            told = Ordered(order="release", reason="", by="")
+            if order is not None:
+                until = None if order.until is None else order.until.isoformat()
+                told = Ordered(order=order.kind, reason=order.reason, by=order.by, until=until)
+            self._parts.events.emit(told)
+            log.info("site %s: %s", self._site, order.bar.reason if order else "released by the operator")
+        return order
+
+    def _obey(self, now: Seconds) -> None:
+        """Do what the operator's order wants of a site that runs, without waiting for a poll."""
+        decision = None if self._order is None else overruled(self._ranks.standing, self._order.bar)
+        if decision is not None:
+            self._decide(decision, self._lookout.reading, by="operator")
+            self._act(Move.DRAIN, decision.reason)
+
+    def _poll(self, now: Seconds) -> None:
+        reading = self._lookout.look(now)
+        standing, bar = self._ranks.standing, None if self._order is None else self._order.bar
+        unknown = Decision(action="drain" if standing.runs else "keep", reason="the policy failed")
+        fallback = (Move.DRAIN if standing.runs else Move.NONE, unknown, standing)
+        move, decision, standing = self._troubles.guard(
+            "policy",
+            lambda: polled(standing, self._parts.policy, reading=reading, now=now, bar=bar),
+            fallback,
+        )
+        self._ranks.standing = standing
+        by = "operator" if bar is not None and decision.reason == bar.reason else "policy"
+        self._decide(decision, reading, by=by, moves=move is not Move.NONE)
+        self._act(move, decision.reason)
+
+    def _decide(self, decision: Decision, reading: Reading | None, *, by: str, moves: bool = True) -> None:
+        """Record a decision that moves the site, or that differs from the one before."""
+        self._reason = decision.reason
+        if not moves and self._decided == (decision.action, by):
+            return
+        self._decided = (decision.action, by)
+        self._parts.events.emit(
+            Decided(
+                action=decision.action,
+                reason=decision.reason,
+                g_per_kwh=None if reading is None else reading.value,
+                measured_t=None if reading is None else reading.measured_at,
+                source="" if reading is None else self._lookout.source,
+                from_forecast=reading is not None and reading.from_forecast,
+                by=by,
             )
-        self._lost = reading is None
-        self._value = reading.value if reading else None
-        return reading
+        )
+        now = self._parts.clock.now()
+        log.info("site %s: %s at %.2f h: %s", self._site, decision.action, hours(now), decision.reason)
+
+    def _act(self, move: Move, reason: str) -> None:
+        acts = {Move.START: self._ranks.start, Move.DRAIN: self._ranks.drain, Move.STAY: self._ranks.stay}
+        if move in acts:
+            self._troubles.guard("provisioner", lambda: acts[move](reason), None)
+
+    def _tell(self) -> None:
+        """Let others read how the site stands."""
+        standing, reading = self._ranks.standing, self._lookout.reading
+        failing = standing.failures > 0 and not standing.gives_up
+        state = AgentState(
+            stage=standing.stage.value,
+            since=standing.since,
+            reason=self._reason,
+            parked=standing.parked,
+            g_per_kwh=None if reading is None else reading.value,
+            measured_t=None if reading is None else reading.measured_at,
+            source=self._lookout.source,
+            from_forecast=reading is not None and reading.from_forecast,
+            order="" if self._order is None else self._order.bar.reason,
+            failures=standing.failures,
+            retry_at=standing.retry_at if failing else None,
+            troubles=self._troubles.reasons,
+            polled_t=self._polled,
+        )
+        self._liaison.show(state.encode())
 
     def _rest(self) -> None:
         """Let run time pass until the next look, unless a signal comes."""
-        policy, clock = self._config.policy, self._config.clock
-        # A virtual clock passes no more than `join_s` while a killed rank is on its way back: look within it.
-        tick = _REAL_TICK_S if clock.kind == "real" else clock.join_s or policy.poll_s
-        duration = min(tick, self._next_poll - self._parts.clock.now())
         try:
             self._resting = True
-            if duration > 0 and not self._asked:
-                self._parts.clock.sleep(duration)
+            if not self._asked or self._ending is not None:
+                self._let_pass()
             self._resting = False
         except _Interrupted:
             log.info("site %s: told to stop", self._site)
+
+    def _let_pass(self) -> None:
+        policy, settings, clock = self._config.policy, self._config.clock, self._parts.clock
+        if self._ranks.unclear:  # a moment of real time, in which a virtual clock stands still
+            time.sleep(_LOOK_S)
+            return
+        if self._ranks.standing.stage is Stage.DRAINING or self._ending is not None:
+            with clock.waiting():  # a virtual clock moves by what others do, and stops where the ranks leave
+                time.sleep(_LOOK_S)
+            return
+        # A virtual clock passes no more than `join_s` while a killed rank is on its way back: look within it.
+        tick = _TICK_S if settings.kind == "real" else settings.join_s or policy.poll_s
+        duration = min(tick, self._next_poll - clock.now())
+        if duration > 0:
+            clock.sleep(duration)
 
     @contextmanager
     def _handlers(self) -> Generator[None]:

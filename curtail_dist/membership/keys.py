@@ -47,6 +47,24 @@ class Keys:
         """Present while the site is asked to leave; written and removed by its agent."""
         return f"{self.root}drain/{site}"
 
+    def order(self, site: str) -> str:
+        """What an operator ordered for this site, above its policy."""
+        return f"{self.root}operator/sites/{site}"
+
+    @property
+    def stop(self) -> str:
+        """An operator's order that every site leaves and every agent ends."""
+        return f"{self.root}operator/stop"
+
+    @property
+    def agents(self) -> str:
+        """Prefix of the leased keys in which agents tell how their sites stand."""
+        return f"{self.root}agents/"
+
+    def agent(self, site: str) -> str:
+        """How this site stands, as its agent has it."""
+        return f"{self.agents}{site}"
+
     @property
     def closes(self) -> str:
         """Prefix of the requests to end a round, one key a site."""

@@ -1,35 +1,35 @@
-"""The agent's hand on its site's ranks: starts them, sees them die, waits for them to leave."""
+"""The agent's hand on its site's ranks: starts them, sees them come, die and leave; waits for none of it."""
 
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
-from enum import Enum
+from dataclasses import dataclass, field
 
 from curtail_dist.clock import Clock
-from curtail_dist.errors import ProvisionError
-from curtail_dist.membership.notices import Notices
-from curtail_dist.membership.provision import Provisioner, RanksState
-from curtail_dist.membership.stages import (
-    Fate,
+from curtail_dist.energy.stages import (
+    Stage,
     Standing,
-    back,
+    again,
+    draining,
     failed,
-    fate,
-    gives_up,
-    left,
+    gone,
     parked,
     started,
-    woken,
+    stayed,
+    up,
 )
+from curtail_dist.errors import CurtailError, ProvisionError
+from curtail_dist.membership.fate import Fate, fate
+from curtail_dist.membership.liaison import Liaison
+from curtail_dist.membership.provision import Provisioner, RanksState
 from curtail_dist.membership.watch import RanksWatch
-from curtail_dist.telemetry.events import Phase, RanksDied, RanksExited, RanksStarted
+from curtail_dist.telemetry.events import Phase, RanksDied, RanksExited, RanksStarted, StageEntered
 from curtail_dist.telemetry.joining import DECIDED_AT
 from curtail_dist.telemetry.record import EventLog
 from curtail_dist.units import Seconds
 
 log = logging.getLogger(__name__)
-_LOOK_S = 0.05
+_KILL_S = 10.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +44,8 @@ class Limits:
     """Between SIGTERM and SIGKILL to the ranks; torchrun takes 30 of it."""
     unclear_s: Seconds = 10.0
     """For the launcher to restart a rank that died."""
+    settle_s: Seconds = 2.0
+    """For the store to tell that the run is complete, after ranks have ended in order."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,12 +69,18 @@ class Plan:
         return f"rank:{self.site}"
 
 
-class _End(Enum):
-    """How a wait for ranks to leave went."""
+@dataclass(kw_only=True)
+class _Leaving:
+    """How far ranks that are to leave have been pressed. Times are real."""
 
-    LEFT = "left"
-    PARKED = "parked"
-    STOPPED = "stopped"
+    reason: str
+    """What stands in the request to them; empty: they leave by themselves, the run being complete."""
+    after_commit: bool
+    began: Seconds
+    told: Seconds | None = None
+    """When they were sent SIGTERM."""
+    early: bool = False
+    """Whether they were stopped before they came: then any end is one in order."""
 
 
 class SiteRanks:
@@ -84,7 +92,7 @@ class SiteRanks:
         *,
         provisioner: Provisioner,
         clock: Clock,
-        notices: Notices,
+        liaison: Liaison,
         events: EventLog,
         interruptions: Callable[[], int],
     ) -> None:
@@ -92,159 +100,245 @@ class SiteRanks:
         self._plan = plan
         self._provisioner = provisioner
         self._clock = clock
-        self._notices = notices
+        self._liaison = liaison
         self._events = events
         self._interruptions = interruptions
         self._watch: RanksWatch | None = None
+        self._known: tuple[int, ...] = ()
+        """The rank processes as last seen."""
+        self._leaving: _Leaving | None = None
+        self._unclear: Seconds | None = None
+        """Since when, in real time, it is not clear what has become of them."""
+        self._ends = False
         self.standing = Standing()
-        """What is known of the ranks. The agent gives it to `stages.move` and puts back what that returns."""
+        """Where the site stands. The agent gives it to `stages.polled` and puts back what that returns."""
 
-    def start(self) -> None:
-        """Start the ranks and announce them to the clock; a failure is recorded and may be tried again."""
+    @property
+    def there(self) -> bool:
+        """Whether ranks run, in the run, in memory, or on their way in or out."""
+        return self.standing.stage is not Stage.OFF or self.standing.parked
+
+    @property
+    def unclear(self) -> bool:
+        """Whether they are between two states that last a moment of real time."""
+        return self._unclear is not None
+
+    def start(self, reason: str) -> None:
+        """Start the ranks and announce them to the clock; or ask those that are parked back.
+
+        A failure is recorded and may be tried again. Nothing happens while a request to leave may still stand
+        in the store: it would send them away at once.
+        """
         decided_at = time.time()
-        if not self._notices.forget_leaving():
-            return  # A request that is left from the last drain would send the ranks away at once.
+        if self._leaving is not None or not self._liaison.forget_leaving():
+            return
         self._events.emit(Phase(phase="join"))
+        if self.standing.parked:
+            self._enter(started(self.standing, now=self._now), reason)
+            return
         self._clock.reserve(self._plan.participant, self._plan.join_s)
         try:
             self._provisioner.start({DECIDED_AT: f"{decided_at:.3f}"})
-        except ProvisionError as error:
-            self._fail(str(error))
+        except Exception as error:  # noqa: BLE001 - whatever a provisioner raises, the next start may succeed
+            told = isinstance(error, CurtailError)
+            self._fail(str(error) if told else f"the provisioner failed: {type(error).__name__}: {error}")
             return
         self._events.emit(RanksStarted(pid=self._provisioner.poll().pid or 0))
-        self.standing = started(self.standing)
-        if self._plan.watched:
-            self._watch = RanksWatch(self._provisioner, self._clock, self._plan.participant)
+        self._known = ()
+        self._enter(started(self.standing, now=self._now), reason)
+        self._begin_watch()
 
-    def wake(self) -> None:
-        """Ask parked ranks back; they come by themselves. Without an answer of the store they stay parked."""
-        if not self._notices.forget_leaving():
-            return
-        self._events.emit(Phase(phase="join"))
-        self.standing = woken(self.standing)
+    def drain(self, reason: str, *, after_commit: bool = False) -> None:
+        """Have ranks that take part leave the run, and stop those that have not come yet.
 
-    def look(self) -> None:
-        """Find out whether a rank died, and record it."""
-        found, ranks = self._settled_fate()
-        if found is Fate.EXPIRED:
-            self._gone(ranks.code or 0)
-        elif found is Fate.LOST:
-            self._provisioner.stop(0.0)
-            self._events.emit(RanksDied(reason="ranks died while they were parked"))
-            self._gone(self._provisioner.poll().code or 0)
-        elif found is Fate.ENDED:
-            # Ranks end by themselves when the run is complete; their last commit is in the store by then.
-            if not self._notices.complete():
-                self._events.emit(RanksExited(code=ranks.code or 0))
-                self._fail(f"the ranks ended with code {ranks.code} while the run is not complete")
-        else:
-            self._see(found, ranks)
-
-    def drain(self, reason: str) -> None:
-        """Have the ranks leave the run because the store asks them to, and wait until they have.
-
-        Ranks that park are then parked, others gone. Those that take longer than the limits are stopped.
+        An empty reason says that the run is complete and that they leave by themselves.
         """
-        if not self.standing.on:
+        standing = self.standing
+        if not standing.runs:
             return
         self._end_watch()
+        self._unclear = None
         # A virtual clock stops where the ranks leave, so that their last phase ends at that moment.
         self._clock.reserve(self._plan.participant, 0.0)
         # Asked while the agent holds the clock: no step passes between the decision and the request.
-        asked = not reason or self._notices.ask_to_leave(reason)
-        with self._clock.waiting():
-            end = self._await_end(reason, asked=asked)
-        ranks = self._provisioner.poll()
-        if end is _End.PARKED:
-            self.standing = replace(parked(self.standing), ranks=ranks.ranks)
+        if reason:
+            self._liaison.ask_to_leave(reason, after_commit=after_commit)
+        early = standing.stage is Stage.JOINING and bool(reason) and not self._liaison.registered
+        self._leaving = _Leaving(
+            reason=reason, after_commit=after_commit, began=time.monotonic(), early=early
+        )
+        self._enter(draining(standing, now=self._now), reason or "the run is complete")
+        if early:
+            self._tell_to_end()
+
+    def stay(self, reason: str) -> None:
+        """Take the request to leave back. Ranks that have left all the same are started again."""
+        if not self._liaison.forget_leaving():
             return
-        code = ranks.code or 0
-        if code or end is _End.STOPPED:
-            self._events.emit(
-                RanksDied(reason=f"the ranks ended with code {code} instead of leaving in order")
-            )
-        self._gone(code)
+        self._leaving = None
+        self._clock.reserve(self._plan.participant, self._plan.join_s)
+        self._enter(stayed(self.standing, now=self._now), reason)
+        self._begin_watch()
 
-    def leave(self, reason: str = "") -> None:
-        """Wait until no rank is left: by themselves, or, with a reason, because the store asks them to.
+    def leave(self, reason: str = "", *, after_commit: bool = False) -> None:
+        """Have all ranks end, parked ones too: by themselves, or, with a reason, since they are asked to."""
+        self._ends = True
+        if self.standing.runs:
+            self.drain(reason, after_commit=after_commit)
+        elif self.standing.parked:
+            self._leaving = self._leaving or _Leaving(reason="", after_commit=False, began=time.monotonic())
+            self._tell_to_end()
 
-        Parked ranks are stopped.
-        """
-        if not self.standing.parked:
-            self.drain(reason)
-        if self.standing.parked:
-            self._stop(self._plan.limits.stop_s)
-            self._gone(self._provisioner.poll().code or 0)
+    def look(self) -> None:
+        """Find out what has become of the ranks, record it, and press those that are late in leaving."""
+        if not self.there:
+            return
+        ranks = self._provisioner.poll()
+        if self.standing.stage is Stage.DRAINING:
+            self._look_leaving(ranks)
+        elif self.standing.parked:
+            self._look_parked(ranks)
+        else:
+            self._look_running(ranks)
 
     def close(self) -> None:
         """Kill what runs; idempotent."""
         self._end_watch()
         self._provisioner.close()
 
-    def _settled_fate(self) -> tuple[Fate, RanksState]:
-        """Wait until the launcher has made up its mind about a rank that is gone."""
-        deadline = time.monotonic() + self._plan.limits.unclear_s
-        while True:
-            ranks = self._provisioner.poll()
-            found = fate(self.standing, ranks)
-            if found is not Fate.UNCLEAR or self._interruptions() or time.monotonic() > deadline:
-                return found, ranks
-            time.sleep(_LOOK_S)
-
-    def _see(self, found: Fate, ranks: RanksState) -> None:
-        """Take note of ranks that run."""
-        if found is not Fate.ALIVE:
-            gone = sorted(set(self.standing.ranks) - set(ranks.ranks))
-            self._events.emit(RanksDied(reason=f"rank process {gone[0]} died and is restarted"))
+    def _look_running(self, ranks: RanksState) -> None:
+        found = fate(self._known, ranks)
+        if found is Fate.ENDED:
+            self._ended(ranks.code or 0)
+        elif found is Fate.UNCLEAR and self._is_unclear(self._plan.limits.unclear_s):
+            return
+        elif found is not Fate.ALIVE:
+            missing = sorted(set(self._known) - set(ranks.ranks))
+            self._events.emit(RanksDied(reason=f"rank process {missing[0]} died and is restarted"))
             self._events.emit(Phase(phase="join"))
-        if self.standing.waking and self._notices.parked() is False:
-            self.standing = back(self.standing)
-        self.standing = replace(self.standing, ranks=ranks.ranks)
+            self._known, self._unclear = ranks.ranks, None
+            self._enter(again(self.standing, now=self._now), "a rank died and is restarted")
+        else:
+            self._known, self._unclear = ranks.ranks, None
+            if self.standing.stage is Stage.JOINING and self._liaison.seated:
+                self._enter(up(self.standing, now=self._now), "in the run")
 
-    def _await_end(self, reason: str, *, asked: bool) -> _End:
-        """Wait in real time until no rank runs, or they are parked."""
-        limits = self._plan.limits
-        began = time.monotonic()
-        while self._provisioner.poll().running:
-            asked = asked or self._notices.ask_to_leave(reason)
-            if self._plan.parks and reason and self._notices.parked():
-                return _End.PARKED
-            interruptions = self._interruptions()
-            limit = limits.interrupted_s if interruptions else limits.drain_s
-            if interruptions > 1 or time.monotonic() - began > limit:
-                log.warning("site %s: the ranks have not left in time and are stopped", self._plan.site)
-                self._stop(limits.stop_s)
-                return _End.STOPPED
-            time.sleep(_LOOK_S)
-        return _End.LEFT
+    def _ended(self, code: int) -> None:
+        """Ranks that were not asked to leave have ended: since the run is complete, or in failure."""
+        if self._liaison.complete or (self.standing.recalled and code == 0):
+            self._gone(code)
+        elif code or not self._is_unclear(self._plan.limits.settle_s):
+            # Ranks end in order when the run is complete: by now the store would have told their last commit.
+            self._events.emit(RanksExited(code=code))
+            self._fail(f"the ranks ended with code {code} while the run is not complete")
 
-    def _stop(self, grace_s: Seconds) -> None:
-        """End the ranks; at once where the agent was told twice, or is told again meanwhile."""
-        self._provisioner.stop(grace_s, hurry=lambda: self._interruptions() > 1)
+    def _look_parked(self, ranks: RanksState) -> None:
+        if not ranks.running:
+            if ranks.code and self._leaving is None:
+                self._events.emit(RanksDied(reason="ranks died while they were parked"))
+            self._gone(ranks.code or 0)
+        elif fate(self._known, ranks) is not Fate.ALIVE and self._leaving is None:
+            self._events.emit(RanksDied(reason="ranks died while they were parked"))
+            self._leaving = _Leaving(reason="", after_commit=False, began=time.monotonic(), told=-1e9)
+            self._press(self._leaving)
+        elif self._leaving is not None:
+            self._press(self._leaving)
+
+    def _look_leaving(self, ranks: RanksState) -> None:
+        assert self._leaving is not None, "set when the ranks were asked"
+        if not ranks.running:
+            code = ranks.code or 0
+            if not self._leaving.early and (code or self._leaving.told is not None):
+                self._events.emit(
+                    RanksDied(reason=f"the ranks ended with code {code} instead of leaving in order")
+                )
+            self._gone(code)
+            return
+        if self._leaving.reason:
+            # Until the store has it for certain; at once, where it has.
+            self._liaison.ask_to_leave(self._leaving.reason, after_commit=self._leaving.after_commit)
+        if self._plan.parks and self._leaving.told is None and self._liaison.parked:
+            self._known, self._leaving = ranks.ranks, None
+            self._enter(parked(self.standing, now=self._now), "its ranks wait in memory")
+            if self._ends:
+                self.leave()
+            return
+        self._press(self._leaving)
+
+    def _press(self, leaving: _Leaving) -> None:
+        """Stop ranks that have not left in time, in two steps; at once where the agent was told twice."""
+        limits, now, hurry = self._plan.limits, time.monotonic(), self._interruptions()
+        limit = limits.interrupted_s if hurry else limits.drain_s
+        if leaving.told is None and (hurry > 1 or now - leaving.began > limit):
+            log.warning("site %s: the ranks have not left in time and are stopped", self._plan.site)
+            self._tell_to_end()
+        if leaving.told is not None and (hurry > 1 or now - leaving.told > limits.stop_s):
+            self._provisioner.kill()
+            if now - leaving.told > limits.stop_s + _KILL_S:
+                raise ProvisionError(
+                    f"the ranks of {self._plan.site} outlive SIGKILL; look for a device that hangs"
+                )
+
+    def _tell_to_end(self) -> None:
+        assert self._leaving is not None, "they are to leave"
+        self._provisioner.terminate()
+        self._leaving.told = time.monotonic()
+        if self.standing.stage is Stage.DRAINING:
+            self.standing = draining(self.standing, now=self.standing.since, final=True)
+
+    def _is_unclear(self, limit: Seconds) -> bool:
+        """Whether it may still become clear what has happened, `limit` after it was first not."""
+        now = time.monotonic()
+        self._unclear = now if self._unclear is None else self._unclear
+        return now - self._unclear <= limit and not self._interruptions()
 
     def _gone(self, code: int) -> None:
         """Take note that all ranks ended without a failure that counts."""
-        self._end_watch()
+        self._settle()
         # Best effort: whatever is left of the request is taken back before the next start.
-        self._notices.forget_leaving()
+        self._liaison.forget_leaving()
         self._events.emit(RanksExited(code=code))
-        self.standing = left(self.standing)
-        self._off()
+        self._events.emit(Phase(phase="off"))
+        self._enter(gone(self.standing, now=self._now), "its ranks have left")
+        self._clock.release(self._plan.participant)
 
     def _fail(self, reason: str) -> None:
-        self._end_watch()
-        self.standing = failed(self.standing, now=self._clock.now(), backoff_s=self._plan.backoff_s)
-        if gives_up(self.standing):
-            reason += f"; failure {self.standing.failures} in a row: the site stays off until its next window"
+        self._settle()
+        standing = failed(self.standing, now=self._now, backoff_s=self._plan.backoff_s)
+        if standing.gives_up:
+            reason += f"; failure {standing.failures} in a row: the site stays off until its next window"
         log.error("site %s: %s", self._plan.site, reason)
         self._events.emit(RanksDied(reason=reason))
-        self._off()
-
-    def _off(self) -> None:
         self._events.emit(Phase(phase="off"))
+        self._enter(standing, reason)
         self._clock.release(self._plan.participant)
+
+    def _settle(self) -> None:
+        self._end_watch()
+        self._leaving, self._unclear, self._known = None, None, ()
+
+    def _enter(self, standing: Standing, reason: str) -> None:
+        before, self.standing = self.standing, standing
+        if before.stage is standing.stage:
+            return
+        self._events.emit(
+            StageEntered(
+                stage=standing.stage.value,
+                reason=reason,
+                was=before.stage.value,
+                after_s=self._now - before.since,
+            )
+        )
+
+    def _begin_watch(self) -> None:
+        if self._plan.watched and self._watch is None:
+            self._watch = RanksWatch(self._provisioner, self._clock, self._plan.participant)
 
     def _end_watch(self) -> None:
         if self._watch is not None:
             self._watch.stop()
             self._watch = None
+
+    @property
+    def _now(self) -> Seconds:
+        return self._clock.now()

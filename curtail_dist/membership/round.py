@@ -133,7 +133,7 @@ def end_round(part: Part, done: Done) -> Steps[None]:
     which = due(base, part.rules.fragments)
     ending = Ending(done=done, which=which, finite=(yield from ask(Encode(which))))
     part.left = False
-    if done.draining and len(part.epoch.members) > 1:
+    if done.draining and view.hurries and len(part.epoch.members) > 1:
         yield from ask_for_close(part, "drain")
     while True:
         try:

@@ -24,6 +24,8 @@ class View:
     entries: Mapping[str, Entry]
     draining: bool = False
     """Whether the site's agent asks it to drain."""
+    after_commit: bool = False
+    """Whether that may wait until the open round ends as it was planned."""
     ending: bool = False
     """Whether the process was told to end (SIGTERM)."""
     stale_s: Seconds = 0.0
@@ -33,6 +35,11 @@ class View:
     def leaving(self) -> bool:
         """Whether this site is to leave the run."""
         return self.draining or self.ending
+
+    @property
+    def hurries(self) -> bool:
+        """Whether it is to leave at once, by ending the open round."""
+        return self.ending or (self.draining and not self.after_commit)
 
     @cached_property
     def epoch(self) -> Epoch | None:

@@ -64,7 +64,7 @@ class Follower:
         return OpenRound(
             self._site,
             assignment,
-            draining=lambda: False,
+            leaving=lambda: False,
             closing=lambda: False,
             began=order.now,
             flying=flying,

@@ -23,7 +23,7 @@ class OpenRound:
         site: str,
         assignment: Assignment,
         *,
-        draining: Callable[[], bool],
+        leaving: Callable[[], bool],
         closing: Callable[[], bool],
         began: float,
         postponed: Callable[[], bool] = lambda: False,
@@ -31,13 +31,13 @@ class OpenRound:
     ) -> None:
         """Begin at run time `began`.
 
-        `draining` says whether this site is to leave, `closing` whether another asks for the round's end;
-        that is granted after one step, so that requests alone cannot keep a run from moving. `postponed` says
-        whether the round is to go on beyond its planned steps, since it could not be committed now.
+        `leaving` says whether this site is to leave at once, `closing` whether another asks for the round's
+        end; that is granted after one step, so that requests alone cannot keep a run from moving. `postponed`
+        says whether the round is to go on beyond its planned steps, since it could not be committed now.
         """
         self._site = site
         self.assignment = assignment
-        self._draining = draining
+        self._leaving = leaving
         self._closing = closing
         self._postponed = postponed
         self.began = began
@@ -61,7 +61,7 @@ class OpenRound:
     @property
     def due_here(self) -> bool:
         """Whether this rank finds so."""
-        if self._draining():
+        if self._leaving():
             return True
         if self.steps >= self._limit:
             return self.flying or not self._postponed()

@@ -144,7 +144,7 @@ class Rounds:
         return OpenRound(
             self._links.site,
             round.rest(self._delay),
-            draining=self._is_leaving,
+            leaving=self._hurries,
             closing=lambda: False,
             began=self._links.clock.now(),
             postponed=self._store_is_away,
@@ -239,7 +239,7 @@ class Rounds:
         round = OpenRound(
             self._links.site,
             self._mine,
-            draining=self._is_leaving,
+            leaving=self._hurries,
             closing=self._closing(train),
             began=self._links.clock.now(),
             postponed=self._store_is_away,
@@ -261,6 +261,9 @@ class Rounds:
 
     def _is_leaving(self) -> bool:
         return self._world.board.view().leaving
+
+    def _hurries(self) -> bool:
+        return self._world.board.view().hurries
 
     def _store_is_away(self) -> bool:
         """Whether the store is silent and may yet come back: the open round then trains on."""

@@ -4,8 +4,9 @@ from collections.abc import Callable
 
 from curtail_dist.errors import CurtailError, StateError
 from curtail_dist.membership.effects import Effect
+from curtail_dist.membership.notice import Notice
 from curtail_dist.membership.part import Part
-from curtail_dist.membership.records import Commit, Member, encode
+from curtail_dist.membership.records import Commit, Member
 from curtail_dist.sim import calls, holding, meeting, training
 from curtail_dist.sim.process import Handler, Mutant, Process, Trap
 from curtail_dist.sim.setting import KEYS
@@ -13,6 +14,8 @@ from curtail_dist.sim.world import World
 from curtail_dist.units import Seconds
 
 _RETRY_S = 1.0
+_PATIENT = 0.25
+"""Share of the drains that let the open round end as it was planned."""
 _NOWHERE_S = 5.0
 """How long after a process that found the state nowhere another one looks for it."""
 _HANDLERS: dict[type[Effect[object]], Handler] = {
@@ -64,9 +67,10 @@ class Agent:
         )
 
     def drain(self, lasts: Seconds) -> None:
-        """Ask the site to leave, and to come back after a while."""
+        """Ask the site to leave, at once or with the open round's end, and to come back after a while."""
         self.wanted = False
-        self._write(lambda: self._put())
+        after_commit = self._world.kernel.between(0.0, 1.0) < _PATIENT
+        self._write(lambda: self._put(Notice(reason="simulated", after_commit=after_commit)))
         self._world.kernel.after(lasts, self.ask_back)
 
     def ask_back(self) -> None:
@@ -76,10 +80,10 @@ class Agent:
             self._write(lambda: self._world.store.contents.delete(KEYS.drain(self.site)))
             self.start()
 
-    def _put(self) -> None:
+    def _put(self, notice: Notice) -> None:
         if not self.wanted:
-            value = encode({"reason": "simulated"})
-            self._world.store.contents.transact(compare={}, puts={KEYS.drain(self.site): value}, lease=0)
+            puts = {KEYS.drain(self.site): notice.encode()}
+            self._world.store.contents.transact(compare={}, puts=puts, lease=0)
 
     def _write(self, work: Callable[[], object]) -> None:
         """Write until it is certain."""

@@ -6,6 +6,7 @@ from typing import Protocol
 from curtail_dist.coordination.keyspace import Keyspace
 from curtail_dist.coordination.store import Change, Entry
 from curtail_dist.membership.keys import Keys
+from curtail_dist.membership.notice import Notice
 from curtail_dist.membership.view import View, applied
 from curtail_dist.sim.kernel import Kernel
 from curtail_dist.units import Seconds
@@ -49,8 +50,14 @@ class Mirror:
     def view(self) -> View:
         """The run as last seen."""
         if self._view is None:
-            draining = self._keys.drain(self.site) in self._entries
-            self._view = View(keys=self._keys, entries=self._entries, draining=draining, ending=self.ending)
+            asked = self._entries.get(self._keys.drain(self.site))
+            self._view = View(
+                keys=self._keys,
+                entries=self._entries,
+                draining=asked is not None,
+                after_commit=asked is not None and Notice.decode(asked.value).after_commit,
+                ending=self.ending,
+            )
         return self._view
 
     @property

@@ -49,7 +49,7 @@ def _look(process: Process, fiber: Fiber, turn: int, effect: do.Train) -> None:
     view, assignment = process.mirror.view, effect.assignment
     closing = open_round.steps > 0 and view.close_asked(effect.epoch.number, effect.head.version + 1)
     exhausted = open_round.exhausted(assignment) or open_round.steps >= open_round.ahead + assignment.steps
-    if exhausted or closing or view.leaving or process.failure is not None:
+    if exhausted or closing or view.hurries or process.failure is not None:
         done = _done(process, effect, leaving=view.leaving)
         kernel.after(_OVERHEAD_S, process.answering(fiber), done, process.failure)
         return

@@ -136,7 +136,7 @@ class Trouble(Event):
 
     NAME = "trouble"
     part: str
-    """`signal`, `policy`, `provisioner`, `store` or `meter`."""
+    """`signal`, `policy`, `provisioner`, `store`, `operator` (an order that cannot be read) or `meter`."""
     reason: str
 
 

@@ -2,16 +2,13 @@
 
 import itertools
 import threading
-import time
 from collections.abc import Callable, Mapping
 
 from curtail_dist.errors import ProvisionError
 from curtail_dist.membership.provision import RanksState
-from curtail_dist.units import Seconds
 
 STOPPED = 143
 KILLED = 137
-_LOOK_S = 0.005
 
 
 class ScriptedProvisioner:
@@ -30,7 +27,7 @@ class ScriptedProvisioner:
         self.refusals: list[str] = []
         """Reasons for which the next starts fail, one each."""
         self.stubborn = False
-        """Whether the ranks ignore SIGTERM, so that stopping them takes all of the grace."""
+        """Whether the ranks ignore SIGTERM."""
         self.stopping = threading.Event()
         """Set while the ranks have been told to stop or were killed."""
 
@@ -53,17 +50,20 @@ class ScriptedProvisioner:
         with self._lock:
             return self._state
 
-    def stop(self, grace_s: Seconds, *, hurry: Callable[[], bool] = lambda: False) -> None:
-        """End the ranks with the code of SIGTERM, or of SIGKILL without grace or in a hurry."""
+    def terminate(self) -> None:
+        """End the ranks with the code of SIGTERM, unless they are stubborn."""
         self.stopping.set()
-        over = time.monotonic() + grace_s
-        while self.stubborn and time.monotonic() < over and not hurry():
-            time.sleep(_LOOK_S)
-        self.finish(KILLED if self.stubborn or hurry() or grace_s <= 0 else STOPPED)
+        if not self.stubborn:
+            self.finish(STOPPED)
+
+    def kill(self) -> None:
+        """End the ranks with the code of SIGKILL."""
+        self.stopping.set()
+        self.finish(KILLED)
 
     def close(self) -> None:
         """Kill them."""
-        self.stop(0.0)
+        self.kill()
 
     def finish(self, code: int) -> None:
         """Let the ranks and their launcher end by themselves; nothing happens where none run."""

@@ -11,6 +11,7 @@ from curtail_dist.config import RunConfig
 from curtail_dist.coordination import EmbeddedEtcd, MemoryCluster, MemoryStore
 from curtail_dist.coordination.store import CoordinationStore, Entry
 from curtail_dist.errors import StoreUnavailable
+from curtail_dist.membership.agent_state import AgentState
 from curtail_dist.membership.keys import Keys
 from curtail_dist.membership.records import Commit, Epoch, Member, Presence
 from curtail_dist.report.live import LiveView
@@ -211,3 +212,32 @@ def test_status_reads_a_real_etcd_and_watching_ends_with_the_run(
         assert (facts["finished"], facts["active"]) == (True, ["texas"])
         assert main(["status", "--config", str(file), "--watch"]) == 0
         assert "day: complete; epoch 3" in capsys.readouterr().out
+
+
+def test_how_a_site_stands_as_its_agent_has_it(tmp_path: Path):
+    config = RunConfig.from_yaml(run_file(tmp_path))
+    store = MemoryStore(MemoryCluster())
+    found(store)
+    state = AgentState(
+        stage="on",
+        since=600.0,
+        reason="50 g/kWh is below 100",
+        g_per_kwh=50.0,
+        measured_t=600.0,
+        source="wind.csv",
+        order="hold by op@desk: a test",
+        failures=1,
+        retry_at=900.0,
+        troubles={"meter": "no answer"},
+        polled_t=4200.0,
+    )
+    store.put(Keys("day").agent("texas"), state.encode())
+    facts = look(config, store, LiveView(config.run.directory))
+    assert facts["sites"]["texas"]["agent"]["stage"] == "on"
+    assert facts["sites"]["california"]["agent"] is None
+    said = text(facts)
+    assert "texas: on for 1:00 h, 50 g/kWh is below 100 (wind.csv)" in said
+    assert "ordered: hold by op@desk: a test" in said
+    assert "meter fails: no answer" in said
+    assert "1 failed starts in a row; the next is tried soon" in said
+    assert "california: no agent of it runs" in said

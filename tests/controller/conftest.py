@@ -1,7 +1,5 @@
 """A run of one site, as small as it can be: its agent, a virtual clock, a store in memory, played ranks."""
 
-import json
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -9,32 +7,27 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hand import Hand, eventually
 
 from curtail_dist.clock import Clock, VirtualClock
 from curtail_dist.clock.service import ClockService
 from curtail_dist.config import RunConfig
 from curtail_dist.coordination import MemoryStore
-from curtail_dist.coordination.store import Entry
-from curtail_dist.energy.policy import build_policy
+from curtail_dist.coordination.store import Entry, Lease, Listing
+from curtail_dist.energy.policy import Policy, build_policy
 from curtail_dist.energy.signals import SeriesSignal, Signal
 from curtail_dist.energy.stepfunction import StepFunction
 from curtail_dist.errors import StoreUnavailable
 from curtail_dist.membership.controller import Agent, Parts
 from curtail_dist.membership.keys import Keys
 from curtail_dist.membership.ranks import Limits
+from curtail_dist.membership.records import Commit, Epoch, Member, Presence
 from curtail_dist.telemetry.record import EventLog, Record, read_events
 from curtail_dist.testing.provisioner import ScriptedProvisioner
 
-WAIT_S = 20.0
 KEYS = Keys("day")
 STEP_S = 10.0
-
-
-def eventually(holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + WAIT_S
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
+LAST = Commit(version=1, hash="h1", parent="h0", epoch=1, total_rows=1, done=((0, 1),))
 
 
 class FlakyStore(MemoryStore):
@@ -53,6 +46,14 @@ class FlakyStore(MemoryStore):
     def delete(self, key: str) -> bool:
         self._check()
         return super().delete(key)
+
+    def list(self, prefix: str) -> Listing:
+        self._check()
+        return super().list(prefix)
+
+    def grant(self, ttl: float) -> Lease:
+        self._check()
+        return super().grant(ttl)
 
     def _check(self) -> None:
         if self.down:
@@ -73,6 +74,8 @@ class Stage:
     arrivals: list[float] = field(default_factory=list)
     departures: list[float] = field(default_factory=list)
     limits: Limits = field(default_factory=Limits)
+    policy: Policy | None = None
+    """In place of the run file's."""
 
     def __post_init__(self) -> None:
         self.provisioner = ScriptedProvisioner(lambda provisioner: self.pool.submit(self.play, provisioner))
@@ -83,16 +86,32 @@ class Stage:
         clock = VirtualClock(self.service.endpoint, "rank:texas")
         clock.arrive()
         self.arrivals.append(clock.now())
+        self.be_seated()
         while self.steps > 0 and not provisioner.stopping.is_set():
             if MemoryStore.get(self.store, KEYS.drain("texas")):
                 break
             clock.spend(STEP_S)
             self.steps -= 1
         if self.steps == 0:
-            MemoryStore.put(self.store, KEYS.head, json.dumps({"schema": 1, "complete": True}).encode())
+            MemoryStore.put(self.store, KEYS.head, LAST.encode())
+        MemoryStore.delete(self.store, KEYS.member("texas"))
         self.departures.append(clock.now())
         clock.close()
         provisioner.finish(0)
+
+    def be_registered(self) -> Member:
+        """Show a living process of the site, as yet without a seat."""
+        member = Member(
+            site="texas", incarnation=str(self.provisioner.starts), host="h", group_port=1, state_port=2
+        )
+        MemoryStore.put(self.store, KEYS.member("texas"), Presence(member=member).encode())
+        return member
+
+    def be_seated(self) -> None:
+        """Show a living process of the site, a member of the run's epoch."""
+        member = self.be_registered()
+        epoch = Epoch(number=self.provisioner.starts, members=(member,), reason="joined")
+        MemoryStore.put(self.store, KEYS.epoch, epoch.encode())
 
     def follow(self, points: list[tuple[float, float]], clock: Clock | None = None) -> int:
         """Run the agent on a trace until it ends."""
@@ -109,7 +128,7 @@ class Stage:
                 Parts(
                     clock=clock,
                     signal=signal,
-                    policy=build_policy(self.config.policy),
+                    policy=self.policy or build_policy(self.config.policy),
                     store=self.store,
                     provisioner=self.provisioner,
                     events=events,
@@ -133,8 +152,13 @@ class Stage:
     def phases(self) -> list[tuple[float, str]]:
         return [(record.t, record["phase"]) for record in self.events("phase")]
 
+    @property
+    def at(self) -> str:
+        """The stage that the agent has the site in."""
+        return "" if self.agent is None else self.agent._ranks.standing.stage.value
+
     def finish_run(self) -> None:
-        self.store.put(KEYS.head, json.dumps({"schema": 1, "complete": True}).encode())
+        self.store.put(KEYS.head, LAST.encode())
 
 
 @pytest.fixture
@@ -193,8 +217,19 @@ def real(make_config: Callable[..., RunConfig], stage: Stage, tmp_path: Path) ->
             )
             provisioner.finish(0)
 
+        stage.be_seated()
         stage.pool.submit(leave)
 
     stage.config = make_config(policy={"poll_s": 3600.0})
     stage.provisioner = ScriptedProvisioner(play)
     return stage
+
+
+@pytest.fixture
+def hand(stage, make_config) -> Iterator[Hand]:
+    stage.config = make_config(policy={"poll_s": 0.02, "leave_delay_s": 0.0, "max_age_s": 0.1})
+    made = Hand(stage)
+    yield made
+    stage.store.down = False
+    stage.finish_run()
+    stage.provisioner.kill()

@@ -4,10 +4,10 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable
 from itertools import pairwise
 
 import pytest
+from hand import WAIT_S, eventually
 
 from curtail_dist.clock import SystemClock, VirtualClock
 from curtail_dist.coordination import MemoryStore
@@ -17,17 +17,9 @@ from curtail_dist.membership.keys import Keys
 from curtail_dist.membership.ranks import Limits
 from curtail_dist.testing.provisioner import KILLED, STOPPED, ScriptedProvisioner
 
-WAIT_S = 20.0
 KEYS = Keys("day")
 STEP_S = 10.0
 GREEN = [(0.0, 50.0), (7200.0, 50.0)]
-
-
-def eventually(holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + WAIT_S
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
 
 
 def test_a_site_follows_its_trace_until_the_run_is_complete(stage):
@@ -201,6 +193,7 @@ def test_ranks_that_do_not_leave_are_stopped_and_count_as_dead(stage):
     eventually(lambda: stage.provisioner.starts == 1)
     rank = VirtualClock(stage.service.endpoint, "rank:texas")
     rank.arrive()
+    stage.be_seated()
     rank.spend(1000.0)
     eventually(lambda: len(stage.events("ranks_exited")) == 1)
     assert stage.events("ranks_exited")[0]["code"] == STOPPED
@@ -230,7 +223,7 @@ def test_the_order_of_a_record_is_the_order_of_time(stage):
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_drains_the_site_within_a_moment(real, number):
     def ring() -> None:
-        eventually(lambda: real.provisioner.starts == 1)
+        eventually(lambda: real.at == "on")
         os.kill(os.getpid(), number)
 
     before = signal.getsignal(number)
@@ -245,10 +238,11 @@ def test_a_signal_drains_the_site_within_a_moment(real, number):
 
 
 def test_a_second_signal_kills_ranks_that_do_not_leave(real):
-    real.provisioner = ScriptedProvisioner()
+    real.provisioner = ScriptedProvisioner(lambda _: real.be_seated())
+    real.provisioner.stubborn = True
 
     def ring() -> None:
-        eventually(lambda: real.provisioner.starts == 1)
+        eventually(lambda: real.at == "on")
         os.kill(os.getpid(), signal.SIGTERM)
         eventually(lambda: MemoryStore.get(real.store, KEYS.drain("texas")) is not None)
         os.kill(os.getpid(), signal.SIGTERM)
@@ -259,12 +253,12 @@ def test_a_second_signal_kills_ranks_that_do_not_leave(real):
 
 
 def test_a_second_signal_kills_ranks_that_are_being_stopped(real):
-    real.provisioner = ScriptedProvisioner()
+    real.provisioner = ScriptedProvisioner(lambda _: real.be_seated())
     real.provisioner.stubborn = True
     real.limits = Limits(interrupted_s=0.1, stop_s=600.0)
 
     def ring() -> None:
-        eventually(lambda: real.provisioner.starts == 1)
+        eventually(lambda: real.at == "on")
         os.kill(os.getpid(), signal.SIGTERM)
         eventually(real.provisioner.stopping.is_set)
         os.kill(os.getpid(), signal.SIGTERM)
@@ -275,11 +269,11 @@ def test_a_second_signal_kills_ranks_that_are_being_stopped(real):
 
 
 def test_after_one_signal_ranks_have_only_so_long_to_leave(real):
-    real.provisioner = ScriptedProvisioner()
+    real.provisioner = ScriptedProvisioner(lambda _: real.be_seated())
     real.limits = Limits(interrupted_s=0.1)
 
     def ring() -> None:
-        eventually(lambda: real.provisioner.starts == 1)
+        eventually(lambda: real.at == "on")
         os.kill(os.getpid(), signal.SIGTERM)
 
     real.pool.submit(ring)

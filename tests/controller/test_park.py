@@ -2,50 +2,18 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
+from hand import DIRTY, GREEN, KEYS, WAIT_S, Grid, eventually
 
 from curtail_dist.clock import SystemClock
 from curtail_dist.coordination import MemoryStore
-from curtail_dist.energy.signals import Reading
 from curtail_dist.membership.controller import COMPLETE, INTERRUPTED
-from curtail_dist.membership.keys import Keys
-from curtail_dist.membership.records import Member, Presence
+from curtail_dist.membership.records import Epoch, Member, Presence
 from curtail_dist.telemetry.events import Phase
 from curtail_dist.telemetry.record import EventLog
 from curtail_dist.testing.provisioner import KILLED, STOPPED, ScriptedProvisioner
-
-WAIT_S = 20.0
-KEYS = Keys("day")
-GREEN, DIRTY = 50.0, 300.0
-
-
-def eventually(holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + WAIT_S
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
-
-
-class Grid:
-    """A signal that says what it was set to."""
-
-    source = "hand"
-    synthetic = True
-
-    def __init__(self, clock: SystemClock) -> None:
-        self._clock = clock
-        self.value = GREEN
-
-    def latest(self) -> Reading:
-        return Reading(value=self.value, measured_at=self._clock.now())
-
-    def forecast(self, horizon: float) -> list[Reading]:
-        return [self.latest()]
-
-    def outlook(self, until: float) -> list[tuple[float, float]]:
-        return [(0.0, GREEN), (until, GREEN)]
 
 
 class ParkingSite:
@@ -102,6 +70,9 @@ class ParkingSite:
         member = Member(site="texas", incarnation=incarnation, host="h", group_port=1, state_port=2)
         presence = Presence(member=member, parked=parked)
         MemoryStore.put(self.stage.store, KEYS.member("texas"), presence.encode())
+        members = () if parked else (member,)
+        epoch = Epoch(number=self.joins, members=members, reason="left" if parked else "joined")
+        MemoryStore.put(self.stage.store, KEYS.epoch, epoch.encode())
 
     def phases(self) -> list[str]:
         return [phase for _, phase in self.stage.phases()]
@@ -208,7 +179,7 @@ def test_ranks_whose_time_is_up_as_they_are_asked_back_have_not_failed(stage, si
 def test_ranks_that_are_back_and_then_end_have_failed(stage, site):
     site.begin_and_park()
     site.grid.value = GREEN
-    eventually(lambda: not stage.agent._ranks.standing.waking and site.joins == 2)
+    eventually(lambda: stage.at == "on" and site.joins == 2)
     stage.provisioner.finish(0)
     eventually(lambda: len(stage.events("ranks_died")) == 1)
 

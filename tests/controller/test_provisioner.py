@@ -100,23 +100,29 @@ def test_ranks_that_end_by_themselves_leave_their_code(launch):
     assert launch.provisioner.poll().ranks == ()
 
 
-@pytest.mark.parametrize("grace_s", [10.0, 0.0])
-def test_stopped_ranks_are_gone_and_stopping_again_changes_nothing(launch, grace_s):
+@pytest.mark.parametrize("end", ["terminate", "kill"])
+def test_stopped_ranks_are_gone_and_stopping_again_changes_nothing(launch, end):
     launch.provisioner.start()
     eventually(lambda: launch.provisioner.poll().ranks != ())
-    launch.provisioner.stop(grace_s)
+    getattr(launch.provisioner, end)()
+    eventually(lambda: not launch.provisioner.poll().running)
     state = launch.provisioner.poll()
-    assert not state.running
     assert state.code not in (None, 0)
-    launch.provisioner.stop(grace_s)
+    getattr(launch.provisioner, end)()
     assert launch.provisioner.poll() == state
+
+
+@pytest.mark.parametrize("end", ["terminate", "kill"])
+def test_ending_what_was_never_started_is_no_error(launch, end):
+    getattr(launch.provisioner, end)()
+    assert launch.provisioner.poll().code is None
 
 
 def test_another_start_after_an_end_runs_other_ranks(launch):
     launch.provisioner.start()
     eventually(lambda: launch.provisioner.poll().ranks != ())
     before = launch.provisioner.poll().ranks
-    launch.provisioner.stop(0.0)
+    launch.provisioner.close()
     launch.provisioner.start()
     eventually(lambda: launch.provisioner.poll().ranks != ())
     assert not set(before) & set(launch.provisioner.poll().ranks)
@@ -136,23 +142,10 @@ def test_ranks_in_sessions_of_their_own_die_even_if_their_launcher_ignores_sigte
     eventually(lambda: launch.provisioner.poll().ranks != ())
     rank = launch.provisioner.poll().ranks[0]
     assert os.getsid(rank) == rank
-    launch.provisioner.stop(0.2)
+    launch.provisioner.terminate()
+    launch.provisioner.kill()
+    eventually(lambda: not launch.provisioner.poll().running)
     assert not alive(rank)
-
-
-def test_a_hurry_ends_the_grace_of_ranks_that_do_not_go(config, tmp_path):
-    launch = process(config, tmp_path, tells=False)
-    launch.provisioner.start()
-    eventually(lambda: launch.provisioner.poll().ranks != ())
-    asked = []
-
-    def hurry() -> bool:
-        asked.append(time.monotonic())
-        return len(asked) > 3
-
-    launch.provisioner.stop(600.0, hurry=hurry)
-    assert not launch.provisioner.poll().running
-    assert time.monotonic() - asked[0] < WAIT_S
 
 
 @pytest.mark.integration

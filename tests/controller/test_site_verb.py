@@ -18,12 +18,13 @@ from curtail_dist.errors import CurtailError, UserError
 from curtail_dist.telemetry.record import read_events
 
 PROGRAM = """
-import argparse, json, os, signal
+import argparse, os, signal
 from pathlib import Path
 from curtail_dist.clock import open_clock
 from curtail_dist.config import RunConfig
 from curtail_dist.coordination import open_store
 from curtail_dist.membership.keys import Keys
+from curtail_dist.membership.records import Commit, Epoch, Member, Presence
 
 parser = argparse.ArgumentParser()
 parser.add_argument("--config")
@@ -38,13 +39,17 @@ clock = open_clock(config.clock, start=None, participant=f"rank:{args.site}")
 mark = Path(config.run.directory, "killed")
 with open_store(config.coordination) as store:
     clock.arrive()
+    me = Member(site=args.site, incarnation=str(os.getpid()), host="h", group_port=1, state_port=2)
+    store.put(keys.member(args.site), Presence(member=me).encode())
+    store.put(keys.epoch, Epoch(number=1, members=(me,), reason="founded").encode())
     while store.get(keys.drain(args.site)) is None:
         clock.spend(10.0)
         if clock.now() > 600.0 and not mark.exists():
             mark.touch()
             os.kill(os.getpid(), signal.SIGKILL)
         if clock.now() > 3600.0:
-            store.put(keys.head, json.dumps({"schema": 1, "complete": True}).encode())
+            last = Commit(version=1, hash="h1", parent="h0", epoch=1, total_rows=1, done=((0, 1),))
+            store.put(keys.head, last.encode())
             break
 clock.close()
 """
@@ -166,7 +171,7 @@ def test_sigterm_to_the_agent_drains_the_site_and_leaves_nothing_behind(tmp_path
         events = tmp_path / "run" / "events"
         with subprocess.Popen(command(path), stdout=subprocess.PIPE, stderr=subprocess.PIPE) as agent:
             eventually(
-                lambda: any("ranks_started" in file.read_text() for file in events.glob("texas.agent.*"))
+                lambda: any('"was": "joining"' in file.read_text() for file in events.glob("texas.agent.*"))
             )
             agent.send_signal(signal.SIGTERM)
             said = agent.communicate(timeout=90)

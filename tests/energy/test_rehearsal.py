@@ -70,13 +70,13 @@ def test_a_plan_is_asked_anew_in_time_and_a_capped_site_works_at_its_speed():
     asked = []
 
     def plan(now, course, sites):
-        asked.append((now, course.left_s, sites["a"].phase))
+        asked.append((now, course.left_s, sites["a"].standing.stage.value))
         return Advice(price=1.0, wanted={"a": "on" if now < 200.0 else "capped"})
 
     found = rehearse(readings(50.0), policy=WorkPrice(), plan=plan, join_s=0.0, work_s=1000.0, until=400.0)
     assert asked[0] == (0.0, 1000.0, "off")
     assert [now for now, _, _ in asked] == [0.0, 100.0, 200.0, 300.0]
-    assert asked[-1] == (300.0, 750.0, "train")
+    assert asked[-1] == (300.0, 750.0, "on")
     assert [i.phase for i in found.played.intervals["a"]] == ["train", "capped"]
     assert found.played.work_s == pytest.approx(300.0)
 

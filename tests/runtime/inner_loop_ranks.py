@@ -151,7 +151,7 @@ class Rounds:
         round = OpenRound(
             "a",
             assignment,
-            draining=self._leaving.is_set if self._ranks.rank == 0 else lambda: False,
+            leaving=self._leaving.is_set if self._ranks.rank == 0 else lambda: False,
             closing=lambda: False,
             began=0.0,
             flying=flying,

@@ -83,7 +83,7 @@ def do_round(ranks, *, apart=-1):
     """Play a round of 3 open and 17 other rows; each rank leaves its last one open."""
     assignment = Assignment(rows=((4, 5), (9, 10), (2, 3), (20, 37)), steps=2, open=((4, 7), (9, 1), (2, 8)))
     mine = split(assignment, ranks.size)[ranks.rank]
-    round = OpenRound("texas", mine, draining=lambda: False, closing=lambda: False, began=0.0)
+    round = OpenRound("texas", mine, leaving=lambda: False, closing=lambda: False, began=0.0)
     for tokens in (30, 12):
         round.step_done(tokens)
     _, start = list(round.offsets())[-1]

@@ -38,9 +38,7 @@ class Asked:
 
 def open_round(assignment, asked=None):
     asked = asked or Asked()
-    return OpenRound(
-        "texas", assignment, draining=lambda: asked.drain, closing=lambda: asked.close, began=0.0
-    )
+    return OpenRound("texas", assignment, leaving=lambda: asked.drain, closing=lambda: asked.close, began=0.0)
 
 
 def source_of(lengths, batch_size=1, sequence_length=4):

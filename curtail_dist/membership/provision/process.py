@@ -108,19 +108,25 @@ class ProcessProvisioner:
             return RanksState(running=False, code=code)
         return RanksState(running=True, pid=process.pid, ranks=ranks_below(process.pid))
 
-    def stop(self, grace_s: Seconds, *, hurry: Callable[[], bool] = lambda: False) -> None:
-        """Send SIGTERM, which torchrun passes on to the ranks; after `grace_s`, or in a hurry, kill all."""
+    def terminate(self) -> None:
+        """Send SIGTERM, which torchrun passes on to the ranks."""
+        process = self._process
+        if process is not None and process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """Kill all below the leash, which reaps it and ends by itself."""
+        process = self._process
+        if process is not None and process.poll() is None:
+            kill_below(process.pid)
+
+    def close(self) -> None:
+        """Kill what runs."""
         process = self._process
         if process is None or process.poll() is not None:
             return
-        if grace_s > 0:
-            process.send_signal(signal.SIGTERM)
-            over = time.monotonic() + grace_s
-            while time.monotonic() < over and not hurry():
-                if self._ended(process, _LOOK_S):
-                    return
         deadline = time.monotonic() + _KILL_S
-        # The leash reaps what is killed and ends by itself. It may be about to start the command: look again.
+        # The leash may be about to start the command: look again.
         while not self._ended(process, _LOOK_S):
             kill_below(process.pid)
             if time.monotonic() > deadline:
@@ -129,10 +135,6 @@ class ProcessProvisioner:
                     f"the ranks of {self._site} (below {process.pid}) outlive SIGKILL by {_KILL_S:g} s; "
                     "look for a device that hangs"
                 )
-
-    def close(self) -> None:
-        """Kill what runs."""
-        self.stop(0.0)
 
     @staticmethod
     def _ended(process: subprocess.Popen[bytes], timeout: Seconds) -> bool:

@@ -1,10 +1,8 @@
 """What the site's agent needs of whatever starts and stops the site's ranks."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
-
-from curtail_dist.units import Seconds
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,29 +20,30 @@ class RanksState:
 
 
 class Provisioner(Protocol):
-    """Starts and stops one site's ranks. `start`, `stop` and `close` belong to one thread, `poll` to any."""
+    """Starts and stops one site's ranks. Only `close` waits for them; `poll` may come from any thread."""
 
     def start(self, variables: Mapping[str, str] | None = None) -> None:
-        """Start the ranks, with `variables` in their environment; nothing happens where they run.
+        """Have the ranks started, with `variables` in their environment; nothing happens where they run.
 
         Raises ProvisionError where that is impossible.
         """
         ...
 
     def poll(self) -> RanksState:
-        """Look, without waiting."""
+        """Look."""
         ...
 
-    def stop(self, grace_s: Seconds, *, hurry: Callable[[], bool] = lambda: False) -> None:
-        """Ask the ranks to end; kill those that live after `grace_s` of real time (0: at once).
+    def terminate(self) -> None:
+        """Ask the ranks to end (SIGTERM, which they may take to leave in order); nothing where none run."""
+        ...
 
-        `hurry` is asked again and again meanwhile; once it is true the grace is over. All are gone when this
-        returns.
-
-        Nothing happens where none run. Raises ProvisionError if something cannot be killed.
-        """
+    def kill(self) -> None:
+        """Kill what runs. Repeat it until `poll` finds nothing: what is about to start may escape once."""
         ...
 
     def close(self) -> None:
-        """Kill what runs and free what is held; idempotent."""
+        """Kill what runs, wait until it is gone and free what is held; idempotent.
+
+        Raises ProvisionError if something cannot be killed.
+        """
         ...

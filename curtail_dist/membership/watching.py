@@ -1,0 +1,53 @@
+"""How an agent looks at its signal: what it may believe, and what of that goes on record."""
+
+from curtail_dist.energy.freshness import Sighting, fresh, observe
+from curtail_dist.energy.signals import Reading, Signal
+from curtail_dist.membership.troubles import Troubles
+from curtail_dist.telemetry.events import ReadingSeen, SignalLost
+from curtail_dist.telemetry.record import EventLog
+from curtail_dist.units import Seconds
+
+
+class Lookout:
+    """One site's signal, seen by its agent. The signal stays its owner's."""
+
+    def __init__(self, signal: Signal, *, max_age_s: Seconds, events: EventLog, troubles: Troubles) -> None:
+        """Believe a reading for `max_age_s` after the source last gave it."""
+        self._signal = signal
+        self._max_age_s = max_age_s
+        self._events = events
+        self._troubles = troubles
+        self._sighting: Sighting | None = None
+        self._lost = False
+        self.reading: Reading | None = None
+        """The newest one, None where there is no fresh one."""
+
+    @property
+    def source(self) -> str:
+        """Where the readings come from."""
+        return self._signal.source
+
+    def look(self, now: Seconds) -> Reading | None:
+        """Ask the signal; record a value that changed, or that it was lost. One that fails says nothing."""
+        previous = self._sighting
+        self._sighting = self._troubles.guard(
+            "signal", lambda: observe(self._signal, previous, now=now), previous
+        )
+        reading = fresh(self._sighting, now=now, max_age_s=self._max_age_s)
+        if reading is None and not self._lost:
+            self._events.emit(SignalLost(reason=f"no fresh reading from {self.source}"))
+        if reading is not None and (self.reading is None or _tells(reading) != _tells(self.reading)):
+            self._events.emit(
+                ReadingSeen(
+                    g_per_kwh=reading.value,
+                    measured_t=reading.measured_at,
+                    source=self.source,
+                    from_forecast=reading.from_forecast,
+                )
+            )
+        self._lost, self.reading = reading is None, reading
+        return reading
+
+
+def _tells(reading: Reading) -> tuple[float, bool]:
+    return reading.value, reading.from_forecast
