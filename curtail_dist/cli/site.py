@@ -64,9 +64,10 @@ def run_agent(
         clock = open_clock(config.clock, start=start, participant=f"agent:{site}", kind="poll")
         stack.enter_context(closing(clock))
         process = f"agent.{os.getpid()}"
+        signal = open_signal(config.site(site).signal, clock=clock, start=start, site=site)
         parts = Parts(
             clock=clock,
-            signal=open_signal(config.site(site).signal, clock=clock, start=start, site=site),
+            signal=stack.enter_context(closing(signal)),
             policy=build_policy(config.policy),
             store=store,
             provisioner=ProcessProvisioner(config, run_file, site),
@@ -109,6 +110,8 @@ def check_opens(config: RunConfig) -> None:
         return  # run time 0 is now: a trace's past says nothing of it
     until, series = config.run.deadline_h * SECONDS_PER_HOUR, dict[str, StepFunction]()
     for name, site in config.sites.items():
+        if site.signal.live:
+            return  # it tells of now, and is asked at its own site
         # Vessim would play the same file; reading it here is quicker. A microgrid is greener than its grid.
         kind = "trace" if site.signal.kind == "vessim" and not site.signal.microgrid else site.signal.kind
         clock = SystemClock(config.run.start)

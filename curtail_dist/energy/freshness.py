@@ -10,6 +10,9 @@ from curtail_dist.energy.signals import OutsideTrace, Reading, Signal
 from curtail_dist.errors import SignalUnavailable
 from curtail_dist.units import Seconds
 
+FORESEEN_S: Seconds = 3600.0
+"""For how long a forecast stands in for a signal that was lost: to stay on by, not to start by."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Sighting:
@@ -20,17 +23,24 @@ class Sighting:
     """Local run time at which the source last gave it, or gave it again."""
 
 
-def observe(signal: Signal, previous: Sighting | None, *, now: Seconds) -> Sighting | None:
+def observe(
+    signal: Signal, previous: Sighting | None, *, now: Seconds, max_age_s: Seconds
+) -> Sighting | None:
     """Ask the signal once; return its answer, or `previous` where it does not answer.
 
-    Where the source knows that it has no value for now (OutsideTrace), nothing stands in for it: None.
+    A forecast does not take the place of an answer that may still be believed. Where the source knows that it
+    has no value for now (OutsideTrace), nothing stands in for it: None.
     """
     try:
-        return Sighting(reading=signal.latest(), renewed_at=now)
+        reading = signal.latest()
     except OutsideTrace:
         return None
     except SignalUnavailable:
         return previous
+    held = fresh(previous, now=now, max_age_s=max_age_s)
+    if reading.from_forecast and held is not None and not held.from_forecast:
+        return previous
+    return Sighting(reading=reading, renewed_at=now if reading.answered_at is None else reading.answered_at)
 
 
 def fresh(sighting: Sighting | None, *, now: Seconds, max_age_s: Seconds) -> Reading | None:

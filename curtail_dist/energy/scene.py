@@ -9,17 +9,15 @@ from curtail_dist.clock import SystemClock
 from curtail_dist.config import RunConfig, SignalConfig
 from curtail_dist.energy.course import Rhythm
 from curtail_dist.energy.emissions import Grid, PowerModel
-from curtail_dist.energy.signals import open_signal
+from curtail_dist.energy.signals import open_signal, trace_of
 from curtail_dist.energy.stepfunction import StepFunction
-from curtail_dist.energy.traces import Trace, read_trace
+from curtail_dist.energy.traces import Trace
 from curtail_dist.errors import ConfigError, SignalUnavailable, TraceError
 from curtail_dist.units import SECONDS_PER_HOUR, Seconds
 
 FORECASTS = ("perfect", "history", "none")
 PAIR_ROUND_S: Seconds = 600.0
 """Length of a shared round where the run file gives only the efficiency of a pair."""
-FORESEEN_S: Seconds = 3600.0
-"""For how long a forecast stands in for a signal that was lost: to stay on by, not to start by."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,6 +128,8 @@ def series_of(signal: SignalConfig, start: datetime, name: str, until: Seconds) 
         return StepFunction.from_points(opened.outlook(until)), opened.synthetic
     except SignalUnavailable as error:
         raise TraceError(f"the signal of {name}: {error}") from error
+    finally:
+        opened.close()
 
 
 def _first_common_row(config: RunConfig) -> datetime:
@@ -140,5 +140,4 @@ def _first_common_row(config: RunConfig) -> datetime:
 
 
 def _trace(signal: SignalConfig) -> Trace:
-    assert signal.path is not None, "asked for by the caller"
-    return read_trace(signal.path, time_column=signal.time_column, value_column=signal.value_column)
+    return trace_of(signal)

@@ -5,15 +5,16 @@ known, and for how long it may still be believed, is the matter of `freshness`.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Protocol
+from typing import Literal, Protocol
 
-from curtail_dist.clock import Clock
+from curtail_dist.clock import Clock, SystemClock
 from curtail_dist.config import SignalConfig
+from curtail_dist.config.signals import LIVE
 from curtail_dist.energy.stepfunction import StepFunction
-from curtail_dist.energy.traces import read_trace
-from curtail_dist.errors import SignalUnavailable, TraceError
+from curtail_dist.energy.traces import Trace, read_trace
+from curtail_dist.errors import ConfigError, SignalUnavailable, TraceError
 from curtail_dist.units import GramsCO2PerKWh, Seconds
 
 
@@ -31,6 +32,12 @@ class Reading:
     from_forecast: bool = False
     """Whether an earlier forecast says it, since the source does not answer: good enough to stay on for, not
     to start."""
+    basis: Literal["marginal", "average"] = "marginal"
+    """What it is the intensity of: one kWh more, or all of the grid's."""
+    source: str = ""
+    """Who says it, where that is not simply the signal's source."""
+    answered_at: Seconds | None = None
+    """Run time at which the source gave it, where it was not asked for this reading itself."""
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.value) and self.value >= 0 and math.isfinite(self.measured_at)):
@@ -78,12 +85,25 @@ class Signal(Protocol):
         """
         ...
 
+    def close(self) -> None:
+        """Let go of what it holds; idempotent. It is not read afterwards."""
+        ...
+
 
 class SeriesSignal:
     """A series known in advance, read at the run's time."""
 
-    def __init__(self, series: StepFunction, *, clock: Clock, source: str, synthetic: bool) -> None:
+    def __init__(
+        self,
+        series: StepFunction,
+        *,
+        clock: Clock,
+        source: str,
+        synthetic: bool,
+        basis: Literal["marginal", "average"] = "marginal",
+    ) -> None:
         """Read `series`, whose times are run times, as `clock` goes on; the clock stays its owner's."""
+        self._basis: Literal["marginal", "average"] = basis
         self._series = series
         self._clock = clock
         self._source = source
@@ -101,14 +121,14 @@ class SeriesSignal:
 
     def latest(self) -> Reading:
         """Return what the series says for now. Raises OutsideTrace before its start and from its end on."""
-        return reading_at(self._series, self._clock.now(), source=self._source)
+        return reading_at(self._series, self._clock.now(), source=self._source, basis=self._basis)
 
     def forecast(self, horizon: Seconds) -> list[Reading]:
         """Return what the series says from now, which for a trace is the truth."""
         now = self._clock.now()
-        first = reading_at(self._series, now, source=self._source)
+        first = reading_at(self._series, now, source=self._source, basis=self._basis)
         later = self._series.pieces(now, now + horizon)
-        return [first, *(Reading(value=value, measured_at=at) for at, _, value in later if at > now)]
+        return [first, *(replace(first, value=value, measured_at=at) for at, _, value in later if at > now)]
 
     def outlook(self, until: Seconds) -> list[tuple[Seconds, GramsCO2PerKWh]]:
         """Return the series from run time 0 to `until`, or to its end."""
@@ -117,8 +137,13 @@ class SeriesSignal:
             raise OutsideTrace(f"{self._source} says nothing between run time 0 and {until:g} s")
         return points.points()
 
+    def close(self) -> None:
+        """Nothing to let go of."""
 
-def reading_at(series: StepFunction, now: Seconds, *, source: str) -> Reading:
+
+def reading_at(
+    series: StepFunction, now: Seconds, *, source: str, basis: Literal["marginal", "average"] = "marginal"
+) -> Reading:
     """Return the series's reading for `now`. Raises OutsideTrace where it has none."""
     if not series.covers(now, now):
         raise OutsideTrace(
@@ -126,23 +151,61 @@ def reading_at(series: StepFunction, now: Seconds, *, source: str) -> Reading:
             "give a trace that covers it"
         )
     since = series.since(now)
-    return Reading(value=series.at(now), measured_at=since if math.isfinite(since) else min(now, 0.0))
+    measured_at = since if math.isfinite(since) else min(now, 0.0)
+    return Reading(value=series.at(now), measured_at=measured_at, basis=basis)
 
 
 def open_signal(config: SignalConfig, *, clock: Clock, start: datetime, site: str) -> Signal:
-    """Open the signal of `site` as the run file says; `start` (aware) is run time 0.
+    """Open the signal of `site` as the run file says; `start` (aware) is run time 0. The caller closes it.
 
-    Raises TraceError for a trace that cannot be read, or that ends before the run starts.
+    Raises:
+        TraceError: A trace cannot be read, or ends before the run starts.
+        ConfigError: A credential or a package is missing, or a virtual clock is to follow a real feed.
     """
+    first = _open_one(config, clock=clock, start=start, site=site)
+    if not config.live:
+        return first
+    from curtail_dist.energy.providers import Chain
+
+    signals = [first]
+    try:
+        following = config.fallback
+        while following is not None:
+            signals.append(_open_one(following, clock=clock, start=start, site=site))
+            following = following.fallback
+    except BaseException:
+        for signal in signals:
+            signal.close()
+        raise
+    return Chain(signals)
+
+
+def _open_one(config: SignalConfig, *, clock: Clock, start: datetime, site: str) -> Signal:
+    """Open a signal without what it falls back on."""
+    if config.kind in LIVE:
+        if not isinstance(clock, SystemClock):
+            raise ConfigError(
+                f"the signal of {site} is {config.kind}, which tells of now; a run with a virtual clock must "
+                "have a trace, vessim or constant signal"
+            )
+        from curtail_dist.energy.providers import open_live  # HTTP is slow to import and not always wanted
+
+        return open_live(config, start=start, site=site)
     if config.value is not None:
         if not (math.isfinite(config.value) and config.value >= 0):
             raise TraceError(
                 f"signal.value of {site} is {config.value}; it must be finite and at least 0 g/kWh"
             )
         series = StepFunction(edges=(-math.inf, math.inf), values=(config.value,))
-        return SeriesSignal(series, clock=clock, source=f"constant {config.value:g} g/kWh", synthetic=False)
-    assert config.path is not None, "checked by SignalConfig"
-    trace = read_trace(config.path, time_column=config.time_column, value_column=config.value_column)
+        said = f"constant {config.value:g} g/kWh"
+        return SeriesSignal(
+            series, clock=clock, source=said, synthetic=False, basis=_basis(config.basis, "marginal")
+        )
+    return _open_trace(config, clock=clock, start=start, site=site)
+
+
+def _open_trace(config: SignalConfig, *, clock: Clock, start: datetime, site: str) -> Signal:
+    trace = trace_of(config)
     series = trace.series(start)
     if series.end <= 0:
         raise TraceError(
@@ -158,4 +221,17 @@ def open_signal(config: SignalConfig, *, clock: Clock, start: datetime, site: st
         if config.microgrid is not None:
             return open_microgrid(config.microgrid, trace, clock=clock, start=start, site=site)
         return VessimSignal(trace, start=start, clock=clock)
-    return SeriesSignal(series, clock=clock, source=str(config.path), synthetic=trace.synthetic)
+    basis = _basis(config.basis, trace.basis)
+    return SeriesSignal(series, clock=clock, source=str(config.path), synthetic=trace.synthetic, basis=basis)
+
+
+def trace_of(config: SignalConfig) -> Trace:
+    """Read the trace that a run file names. Raises TraceError."""
+    assert config.path is not None, "checked by SignalConfig"
+    return read_trace(
+        config.path, time_column=config.time_column, value_column=config.value_column, unit=config.unit
+    )
+
+
+def _basis(given: str, otherwise: Literal["marginal", "average"]) -> Literal["marginal", "average"]:
+    return otherwise if not given else "average" if given == "average" else "marginal"

@@ -8,11 +8,12 @@ from curtail_dist.energy.baselines import Baseline, all_baselines, always_on, re
 from curtail_dist.energy.course import Played
 from curtail_dist.energy.emissions import DRAWN, Grid, PowerModel, SiteEnergy, account
 from curtail_dist.energy.feeds import Feeds
+from curtail_dist.energy.freshness import FORESEEN_S
 from curtail_dist.energy.oracle import Optimum, fraction, optimum
 from curtail_dist.energy.planner import Planner
 from curtail_dist.energy.policy import build_policy
 from curtail_dist.energy.rehearsal import Event, Manner, Rehearsal, Rehearsed
-from curtail_dist.energy.scene import FORESEEN_S, Assumptions, Scene, series_of
+from curtail_dist.energy.scene import Assumptions, Scene, series_of
 from curtail_dist.energy.windows import check_threshold_opens
 from curtail_dist.errors import TraceError
 from curtail_dist.units import Seconds

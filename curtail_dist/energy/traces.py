@@ -5,7 +5,8 @@
     2026-03-21T17:00:00+00:00,312.5
 
 A row's value holds until the next row; the last one holds as long as the one before it did. Times without an
-offset are UTC.
+offset are UTC. Where the run file names no columns they are told by the header: those above, what WattTime
+and Electricity Maps write (`columns`), or Vessim's, an index without a name and one column of values.
 """
 
 import csv
@@ -13,7 +14,10 @@ import math
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Literal
 
+from curtail_dist.config.signals import UNITS
+from curtail_dist.energy.columns import Columns, columns_of
 from curtail_dist.energy.stepfunction import StepFunction
 from curtail_dist.errors import TraceError
 from curtail_dist.units import GramsCO2PerKWh
@@ -30,6 +34,8 @@ class Trace:
     """One for each time; finite, at least 0."""
     synthetic: bool
     """Whether a leading comment says so."""
+    basis: Literal["marginal", "average"] = "marginal"
+    """What its columns are known to hold; marginal where nothing is known."""
 
     @property
     def end(self) -> datetime:
@@ -42,19 +48,36 @@ class Trace:
         return StepFunction(edges=edges, values=self.values)
 
 
-def read_trace(path: Path, *, time_column: str = "time", value_column: str = "g_per_kwh") -> Trace:
-    """Read a trace. Raises TraceError with the file, the line or column, and what to do."""
+def read_trace(path: Path, *, time_column: str = "", value_column: str = "", unit: str = "") -> Trace:
+    """Read a trace.
+
+    Args:
+        path: The file.
+        time_column: Column with the times; empty: told by the header.
+        value_column: Column with the values; empty: told by the header, together with their unit.
+        unit: One of config.signals.UNITS; empty: that of the recognised columns, else g/kWh.
+
+    Raises:
+        TraceError: with the file, the line or column, and what to do.
+    """
     lines = _lines(path)
     comments = 0
     while comments < len(lines) and lines[comments].lstrip().startswith("#"):
         comments += 1
     synthetic = any(line.lstrip("# \t").lower().startswith("synthetic") for line in lines[:comments])
-    times, values = _columns(path, lines[comments:], comments, (time_column, value_column))
+    columns, times, values = _read(path, lines[comments:], comments, (time_column, value_column))
+    factor = UNITS[unit or columns.unit]
     if len(times) < 2:
         raise TraceError(
             f"{path} has {len(times)} rows below its header; a trace must have at least 2: give more rows"
         )
-    return Trace(path=path, times=tuple(times), values=tuple(values), synthetic=synthetic)
+    return Trace(
+        path=path,
+        times=tuple(times),
+        values=tuple(value * factor for value in values),
+        synthetic=synthetic,
+        basis=columns.basis,
+    )
 
 
 def _lines(path: Path) -> list[str]:
@@ -68,15 +91,16 @@ def _lines(path: Path) -> list[str]:
         raise TraceError(f"trace {path} is not UTF-8 text; save it as a UTF-8 CSV file") from error
 
 
-def _columns(
+def _read(
     path: Path, lines: list[str], skipped: int, names: tuple[str, str]
-) -> tuple[list[datetime], list[GramsCO2PerKWh]]:
+) -> tuple[Columns, list[datetime], list[float]]:
     reader = csv.reader(lines)
     times: list[datetime] = []
-    values: list[GramsCO2PerKWh] = []
+    values: list[float] = []
     try:
         header = [name.strip() for name in next(reader, list[str]())]
-        at, of = (_column(path, header, name) for name in names)
+        columns = columns_of(path, header, time_column=names[0], value_column=names[1])
+        at, of = columns.time, columns.value
         for row in reader:
             if not any(cell.strip() for cell in row):
                 continue
@@ -86,24 +110,11 @@ def _columns(
                     f"{place} has {len(row)} cells; it must have those of {', '.join(header)}: "
                     "complete or drop the row"
                 )
-            times.append(_time(row[at].strip(), place, names[0], times[-1] if times else None))
-            values.append(_value(row[of].strip(), place, names[1]))
+            times.append(_time(row[at].strip(), place, header[at], times[-1] if times else None))
+            values.append(_value(row[of].strip(), place, header[of]))
     except csv.Error as error:
         raise TraceError(f"{path}:{reader.line_num + skipped} is not CSV ({error}); mend the line") from error
-    return times, values
-
-
-def _column(path: Path, header: list[str], name: str) -> int:
-    if not header:
-        raise TraceError(f"trace {path} is empty; it must have a header with a column {name!r}, and rows")
-    found = header.count(name)
-    if found != 1:
-        key = "signal.time_column or signal.value_column"
-        raise TraceError(
-            f"{path} has {found} columns named {name!r}; it must have one. Its columns are "
-            f"{', '.join(repr(column) for column in header)}: name the right one in {key}"
-        )
-    return header.index(name)
+    return columns, times, values
 
 
 def _time(text: str, place: str, column: str, before: datetime | None) -> datetime:
@@ -122,14 +133,13 @@ def _time(text: str, place: str, column: str, before: datetime | None) -> dateti
     return parsed
 
 
-def _value(text: str, place: str, column: str) -> GramsCO2PerKWh:
+def _value(text: str, place: str, column: str) -> float:
     try:
         parsed = float(text)
     except ValueError:
         parsed = math.nan
     if not math.isfinite(parsed) or parsed < 0:
         raise TraceError(
-            f"{place}: {column} is {text!r}; it must be a number of g CO2/kWh, at least 0: "
-            "mend or drop the row"
+            f"{place}: {column} is {text!r}; it must be a number, at least 0: mend or drop the row"
         )
     return parsed

@@ -244,6 +244,7 @@ class Agent:
             g_per_kwh=None if reading is None else reading.value,
             measured_t=None if reading is None else reading.measured_at,
             source=self._lookout.source,
+            basis="marginal" if reading is None else reading.basis,
             from_forecast=reading is not None and reading.from_forecast,
             order="" if self._order is None else self._order.bar.reason,
             failures=standing.failures,

@@ -24,14 +24,16 @@ class Lookout:
 
     @property
     def source(self) -> str:
-        """Where the readings come from."""
-        return self._signal.source
+        """Where the newest reading comes from; without one, where readings are to come from."""
+        return self._signal.source if self.reading is None else self.reading.source or self._signal.source
 
     def look(self, now: Seconds) -> Reading | None:
         """Ask the signal; record a value that changed, or that it was lost. One that fails says nothing."""
         previous = self._sighting
         self._sighting = self._troubles.guard(
-            "signal", lambda: observe(self._signal, previous, now=now), previous
+            "signal",
+            lambda: observe(self._signal, previous, now=now, max_age_s=self._max_age_s),
+            previous,
         )
         reading = fresh(self._sighting, now=now, max_age_s=self._max_age_s)
         if reading is None and not self._lost:
@@ -41,7 +43,8 @@ class Lookout:
                 ReadingSeen(
                     g_per_kwh=reading.value,
                     measured_t=reading.measured_at,
-                    source=self.source,
+                    source=reading.source or self.source,
+                    basis=reading.basis,
                     from_forecast=reading.from_forecast,
                 )
             )
@@ -49,5 +52,5 @@ class Lookout:
         return reading
 
 
-def _tells(reading: Reading) -> tuple[float, bool]:
-    return reading.value, reading.from_forecast
+def _tells(reading: Reading) -> tuple[float, bool, str]:
+    return reading.value, reading.from_forecast, reading.source

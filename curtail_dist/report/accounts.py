@@ -11,7 +11,7 @@ from curtail_dist.config import RunConfig
 from curtail_dist.energy.baselines import Baseline, all_baselines, always_on, reference_kg
 from curtail_dist.energy.emissions import Grid, PowerModel, SiteEnergy, account
 from curtail_dist.energy.oracle import fraction, optimum
-from curtail_dist.energy.traces import read_trace
+from curtail_dist.energy.signals import trace_of
 from curtail_dist.errors import UserError
 from curtail_dist.report.history import History
 from curtail_dist.units import Seconds
@@ -103,7 +103,7 @@ def further_grids(directory: Path, history: History) -> dict[str, Grid]:
         if signal.path is None:
             continue
         try:
-            trace = read_trace(signal.path, time_column=signal.time_column, value_column=signal.value_column)
+            trace = trace_of(signal)
         except UserError as error:
             log.warning("baseline %s is left out: %s", name, error)
             continue

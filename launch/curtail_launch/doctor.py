@@ -52,7 +52,13 @@ def _signals(config: RunConfig) -> str:
     clock = SystemClock(start)
     for name, site in config.sites.items():
         signal = open_signal(site.signal, clock=clock, start=start, site=name)
-        signal.outlook(config.run.deadline_h * 3600)
+        try:
+            if site.signal.live:
+                signal.latest()  # not every feed says anything of later
+            else:
+                signal.outlook(config.run.deadline_h * 3600)
+        finally:
+            signal.close()
     return f"{len(config.sites)} can be read"
 
 

@@ -14,6 +14,7 @@ from curtail_dist.coordination import MemoryStore
 from curtail_dist.errors import CoordinationError, StoreUnavailable
 from curtail_dist.membership.controller import COMPLETE, INTERRUPTED
 from curtail_dist.membership.keys import Keys
+from curtail_dist.membership.notice import Notice
 from curtail_dist.membership.ranks import Limits
 from curtail_dist.testing.provisioner import KILLED, STOPPED, ScriptedProvisioner
 
@@ -170,7 +171,7 @@ def test_an_outage_of_the_store_is_sat_out(stage):
 
 
 def test_no_ranks_start_while_an_old_request_to_leave_may_still_stand(stage):
-    stage.store.put(KEYS.drain("texas"), b"{}")
+    stage.store.put(KEYS.drain("texas"), Notice(reason="a test").encode())
     gate = VirtualClock(stage.service.endpoint, "gate", "poll")
     running = stage.begin([(0.0, 300.0), (600.0, 50.0), (1e9, 50.0)])
     eventually(lambda: len(stage.events("decided")) == 1)

@@ -116,20 +116,38 @@ LOW = Reading(value=10.0, measured_at=0.0)
 
 def test_a_silent_source_is_believed_until_its_reading_is_too_old():
     signal = Scripted(LOW, SignalUnavailable("down"), SignalUnavailable("down"))
-    sighting = observe(signal, None, now=0.0)
-    sighting = observe(signal, sighting, now=900.0)
+    sighting = observe(signal, None, now=0.0, max_age_s=900.0)
+    sighting = observe(signal, sighting, now=900.0, max_age_s=900.0)
     assert fresh(sighting, now=900.0, max_age_s=900.0) == LOW
-    sighting = observe(signal, sighting, now=901.0)
+    sighting = observe(signal, sighting, now=901.0, max_age_s=900.0)
     assert fresh(sighting, now=901.0, max_age_s=900.0) is None
 
 
 def test_an_unchanged_reading_that_is_given_again_is_fresh():
-    sighting = observe(Scripted(LOW), Sighting(reading=LOW, renewed_at=0.0), now=5000.0)
+    sighting = observe(Scripted(LOW), Sighting(reading=LOW, renewed_at=0.0), now=5000.0, max_age_s=900.0)
     assert fresh(sighting, now=5000.0, max_age_s=900.0) == LOW
 
 
+def test_a_forecast_does_not_take_the_place_of_an_answer_that_may_still_be_believed():
+    foreseen = Reading(value=20.0, measured_at=600.0, from_forecast=True)
+    answered = Sighting(reading=LOW, renewed_at=0.0)
+    assert observe(Scripted(foreseen), answered, now=900.0, max_age_s=900.0) == answered
+    later = observe(Scripted(foreseen), answered, now=901.0, max_age_s=900.0)
+    assert later is not None
+    assert later.reading == foreseen
+
+
+def test_what_was_asked_earlier_is_as_old_as_its_answer():
+    reading = Reading(value=10.0, measured_at=0.0, answered_at=100.0)
+    sighting = observe(Scripted(reading), None, now=300.0, max_age_s=900.0)
+    assert fresh(sighting, now=1000.0, max_age_s=900.0) == reading
+    assert fresh(sighting, now=1001.0, max_age_s=900.0) is None
+
+
 def test_outside_a_trace_nothing_earlier_stands_in():
-    sighting = observe(Scripted(OutsideTrace("ended")), Sighting(reading=LOW, renewed_at=0.0), now=1.0)
+    sighting = observe(
+        Scripted(OutsideTrace("ended")), Sighting(reading=LOW, renewed_at=0.0), now=1.0, max_age_s=900.0
+    )
     assert fresh(sighting, now=1.0, max_age_s=900.0) is None
 
 

@@ -73,7 +73,7 @@ def test_what_is_no_trace_is_refused_in_one_line_that_names_the_file(write, text
 
 
 def test_a_missing_column_is_named_with_those_that_exist(write):
-    with pytest.raises(TraceError, match=r"'g_per_kwh'.*'time', 'carbon'.*signal.value_column"):
+    with pytest.raises(TraceError, match=r"'time', 'carbon'.*signal.value_column"):
         read_trace(write("time,carbon\n2026-03-21T17:00:00Z,50\n"))
 
 
@@ -92,3 +92,46 @@ def test_a_file_that_is_not_text_is_refused(tmp_path):
     (tmp_path / "x.csv").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(TraceError, match="UTF-8"):
         read_trace(tmp_path / "x.csv")
+
+
+@pytest.mark.parametrize(
+    ("header", "row", "value", "basis"),
+    [
+        ("time,g_per_kwh", "{},100", 100.0, "marginal"),
+        ("point_time,value,region,signal_type", "{},1000,CAISO_NORTH,co2_moer", 453.59237, "marginal"),
+        (
+            "Datetime (UTC),Country,Zone Name,Carbon Intensity gCO\u2082eq/kWh (direct),"
+            "Carbon Intensity gCO\u2082eq/kWh (Life cycle)",
+            "{},GB,Great Britain,90,120",
+            120.0,
+            "average",
+        ),
+        (
+            "Datetime (UTC),Carbon intensity gCO\u2082eq/kWh (direct),"
+            "Carbon intensity gCO\u2082eq/kWh (Life cycle)",
+            "{},90,121",
+            121.0,
+            "average",
+        ),
+        (",carbon", "{},55", 55.0, "marginal"),
+        ("Unnamed: 0,solar", "{},56", 56.0, "marginal"),
+    ],
+    ids=["own", "WattTime", "Electricity Maps", "newer Electricity Maps", "Vessim", "pandas"],
+)
+def test_columns_are_told_by_the_header_with_unit_and_basis(write, header, row, value, basis):
+    rows = [row.format(at) for at in ("2026-03-21 17:00:00", "2026-03-21 17:05:00")]
+    trace = read_trace(write("\n".join([header, *rows])))
+    assert trace.values == pytest.approx((value, value))
+    assert trace.basis == basis
+
+
+def test_a_unit_that_is_given_counts(write):
+    text = "time,moer\n2026-03-21T17:00:00Z,100\n2026-03-21T17:05:00Z,200\n"
+    trace = read_trace(write(text), time_column="time", value_column="moer", unit="lb/MWh")
+    assert trace.values == pytest.approx((45.359237, 90.718474))
+
+
+def test_a_header_in_which_two_columns_would_fit_is_refused(write):
+    text = "point_time,value,value_2\n2026-03-21T17:00:00Z,100,1\n2026-03-21T17:05:00Z,200,2\n"
+    with pytest.raises(TraceError, match="must be clear"):
+        read_trace(write(text))

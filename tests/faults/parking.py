@@ -5,6 +5,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from curtail_dist.membership.notice import Notice
 from curtail_dist.membership.records import Presence
 from faults.lab import STEP_S, Lab
 from faults.processes import Nursery
@@ -29,7 +30,7 @@ def repeatedly(nursery: Nursery, folder: Path, *, seed: int = 0, stays: int = 6)
         back: list[float] = []
         for stay in range(stays):
             lab.commit_by(ranks, (stay + 1) * BETWEEN)
-            lab.store.put(lab.keys.drain("a"), b"{}")
+            lab.store.put(lab.keys.drain("a"), Notice(reason="a test").encode())
             lab.wait_for(lambda: _parked(lab), "the site parked")
             asked = time.time()
             lab.store.delete(lab.keys.drain("a"))

@@ -9,6 +9,7 @@ from town import eventually
 from curtail_dist.coordination.store import Entry
 from curtail_dist.errors import StoreReplaced, StoreUnavailable
 from curtail_dist.membership.board import Board
+from curtail_dist.membership.notice import Notice
 from curtail_dist.membership.records import Commit, Epoch
 
 HEAD = Commit(version=1, hash="h1", parent="h0", epoch=1, total_rows=10, done=((0, 10),))
@@ -32,7 +33,7 @@ def test_a_board_shows_what_stood_before_it_began(town, founded):
 def test_a_board_follows_what_others_write_and_delete(town):
     a = town.party("a", present=False)
     assert not a.board.view().draining
-    town.store.put(town.keys.drain("a"), b"{}")
+    town.store.put(town.keys.drain("a"), Notice(reason="a test").encode())
     a.sees(lambda view: view.draining)
     town.store.delete(town.keys.drain("a"))
     a.sees(lambda view: not view.draining)
@@ -40,7 +41,7 @@ def test_a_board_follows_what_others_write_and_delete(town):
 
 def test_a_drain_of_another_site_is_not_this_ones(town):
     a = town.party("a", present=False)
-    town.store.put(town.keys.drain("b"), b"{}")
+    town.store.put(town.keys.drain("b"), Notice(reason="a test").encode())
     a.sees(lambda view: town.keys.drain("b") in view.entries)
     assert not a.board.view().leaving
 
@@ -48,7 +49,7 @@ def test_a_drain_of_another_site_is_not_this_ones(town):
 def test_a_board_does_not_show_another_run(town):
     a = town.party("a", present=False)
     town.store.put("/curtail/t2/head", HEAD.encode())
-    town.store.put(town.keys.drain("a"), b"{}")
+    town.store.put(town.keys.drain("a"), Notice(reason="a test").encode())
     a.sees(lambda view: view.draining)
     assert a.board.view().head is None
     assert list(a.board.view().entries) == [town.keys.drain("a")]
@@ -153,7 +154,7 @@ def test_in_an_outage_the_board_keeps_what_it_saw(town, founded):
     b = town.party("b", present=False)
     b.store.down = True
     eventually(lambda: b.store.refused)
-    town.store.put(town.keys.drain("b"), b"{}")
+    town.store.put(town.keys.drain("b"), Notice(reason="a test").encode())
     assert b.board.wait(lambda view: True if view.draining else None, timeout=0.4) is None
     assert b.board.view().epoch == founded
     assert b.board.failure is None
@@ -163,7 +164,7 @@ def test_after_an_outage_the_board_catches_up(town, founded):
     b = town.party("b", present=False)
     b.store.down = True
     eventually(lambda: b.store.refused > 1)
-    town.store.put(town.keys.drain("b"), b"{}")
+    town.store.put(town.keys.drain("b"), Notice(reason="a test").encode())
     town.store.delete(town.keys.head)
     b.store.down = False
     b.sees(lambda view: view.draining)

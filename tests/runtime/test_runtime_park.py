@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from lab import SITE, Lab, Ranks, sorted_rows
 
+from curtail_dist.membership.notice import Notice
 from curtail_dist.membership.records import Presence
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(120)]
@@ -29,7 +30,7 @@ def story(make_lab, store) -> Story:
     lab = make_lab("park", sites={"a": parking}, train={"step_s": 0.005})
     a = lab.start("a")
     lab.until_commit(2, of=a)
-    store.put(lab.keys.drain("a"), b"{}")
+    store.put(lab.keys.drain("a"), Notice(reason="a test").encode())
 
     def parked() -> bool:
         entry = store.get(lab.keys.member("a"))

@@ -105,6 +105,9 @@ class MicrogridSignal:
         points = list(self._values(flow, scenario.begin, stop, train_w))
         return [*points, (stop, points[-1][1])]
 
+    def close(self) -> None:
+        """Nothing to let go of."""
+
     def _reading(self, now: Seconds) -> Reading:
         scenario = self._scenario
         if not scenario.intensity.covers(now, now):

@@ -78,3 +78,6 @@ class VessimSignal:
             raise OutsideTrace(f"{self.source} says nothing between run time 0 and {until:g} s")
         values = [self._read(at) for at in known.edges[:-1]]
         return list(zip(known.edges, (*values, values[-1]), strict=True))
+
+    def close(self) -> None:
+        """Nothing to let go of."""

@@ -1,0 +1,90 @@
+"""What a provider says when it is asked."""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Literal, Protocol, Self
+
+from curtail_dist.errors import SignalUnavailable
+from curtail_dist.units import GramsCO2PerKWh, Seconds
+
+UnixSeconds = float
+
+
+class ProviderFailure(SignalUnavailable):
+    """A provider gave no answer that can be used. Its text holds no credential."""
+
+    def __init__(self, reason: str, *, retry_after_s: Seconds | None = None, refused: bool = False) -> None:
+        """Say why; when it asks to be left alone until; whether it refuses who asks (401, 403)."""
+        super().__init__(reason)
+        self.retry_after_s = retry_after_s
+        self.refused = refused
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """Intensities, each from its moment until the next one's; the first is what holds now."""
+
+    points: tuple[tuple[UnixSeconds, GramsCO2PerKWh], ...]
+    """At least one, times rising."""
+
+    @classmethod
+    def of(cls, points: Iterable[tuple[UnixSeconds, GramsCO2PerKWh]]) -> Self:
+        """Sort points; of several at one moment the last one counts. Raises ProviderFailure."""
+        found = dict(points)
+        if not found:
+            raise ProviderFailure("it answers, but with no value")
+        for at, value in found.items():
+            if not (math.isfinite(at) and math.isfinite(value) and value >= 0):
+                raise ProviderFailure(f"it says {value} at {at}, which is no intensity at a time")
+        return cls(points=tuple(sorted(found.items())))
+
+
+class Provider(Protocol):
+    """Something that can be asked for a site's carbon intensity. Used by one thread."""
+
+    @property
+    def source(self) -> str:
+        """Who answers, and for where; without credentials."""
+        ...
+
+    @property
+    def basis(self) -> Literal["marginal", "average"]:
+        """What its values are."""
+        ...
+
+    @property
+    def every_s(self) -> Seconds:
+        """Real time between two requests that suits it."""
+        ...
+
+    @property
+    def stale_s(self) -> Seconds:
+        """Age of a value beyond which it says nothing of now."""
+        ...
+
+    def ask(self, now: UnixSeconds) -> Answer:
+        """Ask once. Raises ProviderFailure."""
+        ...
+
+
+def unix(text: object) -> UnixSeconds:
+    """Read a time: ISO 8601 (UTC where it says no offset) or Unix seconds. Raises ProviderFailure."""
+    if isinstance(text, int | float) and not isinstance(text, bool):
+        return float(text)
+    try:
+        moment = datetime.fromisoformat(str(text))
+    except ValueError as error:
+        raise ProviderFailure(f"it gives {text!r} as a time; it must be ISO 8601 or Unix seconds") from error
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+
+
+def number(value: object) -> float:
+    """Read a number. Raises ProviderFailure."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        raise ProviderFailure(f"it gives {value!r} as a value; it must be a number")
+    try:
+        return float(value)
+    except ValueError as error:
+        raise ProviderFailure(f"it gives {value!r} as a value; it must be a number") from error

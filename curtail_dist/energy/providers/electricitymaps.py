@@ -1,0 +1,60 @@
+"""Electricity Maps, API v3: average intensity of a zone, and its forecast where the plan has one."""
+
+import urllib.parse
+from typing import Any, Literal, cast
+
+from curtail_dist.config.signals import SignalConfig
+from curtail_dist.energy.providers.answers import Answer, ProviderFailure, UnixSeconds, number, unix
+from curtail_dist.energy.providers.credentials import Secret
+from curtail_dist.energy.providers.pointer import resolve
+from curtail_dist.energy.providers.web import get_json
+
+URL = "https://api.electricitymaps.com"
+TOKEN = "ELECTRICITYMAPS_TOKEN"
+_FORECAST_AGAIN_S = 3600.0
+
+
+class ElectricityMaps:
+    """A zone's average intensity, in g CO2eq/kWh; hourly values, later revised."""
+
+    basis: Literal["marginal", "average"] = "average"
+
+    def __init__(self, config: SignalConfig) -> None:
+        """Raises ConfigError where the token is not there."""
+        self._config = config
+        self._base = f"{(config.url or URL).rstrip('/')}/v3/carbon-intensity"
+        self._zone = urllib.parse.urlencode({"zone": config.zone})
+        variable = config.token_env or TOKEN
+        self._token = Secret("Electricity Maps token", variable=variable, file=config.token_file)
+        self._forecast_at: UnixSeconds = 0.0
+        self.source = f"Electricity Maps {config.zone}"
+        self.every_s = config.every_s or 300.0
+        self.stale_s = config.stale_s or 2.5 * 3600.0
+
+    def ask(self, now: UnixSeconds) -> Answer:
+        """Ask for the newest value, and for the forecast unless the plan has none."""
+        said = self._get("latest")
+        first = unix(resolve(said, "/datetime"))
+        points = [(first, number(resolve(said, "/carbonIntensity")))]
+        if now >= self._forecast_at:
+            try:
+                points += [point for point in self._forecast() if point[0] > first]
+            except ProviderFailure as failure:
+                if not failure.refused:
+                    raise
+                self._forecast_at = now + _FORECAST_AGAIN_S
+        return Answer.of(points)
+
+    def _forecast(self) -> list[tuple[UnixSeconds, float]]:
+        entries = resolve(self._get("forecast"), "/forecast")
+        if not isinstance(entries, list):
+            raise ProviderFailure("its forecast is no list")
+        return [
+            (unix(resolve(entry, "/datetime")), number(resolve(entry, "/carbonIntensity")))
+            for entry in cast("list[Any]", entries)
+        ]
+
+    def _get(self, what: str) -> Any:
+        headers = {"auth-token": self._token.read()}
+        url = f"{self._base}/{what}?{self._zone}"
+        return get_json(url, headers=headers, timeout_s=self._config.timeout_s)

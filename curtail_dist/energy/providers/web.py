@@ -1,0 +1,73 @@
+"""One request for JSON, and what its failures mean."""
+
+import http.client
+import json
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+from curtail_dist.energy.providers.answers import ProviderFailure
+from curtail_dist.units import Seconds
+
+_MAX_REPLY_BYTES = 8 << 20
+
+
+def get_json(url: str, *, headers: Mapping[str, str] | None = None, timeout_s: Seconds) -> Any:
+    """Return what a server answers, as JSON. Raises ProviderFailure, which shows no header and no query."""
+    request = urllib.request.Request(url, headers={"Accept": "application/json"})
+    for name, value in (headers or {}).items():
+        # Unredirected: a server that sends us elsewhere does not make us show a token there.
+        request.add_unredirected_header(name, value)
+    try:
+        with urllib.request.urlopen(request, timeout=timeout_s) as reply:
+            body = reply.read(_MAX_REPLY_BYTES)
+    except urllib.error.HTTPError as error:
+        with error:
+            raise refusal(error.code, error.headers.get("Retry-After")) from None
+    except (OSError, http.client.HTTPException) as error:
+        raise ProviderFailure(f"it does not answer ({_why(error)})") from None
+    try:
+        return json.loads(body)
+    except ValueError:
+        raise ProviderFailure("it answers with something that is no JSON") from None
+
+
+def refusal(code: int, retry_after: str | None) -> ProviderFailure:
+    """Return what an HTTP status other than success means."""
+    if code in (401, 403):
+        what = "does not know who asks: check the credentials" if code == 401 else "refuses: check the plan"
+        return ProviderFailure(f"it answers {code} and {what}", refused=True)
+    if code == 429:
+        wait = _seconds(retry_after)
+        until = "" if wait is None else f", to be asked again in {wait:.0f} s"
+        return ProviderFailure(f"it answers 429, too many requests{until}", retry_after_s=wait)
+    return ProviderFailure(f"it answers {code}", retry_after_s=_seconds(retry_after))
+
+
+def shown(url: str) -> str:
+    """Return an address without what may be secret in it."""
+    parts = urllib.parse.urlsplit(url)
+    return urllib.parse.urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+
+
+def _seconds(retry_after: str | None) -> Seconds | None:
+    """Read a Retry-After header: seconds, or a date."""
+    if retry_after is None:
+        return None
+    if retry_after.strip().isdigit():
+        return float(retry_after)
+    try:
+        moment = parsedate_to_datetime(retry_after)
+    except ValueError:
+        return None
+    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return max(0.0, (moment - datetime.now(UTC)).total_seconds())
+
+
+def _why(error: Exception) -> str:
+    reason = getattr(error, "reason", None)
+    return str(reason or error or type(error).__name__)
