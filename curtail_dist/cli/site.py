@@ -13,6 +13,8 @@ from curtail_dist.cli.verb import Verb
 from curtail_dist.clock import SystemClock, open_clock
 from curtail_dist.config import RunConfig
 from curtail_dist.coordination import CoordinationStore, open_store
+from curtail_dist.energy.meters.opening import open_meter
+from curtail_dist.energy.meters.spans import Metering
 from curtail_dist.energy.policy import build_policy
 from curtail_dist.energy.signals import open_signal
 from curtail_dist.energy.stepfunction import StepFunction
@@ -65,9 +67,14 @@ def run_agent(
         stack.enter_context(closing(clock))
         process = f"agent.{os.getpid()}"
         signal = open_signal(config.site(site).signal, clock=clock, start=start, site=site)
+        own = config.site(site)
+        average = own.average and open_signal(own.average, clock=clock, start=start, site=site)
+        meter = open_meter(own.meter, clock=clock)
         parts = Parts(
             clock=clock,
             signal=stack.enter_context(closing(signal)),
+            average=None if average is None else stack.enter_context(closing(average)),
+            metering=(None if meter is None else stack.enter_context(closing(Metering(meter, clock=clock)))),
             policy=build_policy(config.policy),
             store=store,
             provisioner=ProcessProvisioner(config, run_file, site),

@@ -9,18 +9,19 @@ _PATHS = (
     "data.manifest",
     "state.url",
     "sites.*.provisioner.compile_cache",
-    "sites.*.average.path",
-    "sites.*.signal.path",
-    "sites.*.signal.microgrid.production.path",
-    "baselines.*.path",
-    "baselines.*.microgrid.production.path",
 )
+_SIGNALS = ("sites.*.signal", "sites.*.average", "baselines.*")
+_OF_A_SIGNAL = ("path", "password_file", "token_file", "microgrid.production.path")
+_FALLBACKS = 4
+"""How many signals may stand behind one another."""
 
 
 def absolute(tree: Mapping[str, Any], base: Path) -> dict[str, Any]:
     """Return plain values with their paths made absolute, starting at `base`; URLs stay as they are."""
     found: Any = dict(tree)
-    for path in _PATHS:
+    fallbacks = [".fallback" * depth for depth in range(_FALLBACKS)]
+    signals = [f"{one}{back}.{key}" for one in _SIGNALS for back in fallbacks for key in _OF_A_SIGNAL]
+    for path in (*_PATHS, *signals):
         found = _changed(found, path.split("."), base)
     return found
 

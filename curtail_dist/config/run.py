@@ -62,6 +62,8 @@ class RunConfig:
             park_s = site.provisioner.park_s
             key = f"sites.{name}.provisioner.park_s"
             require(self.clock.kind == "real" or not park_s, key, park_s, "0 with a virtual clock")
+            kind, key = site.meter.kind, f"sites.{name}.meter.kind"
+            require(self.clock.kind == "real" or kind == "model", key, kind, "model with a virtual clock")
             grid, train_w = site.signal.microgrid, site.power.train_w
             key = f"sites.{name}.signal.microgrid.train_w"
             holds = grid is None or grid.train_w == train_w

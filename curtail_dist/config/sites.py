@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from curtail_dist.config.meter import FootprintConfig
+from curtail_dist.config.meter import FootprintConfig, MeterConfig
 from curtail_dist.config.sections import require
 from curtail_dist.config.signals import SignalConfig
 from curtail_dist.units import Seconds, Watts
@@ -75,6 +75,8 @@ class SiteConfig:
     footprint: FootprintConfig = field(default_factory=FootprintConfig)
     """What counts besides the energy that its machines draw."""
     average: SignalConfig | None = None
-    """Its grid's average (location-based) intensity, for `simulate` to show beside the marginal one."""
+    """Its grid's average (location-based) intensity, shown beside the marginal one."""
+    meter: MeterConfig = field(default_factory=MeterConfig)
+    """What measures the energy that it draws. Default: nothing does, it is reckoned from `power`."""
     address: str = "127.0.0.1"
     """Address at which other sites reach this one."""

@@ -7,7 +7,7 @@ known, and for how long it may still be believed, is the matter of `freshness`.
 import math
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 from curtail_dist.clock import Clock, SystemClock
 from curtail_dist.config import SignalConfig
@@ -15,7 +15,7 @@ from curtail_dist.config.signals import LIVE
 from curtail_dist.energy.stepfunction import StepFunction
 from curtail_dist.energy.traces import Trace, read_trace
 from curtail_dist.errors import ConfigError, SignalUnavailable, TraceError
-from curtail_dist.units import GramsCO2PerKWh, Seconds
+from curtail_dist.units import GramsCO2PerKWh, Seconds, Watts
 
 
 class OutsideTrace(SignalUnavailable):
@@ -87,6 +87,15 @@ class Signal(Protocol):
 
     def close(self) -> None:
         """Let go of what it holds; idempotent. It is not read afterwards."""
+        ...
+
+
+@runtime_checkable
+class Fed(Protocol):
+    """A signal that depends on what the site itself draws: a microgrid's."""
+
+    def feed(self, watts: Watts) -> None:
+        """Say what the site draws from now on, measured or modelled."""
         ...
 
 

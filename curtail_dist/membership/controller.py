@@ -8,25 +8,25 @@ again they are asked back, else they end in time.
 """
 
 import logging
-import signal as signals
-import threading
 import time
-from collections.abc import Generator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from types import FrameType
 
 from curtail_dist.clock import Clock
 from curtail_dist.config import RunConfig
 from curtail_dist.coordination import CoordinationStore
+from curtail_dist.energy.emissions import PowerModel
+from curtail_dist.energy.meters.spans import Metering
 from curtail_dist.energy.policy import Decision, Policy
 from curtail_dist.energy.signals import Reading, Signal
 from curtail_dist.energy.stages import Move, Stage, overruled, polled
 from curtail_dist.errors import CoordinationError
 from curtail_dist.membership.agent_state import AgentState
+from curtail_dist.membership.interrupts import Interrupts
 from curtail_dist.membership.introduction import introduce
 from curtail_dist.membership.liaison import Liaison
+from curtail_dist.membership.metering import PowerWatch
 from curtail_dist.membership.orders import Order, standing_order
 from curtail_dist.membership.provision import Provisioner
 from curtail_dist.membership.ranks import Limits, Plan, SiteRanks
@@ -56,11 +56,11 @@ class Parts:
     store: CoordinationStore
     provisioner: Provisioner
     events: EventLog
+    average: Signal | None = None
+    """The grid's average intensity, for the record alone."""
+    metering: Metering | None = None
+    """What measures the site's energy; None: its power model tells it."""
     limits: Limits = field(default_factory=Limits)
-
-
-class _Interrupted(Exception):
-    """A signal came while the agent rested."""
 
 
 class Agent:
@@ -71,8 +71,7 @@ class Agent:
         self._config = config
         self._site = site
         self._parts = parts
-        self._asked = 0
-        self._resting = False
+        self._interrupts = Interrupts()
         self._liaison = Liaison(parts.store, run=config.run.name, site=site)
         self._plan = Plan(
             site=site,
@@ -88,11 +87,19 @@ class Agent:
             clock=parts.clock,
             liaison=self._liaison,
             events=parts.events,
-            interruptions=lambda: self._asked,
+            interruptions=lambda: self._interrupts.count,
         )
         self._troubles = Troubles(parts.events, parts.clock)
         self._lookout = Lookout(
             parts.signal, max_age_s=config.policy.max_age_s, events=parts.events, troubles=self._troubles
+        )
+        self._power = PowerWatch(
+            PowerModel.from_config(config.site(site).power),
+            metering=parts.metering,
+            every_s=config.policy.poll_s,
+            events=parts.events,
+            troubles=self._troubles,
+            feed=self._lookout.feed,
         )
         self._next_poll: Seconds = parts.clock.now()
         self._polled: Seconds = 0.0
@@ -119,28 +126,35 @@ class Agent:
             ProvisionError: Ranks cannot be killed.
         """
         try:
-            with self._handlers():
+            with self._interrupts.taken():
                 self._liaison.open()
-                introduce(self._config, self._site, self._parts.signal, self._parts.events, self._troubles)
-                self._parts.events.emit(Phase(phase="off"))
+                self._introduce()
                 while (code := self._turn()) is None:
                     self._rest()
                 return code
         finally:
             self._ranks.close()
             self._liaison.close()
+            self._power.close()
             with suppress(CoordinationError):  # Without its service there is nothing to release.
                 self._parts.clock.release(self._plan.participant)
 
     def interrupt(self) -> None:
         """Do what a signal does, from any thread: once to drain and end, twice to end at once."""
-        self._asked += 1
+        self._interrupts.add()
+
+    def _introduce(self) -> None:
+        parts = self._parts
+        introduce(self._config, self._site, parts.signal, parts.events, self._troubles, parts.average)
+        parts.events.emit(Phase(phase="off"))
+        self._power.start()
 
     def _turn(self) -> int | None:
         """Look and act once; return the exit code when it is time to end."""
         now = self._parts.clock.now()
         self._troubles.note("store", self._liaison.trouble)
         self._troubles.guard("provisioner", self._ranks.look, None)
+        self._power.look(self._ranks.standing.stage, polls=now >= self._next_poll)
         if self._ending is None:
             self._see_ending()
         if self._ending is not None:
@@ -161,7 +175,7 @@ class Agent:
         if self._liaison.complete:
             self._ending, self.outcome = COMPLETE, "the run is complete"
             self._ranks.leave()
-        elif self._asked:
+        elif self._interrupts.count:
             self._ending, self.outcome = INTERRUPTED, "interrupted"
             self._ranks.leave("the agent was told to stop")
         elif order is not None and order.kind == "stop":
@@ -256,13 +270,9 @@ class Agent:
 
     def _rest(self) -> None:
         """Let run time pass until the next look, unless a signal comes."""
-        try:
-            self._resting = True
-            if not self._asked or self._ending is not None:
+        with self._interrupts.rest():
+            if not self._interrupts.count or self._ending is not None:
                 self._let_pass()
-            self._resting = False
-        except _Interrupted:
-            log.info("site %s: told to stop", self._site)
 
     def _let_pass(self) -> None:
         policy, settings, clock = self._config.policy, self._config.clock, self._parts.clock
@@ -278,23 +288,3 @@ class Agent:
         duration = min(tick, self._next_poll - clock.now())
         if duration > 0:
             clock.sleep(duration)
-
-    @contextmanager
-    def _handlers(self) -> Generator[None]:
-        """Take SIGTERM and Ctrl-C while the context is open, where this is the main thread."""
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-
-        def handle(number: int, frame: FrameType | None) -> None:
-            self.interrupt()
-            if self._resting:
-                self._resting = False
-                raise _Interrupted
-
-        before = {number: signals.signal(number, handle) for number in (signals.SIGTERM, signals.SIGINT)}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signals.signal(number, handler)

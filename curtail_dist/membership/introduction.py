@@ -14,15 +14,22 @@ from curtail_dist.units import SECONDS_PER_HOUR, GramsCO2PerKWh, Seconds
 log = logging.getLogger(__name__)
 
 
-def introduce(config: RunConfig, site: str, signal: Signal, events: EventLog, troubles: Troubles) -> None:
-    """Emit `SiteStarted`. A signal that says nothing ahead of time leaves the outlook empty."""
+def introduce(
+    config: RunConfig,
+    site: str,
+    signal: Signal,
+    events: EventLog,
+    troubles: Troubles,
+    average: Signal | None = None,
+) -> None:
+    """Emit `SiteStarted`. A signal that says nothing ahead of time leaves its outlook empty."""
     own, policy = config.site(site), config.policy
     power = PowerModel.from_config(own.power, pue=own.footprint.pue)
     deadline = config.run.deadline_h * SECONDS_PER_HOUR
 
-    def known() -> list[tuple[Seconds, GramsCO2PerKWh]]:
+    def known(of: Signal) -> list[tuple[Seconds, GramsCO2PerKWh]]:
         try:
-            return signal.outlook(2 * deadline)  # an always-on baseline may need longer
+            return of.outlook(2 * deadline)  # an always-on baseline may need longer
         except SignalUnavailable as error:
             log.warning("site %s: nothing is known ahead of time: %s", site, error)
             return []
@@ -36,10 +43,12 @@ def introduce(config: RunConfig, site: str, signal: Signal, events: EventLog, tr
             threshold_g_per_kwh=policy.threshold_g_per_kwh,
             leave_delay_s=policy.leave_delay_s,
             deadline_s=deadline,
-            outlook=troubles.guard("signal", known, []),
+            outlook=troubles.guard("signal", lambda: known(signal), []),
             synthetic=signal.synthetic,
             pue=own.footprint.pue,
             embodied_kg=own.footprint.embodied_kg,
             lifetime_h=own.footprint.lifetime_h,
+            covers=own.meter.covers if own.meter.kind == "model" else "",
+            average=[] if average is None else troubles.guard("signal", lambda: known(average), []),
         )
     )

@@ -1,11 +1,11 @@
 """How an agent looks at its signal: what it may believe, and what of that goes on record."""
 
 from curtail_dist.energy.freshness import Sighting, fresh, observe
-from curtail_dist.energy.signals import Reading, Signal
+from curtail_dist.energy.signals import Fed, Reading, Signal
 from curtail_dist.membership.troubles import Troubles
 from curtail_dist.telemetry.events import ReadingSeen, SignalLost
 from curtail_dist.telemetry.record import EventLog
-from curtail_dist.units import Seconds
+from curtail_dist.units import Seconds, Watts
 
 
 class Lookout:
@@ -26,6 +26,12 @@ class Lookout:
     def source(self) -> str:
         """Where the newest reading comes from; without one, where readings are to come from."""
         return self._signal.source if self.reading is None else self.reading.source or self._signal.source
+
+    def feed(self, watts: Watts) -> None:
+        """Tell a signal that depends on it what the site draws."""
+        signal = self._signal
+        if isinstance(signal, Fed):
+            self._troubles.guard("signal", lambda: signal.feed(watts), None)
 
     def look(self, now: Seconds) -> Reading | None:
         """Ask the signal; record a value that changed, or that it was lost. One that fails says nothing."""

@@ -14,6 +14,7 @@ from curtail_dist.clock.service import ClockService
 from curtail_dist.config import RunConfig
 from curtail_dist.coordination import MemoryStore
 from curtail_dist.coordination.store import Entry, Lease, Listing
+from curtail_dist.energy.meters.spans import Metering
 from curtail_dist.energy.policy import Policy, build_policy
 from curtail_dist.energy.signals import SeriesSignal, Signal
 from curtail_dist.energy.stepfunction import StepFunction
@@ -76,6 +77,8 @@ class Stage:
     limits: Limits = field(default_factory=Limits)
     policy: Policy | None = None
     """In place of the run file's."""
+    metering: Metering | None = None
+    average: Signal | None = None
 
     def __post_init__(self) -> None:
         self.provisioner = ScriptedProvisioner(lambda provisioner: self.pool.submit(self.play, provisioner))
@@ -133,6 +136,8 @@ class Stage:
                     provisioner=self.provisioner,
                     events=events,
                     limits=self.limits,
+                    metering=self.metering,
+                    average=self.average,
                 ),
             )
             try:

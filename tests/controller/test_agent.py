@@ -286,7 +286,7 @@ def test_a_signal_while_a_virtual_clock_stands_still_is_heard(stage):
     holder = VirtualClock(stage.service.endpoint, "rank:elsewhere")
 
     def ring() -> None:
-        eventually(lambda: stage.agent is not None and stage.agent._resting)
+        eventually(lambda: stage.agent is not None and stage.agent._interrupts.resting)
         os.kill(os.getpid(), signal.SIGTERM)
 
     stage.pool.submit(ring)
