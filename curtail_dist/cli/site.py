@@ -11,15 +11,15 @@ from pathlib import Path
 
 from curtail_dist.cli.verb import Verb
 from curtail_dist.clock import SystemClock, open_clock
-from curtail_dist.config import RunConfig
+from curtail_dist.config import RunConfig, SignalConfig
 from curtail_dist.coordination import CoordinationStore, open_store
 from curtail_dist.energy.meters.opening import open_meter
 from curtail_dist.energy.meters.spans import Metering
 from curtail_dist.energy.policy import build_policy
-from curtail_dist.energy.signals import open_signal
+from curtail_dist.energy.signals import open_signal, trace_of
 from curtail_dist.energy.stepfunction import StepFunction
 from curtail_dist.energy.windows import check_threshold_opens
-from curtail_dist.errors import ConfigError, CurtailError, SignalUnavailable, TraceError, UserError
+from curtail_dist.errors import CurtailError, SignalUnavailable, TraceError, UserError
 from curtail_dist.membership.controller import Agent, Parts
 from curtail_dist.membership.provision import ProcessProvisioner, program_arguments
 from curtail_dist.membership.run_start import run_start
@@ -46,10 +46,6 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
 def _run(args: argparse.Namespace) -> int:
     config = RunConfig.from_yaml(args.config, list(args.set))
     config.site(args.site)
-    if config.policy.kind == "work-price":
-        raise ConfigError(
-            "policy.kind is 'work-price', which only `curtail simulate` plays; use threshold or always here"
-        )
     check_opens(config)
     run_file = write_effective(config, args.site)
     if not args.unchecked:
@@ -73,6 +69,8 @@ def run_agent(
         parts = Parts(
             clock=clock,
             signal=stack.enter_context(closing(signal)),
+            past=past_of(own.signal, start),
+            foresees=own.signal.live,
             average=None if average is None else stack.enter_context(closing(average)),
             metering=(None if meter is None else stack.enter_context(closing(Metering(meter, clock=clock)))),
             policy=build_policy(config.policy),
@@ -89,6 +87,13 @@ def run_agent(
         code = agent.run()
         print(f"site {site}: {agent.outcome}", flush=True)
         return code
+
+
+def past_of(signal: SignalConfig, start: datetime) -> StepFunction | None:
+    """Return a trace over run time, of which a work price plans by what was; None for another signal."""
+    if signal.kind not in ("trace", "vessim") or signal.microgrid is not None:
+        return None
+    return trace_of(signal).series(start)
 
 
 def _wandb(config: RunConfig, site: str) -> Sink:

@@ -1,6 +1,7 @@
 """Puts together what a work price plans by: where sites stand, and the futures of their grids."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from curtail_dist.config import PolicyConfig
 from curtail_dist.energy.course import Course, Rhythm
@@ -15,6 +16,17 @@ from curtail_dist.units import Seconds
 
 SPARE_PLANS = 2
 """By how many times `policy.replan_s` a plan is to be done before the deadline, for what no plan foresees."""
+
+
+def aim(policy: PolicyConfig, deadline_s: Seconds, *, now: Seconds, perfect: bool = False) -> Seconds:
+    """Return the run time by which a plan is to have the work done, some plans before the deadline."""
+    spare_s = 0.0 if perfect else SPARE_PLANS * policy.replan_s
+    return max(deadline_s - spare_s, now + policy.replan_s)
+
+
+def cautious(question: Question, policy: PolicyConfig) -> Question:
+    """Return a question with what the policy keeps in reserve where the future is not known."""
+    return replace(question, work_s=question.work_s * (1 + policy.reserve), change_s=policy.commitment_s)
 
 
 class Planner:
@@ -52,34 +64,27 @@ class Planner:
     def plan(self, now: Seconds, course: Course, sites: Mapping[str, Player]) -> Advice:
         """Return what the plan at run time `now` wants of each site."""
         policy = self._policy
-        spare_s, reserve, change_s = (
-            (0.0, 0.0, 0.0)
-            if self._perfect
-            else (SPARE_PLANS * policy.replan_s, policy.reserve, policy.commitment_s)
+        until = aim(policy, self._deadline_s, now=now, perfect=self._perfect)
+        futures = self._futures(now, until)
+        question = Question(
+            now=now,
+            deadline_s=until,
+            work_s=course.left_s,
+            sites={
+                name: Prospect(
+                    futures=futures[name],
+                    power=self._grids[name].power,
+                    on=site.standing.runs,
+                    joins_s=max(0.0, site.until - now) if site.standing.stage is Stage.JOINING else 0.0,
+                )
+                for name, site in sites.items()
+                if name in futures
+            },
+            join_s=self._rhythm.join_s,
+            pair_efficiency=self._rhythm.efficiency,
+            slot_s=policy.replan_s,
         )
-        deadline_s = max(self._deadline_s - spare_s, now + policy.replan_s)
-        futures = self._futures(now, deadline_s)
-        return advise(
-            Question(
-                now=now,
-                deadline_s=deadline_s,
-                work_s=course.left_s * (1 + reserve),
-                sites={
-                    name: Prospect(
-                        futures=futures[name],
-                        power=self._grids[name].power,
-                        on=site.standing.runs,
-                        joins_s=max(0.0, site.until - now) if site.standing.stage is Stage.JOINING else 0.0,
-                    )
-                    for name, site in sites.items()
-                    if name in futures
-                },
-                join_s=self._rhythm.join_s,
-                pair_efficiency=self._rhythm.efficiency,
-                slot_s=policy.replan_s,
-                change_s=change_s,
-            )
-        )
+        return advise(question if self._perfect else cautious(question, policy))
 
     def _futures(self, now: Seconds, until: Seconds) -> dict[str, tuple[StepFunction, ...]]:
         known = {name: grid for name, grid in self._grids.items() if grid.intensity.covers(now, now)}

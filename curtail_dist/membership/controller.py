@@ -18,9 +18,10 @@ from curtail_dist.config import RunConfig
 from curtail_dist.coordination import CoordinationStore
 from curtail_dist.energy.emissions import PowerModel
 from curtail_dist.energy.meters.spans import Metering
-from curtail_dist.energy.policy import Decision, Policy
+from curtail_dist.energy.policy import Decision, Policy, Wanted
 from curtail_dist.energy.signals import Reading, Signal
 from curtail_dist.energy.stages import Move, Stage, overruled, polled
+from curtail_dist.energy.stepfunction import StepFunction
 from curtail_dist.errors import CoordinationError
 from curtail_dist.membership.agent_state import AgentState
 from curtail_dist.membership.interrupts import Interrupts
@@ -28,6 +29,7 @@ from curtail_dist.membership.introduction import introduce
 from curtail_dist.membership.liaison import Liaison
 from curtail_dist.membership.metering import PowerWatch
 from curtail_dist.membership.orders import Order, standing_order
+from curtail_dist.membership.planning import Own, Plans
 from curtail_dist.membership.provision import Provisioner
 from curtail_dist.membership.ranks import Limits, Plan, SiteRanks
 from curtail_dist.membership.troubles import Troubles
@@ -58,6 +60,10 @@ class Parts:
     events: EventLog
     average: Signal | None = None
     """The grid's average intensity, for the record alone."""
+    past: StepFunction | None = None
+    """The site's intensity from before the run on, for a work price to plan by."""
+    foresees: bool = False
+    """Whether the signal's forecast is one, for a work price to plan by; a trace's would be the truth."""
     metering: Metering | None = None
     """What measures the site's energy; None: its power model tells it."""
     limits: Limits = field(default_factory=Limits)
@@ -100,6 +106,18 @@ class Agent:
             events=parts.events,
             troubles=self._troubles,
             feed=self._lookout.feed,
+        )
+        self._plans = (
+            Plans(
+                config,
+                site,
+                publish=self._liaison.publish,
+                events=parts.events,
+                forecast=parts.signal.forecast if parts.foresees else None,
+                past=parts.past,
+            )
+            if config.policy.kind == "work-price"
+            else None
         )
         self._next_poll: Seconds = parts.clock.now()
         self._polled: Seconds = 0.0
@@ -211,9 +229,11 @@ class Agent:
         standing, bar = self._ranks.standing, None if self._order is None else self._order.bar
         unknown = Decision(action="drain" if standing.runs else "keep", reason="the policy failed")
         fallback = (Move.DRAIN if standing.runs else Move.NONE, unknown, standing)
+        wanted = self._wanted(now, Own(standing=standing, reading=reading, barred=bar is not None))
+        policy = self._parts.policy
         move, decision, standing = self._troubles.guard(
             "policy",
-            lambda: polled(standing, self._parts.policy, reading=reading, now=now, bar=bar),
+            lambda: polled(standing, policy, reading=reading, now=now, wanted=wanted, bar=bar),
             fallback,
         )
         self._ranks.standing = standing
@@ -240,6 +260,13 @@ class Agent:
         )
         now = self._parts.clock.now()
         log.info("site %s: %s at %.2f h: %s", self._site, decision.action, hours(now), decision.reason)
+
+    def _wanted(self, now: Seconds, own: Own) -> Wanted | None:
+        """Return what the newest plan wants of the site, where the policy follows one."""
+        plans = self._plans
+        if plans is None:
+            return None
+        return self._troubles.guard("plan", lambda: plans.look(now, self._liaison.view(), own), None)
 
     def _act(self, move: Move, reason: str) -> None:
         acts = {Move.START: self._ranks.start, Move.DRAIN: self._ranks.drain, Move.STAY: self._ranks.stay}

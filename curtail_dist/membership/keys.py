@@ -66,6 +66,15 @@ class Keys:
         return f"{self.agents}{site}"
 
     @property
+    def outlooks(self) -> str:
+        """Prefix of the leased keys in which agents tell what their plans rest on."""
+        return f"{self.root}outlooks/"
+
+    def outlook(self, site: str) -> str:
+        """What a plan for all sites needs to know of this one."""
+        return f"{self.outlooks}{site}"
+
+    @property
     def closes(self) -> str:
         """Prefix of the requests to end a round, one key a site."""
         return f"{self.root}close/"

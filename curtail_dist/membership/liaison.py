@@ -41,8 +41,9 @@ class Liaison:
         self._notice: Notice | None = None
         self._noticed = True
         """Whether the store has, for certain, what is wanted there."""
-        self._shown: bytes | None = None
-        self._to_show: bytes | None = None
+        self._shown: dict[str, bytes] = {}
+        self._to_show: dict[str, bytes] = {}
+        """Key -> value that is to live on the lease."""
         self._lease: Lease | None = None
         self._closing = False
         self._trouble = ""
@@ -101,9 +102,11 @@ class Liaison:
 
     def show(self, state: bytes) -> None:
         """Let others read how the site stands, as long as this agent lives."""
-        with self._changed:
-            self._to_show = state
-            self._changed.notify_all()
+        self._show(self._keys.agent(self._site), state)
+
+    def publish(self, outlook: bytes) -> None:
+        """Let others read what their plans need to know of the site, as long as this agent lives."""
+        self._show(self._keys.outlook(self._site), outlook)
 
     def close(self) -> None:
         """Take back what others read of this agent; idempotent and bounded. The site's request stays."""
@@ -113,6 +116,11 @@ class Liaison:
         if self._thread.is_alive():
             self._thread.join(_JOIN_S)
         self._board.close()
+
+    def _show(self, key: str, value: bytes) -> None:
+        with self._changed:
+            self._to_show = {**self._to_show, key: value}
+            self._changed.notify_all()
 
     def _want(self, notice: Notice | None) -> bool:
         with self._changed:
@@ -147,11 +155,11 @@ class Liaison:
             if not self._noticed:
                 self._write_notice()
             elif self._to_show != self._shown:
-                self._write_state()
+                self._write_shown()
             elif self._lease is not None:
                 self._lease.keep_alive()
         except LeaseExpired:
-            self._lease, self._shown = None, None
+            self._lease, self._shown = None, {}
         except StoreUnavailable as error:
             self._troubled(str(error))
             with self._changed:
@@ -171,12 +179,12 @@ class Liaison:
             self._noticed = notice == self._notice
             self._changed.notify_all()
 
-    def _write_state(self) -> None:
-        state = self._to_show
-        assert state is not None, "there is something to show"
+    def _write_shown(self) -> None:
         self._lease = self._lease or self._store.grant(self._ttl_s)
-        self._store.put(self._keys.agent(self._site), state, lease=self._lease)
-        self._shown = state
+        for key, value in self._to_show.items():
+            if self._shown.get(key) != value:
+                self._store.put(key, value, lease=self._lease)
+                self._shown[key] = value
 
     def _troubled(self, reason: str) -> None:
         if reason and not self._trouble:

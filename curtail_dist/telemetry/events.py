@@ -103,6 +103,22 @@ class Decided(Event):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Planned(Event):
+    """A plan for all sites was made at this one; every agent makes its own, from what all have published."""
+
+    NAME = "planned"
+    price_g_per_s: float | None
+    """Price of work at which it is done by the deadline, g CO2 a site-second; None: it is late, and every
+    site is wanted."""
+    wanted: dict[str, str]
+    """Site -> `off`, `on` or `capped`."""
+    work_s: Seconds
+    """Site-seconds of training that were taken to be left."""
+    efficiency: float
+    """Share of training in the time of sites that are up together, as it was taken."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class StageEntered(Event):
     """The site's agent has taken the site to another stage."""
 
@@ -136,7 +152,8 @@ class Trouble(Event):
 
     NAME = "trouble"
     part: str
-    """`signal`, `policy`, `provisioner`, `store`, `operator` (an order that cannot be read) or `meter`."""
+    """`signal`, `policy`, `provisioner`, `store`, `plan`, `operator` (an order that cannot be read) or
+    `meter`."""
     reason: str
 
 

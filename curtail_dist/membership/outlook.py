@@ -1,0 +1,45 @@
+"""What a plan for all sites needs to know of one: its agent publishes it, every agent reads it."""
+
+from dataclasses import asdict, dataclass
+from typing import Self
+
+from curtail_dist.energy.emissions import PowerModel
+from curtail_dist.energy.stepfunction import StepFunction
+from curtail_dist.membership.records import decode, encode
+from curtail_dist.units import Seconds
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outlook:
+    """One site's, as of a moment of run time."""
+
+    made_at: Seconds
+    futures: tuple[StepFunction, ...]
+    """Its intensity from then on, in futures that are equally likely and the same ones at every site; a price
+    of electricity is in it where one counts. Empty: the site cannot take part now."""
+    power: PowerModel
+    runs: bool
+    """Whether it joins or trains."""
+    joins_s: Seconds
+    """What is left of its joining, as far as can be said."""
+    join_s: Seconds
+    """What a start takes there."""
+
+    def encode(self) -> bytes:
+        """Return the stored value; intensities to a tenth, which no plan depends on."""
+        futures = [
+            [[round(at, 1) for at in future.edges], [round(value, 1) for value in future.values]]
+            for future in self.futures
+        ]
+        rest = {"made_at": self.made_at, "runs": self.runs, "joins_s": self.joins_s, "join_s": self.join_s}
+        return encode({**rest, "futures": futures, "power": asdict(self.power)})
+
+    @classmethod
+    def decode(cls, value: bytes) -> Self:
+        """Read a stored value."""
+        raw = decode(value)
+        raw["futures"] = tuple(
+            StepFunction(edges=tuple(edges), values=tuple(values)) for edges, values in raw["futures"]
+        )
+        raw["power"] = PowerModel(**raw["power"])
+        return cls(**raw)

@@ -1,0 +1,350 @@
+"""Plans that every agent makes for itself: alike from the same outlooks, and as good as one plan for all."""
+
+import math
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hand import eventually
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from curtail_dist.config import PolicyConfig, RunConfig
+from curtail_dist.coordination import MemoryStore
+from curtail_dist.coordination.store import Entry
+from curtail_dist.energy.course import Course, Rhythm
+from curtail_dist.energy.emissions import Grid, PowerModel, account
+from curtail_dist.energy.planner import Planner
+from curtail_dist.energy.policy import build_policy
+from curtail_dist.energy.rehearsal import Manner, Rehearsal
+from curtail_dist.energy.signals import Reading
+from curtail_dist.energy.stages import Move, Standing, draining, gone, polled, started, up
+from curtail_dist.energy.stepfunction import StepFunction
+from curtail_dist.energy.synthetic import solar_heavy, wind_heavy
+from curtail_dist.membership.keys import Keys
+from curtail_dist.membership.outlook import Outlook
+from curtail_dist.membership.planning import Own, Plans, plan, read_outlooks
+from curtail_dist.membership.progress import RunProgress
+from curtail_dist.membership.records import Commit, Work
+from curtail_dist.membership.view import View
+
+KEYS = Keys("day")
+START = datetime(2026, 3, 21, 17, 0, tzinfo=UTC)
+POWER = PowerModel(train_w=2024.0, idle_w=468.0, join_w=468.0, sync_w=468.0)
+DAY = 86400.0
+
+
+class Log:
+    """What would go on record."""
+
+    def __init__(self) -> None:
+        self.events: list[object] = []
+
+    def emit(self, event: object) -> None:
+        self.events.append(event)
+
+
+class Town:
+    """Agents' plans over one store, without the agents."""
+
+    def __init__(self, config: RunConfig, pasts: dict[str, StepFunction]) -> None:
+        self.config = config
+        self.entries: dict[str, Entry] = {}
+        self.logs = {name: Log() for name in config.sites}
+        self.plans = {
+            name: Plans(
+                config,
+                name,
+                publish=lambda value, name=name: self.put(KEYS.outlook(name), value),
+                events=self.logs[name],  # pyright: ignore[reportArgumentType]
+                past=pasts.get(name),
+            )
+            for name in config.sites
+        }
+
+    def put(self, key: str, value: bytes) -> None:
+        self.entries = {**self.entries, key: Entry(key=key, value=value, revision=len(self.entries) + 1)}
+
+    @property
+    def view(self) -> View:
+        return View(keys=KEYS, entries=self.entries)
+
+
+def run_config(tmp_path, *names: str, **policy) -> RunConfig:
+    site = {"signal": {"kind": "constant", "value": 1.0}, "power": {"train_w": 2024.0, "idle_w": 468.0}}
+    return RunConfig.from_mapping(
+        {
+            "run": {"name": "day", "directory": str(tmp_path), "deadline_h": 24.0},
+            "data": {"manifest": "none.json"},
+            "policy": {"kind": "work-price", "poll_s": 300.0, "replan_s": 300.0, "work_h": 10.0, **policy},
+            "sites": dict.fromkeys(names, site),
+        }
+    )
+
+
+def own(value: float | None = 50.0, *, standing: Standing | None = None, barred: bool = False) -> Own:
+    reading = None if value is None else Reading(value=value, measured_at=0.0)
+    return Own(standing=standing or Standing(), reading=reading, barred=barred)
+
+
+def flat(value: float, *, end: float = DAY) -> StepFunction:
+    return StepFunction(edges=(0.0, end), values=(value,))
+
+
+def outlook(*values: float, made_at: float = 0.0, runs: bool = False) -> Outlook:
+    return Outlook(
+        made_at=made_at,
+        futures=tuple(flat(value) for value in values),
+        power=POWER,
+        runs=runs,
+        joins_s=0.0,
+        join_s=300.0,
+    )
+
+
+POLICY = PolicyConfig(kind="work-price", commitment_s=0.0)
+
+
+def advised(outlooks, *, work_h: float = 12.0, now: float = 0.0):
+    return plan(POLICY, outlooks, now=now, deadline_s=DAY, work_s=work_h * 3600.0, efficiency=0.8)
+
+
+def test_the_cleaner_site_is_wanted_and_the_other_is_not():
+    advice = advised({"clean": outlook(50.0), "dirty": outlook(400.0)})
+    assert advice.wanted == {"clean": "on", "dirty": "off"}
+
+
+def test_a_site_without_futures_is_left_out_and_with_none_there_is_nothing_to_want():
+    assert "dark" not in advised({"dark": outlook(), "clean": outlook(50.0)}).wanted
+    assert advised({"dark": outlook()}).wanted == {}
+
+
+def test_every_site_is_wanted_where_the_work_does_not_fit_any_more():
+    for now in (DAY - 7200.0, DAY, DAY + 7200.0):
+        assert set(advised({"a": outlook(50.0), "b": outlook(400.0)}, now=now).wanted.values()) == {"on"}
+    assert advised({"a": outlook(50.0)}, now=DAY).price == math.inf
+
+
+def test_sites_with_different_numbers_of_futures_plan_by_those_that_all_have():
+    assert advised({"a": outlook(50.0, 60.0, 70.0), "b": outlook(400.0)}).wanted["a"] == "on"
+
+
+def test_all_agents_plan_alike_from_what_all_have_published(tmp_path):
+    town = Town(run_config(tmp_path, "a", "b", "c"), {})
+    values = {"a": 50.0, "b": 200.0, "c": 400.0}
+    for now in (0.0, 300.0):
+        for name, plans in town.plans.items():
+            plans.look(now, town.view, own(values[name]))
+    told = [log.events[-1] for log in town.logs.values()]
+    assert told[0] == told[1] == told[2]
+    assert told[0].wanted["c"] == "off"  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def test_an_outlook_that_is_too_old_is_left_out(tmp_path):
+    town = Town(run_config(tmp_path, "a"), {})
+    town.put(KEYS.outlook("gone"), outlook(10.0).encode())
+    town.put(KEYS.outlook("garbled"), b"{}")
+    policy = town.config.policy
+    assert set(read_outlooks(town.view, now=600.0, policy=policy)) == {"gone"}
+    assert read_outlooks(town.view, now=601.0, policy=policy) == {}
+
+
+def test_a_site_that_is_held_or_blind_publishes_that_it_cannot_take_part(tmp_path):
+    for state in (own(barred=True), own(None)):
+        town = Town(run_config(tmp_path, "a"), {})
+        assert town.plans["a"].look(0.0, town.view, state) is None
+        assert Outlook.decode(town.entries[KEYS.outlook("a")].value).futures == ()
+
+
+def test_between_two_plans_the_newest_one_holds_and_not_for_ever(tmp_path):
+    town = Town(run_config(tmp_path, "a", "b", replan_s=600.0), {})
+    plans = town.plans["a"]
+    assert plans.look(0.0, town.view, own()) == "on"
+    assert plans.look(300.0, town.view, own()) == "on"
+    assert len(town.logs["a"].events) == 1
+    plans._next = 1e9
+    assert plans.look(1200.0, town.view, own()) == "on"
+    assert plans.look(1201.0, town.view, own()) is None
+
+
+def test_a_site_that_has_come_to_another_stage_says_so_at_once(tmp_path):
+    town = Town(run_config(tmp_path, "a", replan_s=600.0), {})
+    plans = town.plans["a"]
+    plans.look(0.0, town.view, own())
+    joining = started(Standing(), now=0.0)
+    plans.look(300.0, town.view, own(standing=joining))
+    assert Outlook.decode(town.entries[KEYS.outlook("a")].value).runs
+    plans.look(400.0, town.view, own(standing=up(joining, now=400.0)))
+    assert Outlook.decode(town.entries[KEYS.outlook("a")].value).join_s == 400.0, "a start's time is measured"
+
+
+def test_a_forecast_stands_in_every_future_as_far_as_it_goes(tmp_path):
+    config = run_config(tmp_path, "a")
+    expected = [
+        Reading(value=value, measured_at=at) for at, value in [(0.0, 50.0), (300.0, 7.0), (600.0, 9.0)]
+    ]
+    town = Town(config, {})
+    town.plans["a"] = Plans(
+        config,
+        "a",
+        publish=lambda value: town.put(KEYS.outlook("a"), value),
+        events=Log(),  # pyright: ignore[reportArgumentType]
+        forecast=lambda horizon: expected,
+        past=StepFunction(edges=(-3 * DAY, DAY), values=(300.0,)),
+    )
+    town.plans["a"].look(0.0, town.view, own(50.0))
+    futures = Outlook.decode(town.entries[KEYS.outlook("a")].value).futures
+    assert len(futures) == 3
+    assert all(
+        (future.at(299.0), future.at(300.0), future.at(899.0)) == (50.0, 7.0, 9.0) for future in futures
+    )
+    assert all(future.at(20 * 3600.0) > 200.0 for future in futures)
+
+
+@settings(max_examples=30)
+@given(
+    st.lists(
+        st.lists(st.floats(0.0, 3000.0), min_size=1, max_size=20).map(
+            lambda values: StepFunction(
+                edges=tuple(300.0 * index for index in range(len(values) + 1)), values=tuple(values)
+            )
+        ),
+        max_size=3,
+    )
+)
+def test_an_outlook_survives_its_encoding_to_a_tenth_of_a_gram(futures):
+    before = replace(outlook(), futures=tuple(futures))
+    after = Outlook.decode(before.encode())
+    assert replace(after, futures=()) == replace(before, futures=())
+    for found, known in zip(after.futures, before.futures, strict=True):
+        assert found.edges == known.edges
+        assert found.values == pytest.approx(known.values, abs=0.051)
+
+
+def test_an_outlook_over_weeks_stays_small(tmp_path):
+    config = run_config(tmp_path, "a")
+    config = replace(config, run=replace(config.run, deadline_h=21 * 24.0))
+    past = solar_heavy(seed=3, start=START - timedelta(days=9), days=40).series(START)
+    town = Town(config, {"a": past})
+    town.plans["a"].look(0.0, town.view, own(past.at(0.0)))
+    assert len(Outlook.decode(town.entries[KEYS.outlook("a")].value).futures) == 7
+    assert len(town.entries[KEYS.outlook("a")].value) < 50_000
+
+
+def commit(version: int, *, steps: dict[str, int], rows: int, total: int = 1000) -> Commit:
+    works = tuple(Work(site=site, tokens=1, steps=count, rows=()) for site, count in steps.items())
+    return Commit(
+        version=version,
+        hash=f"h{version}",
+        parent=f"h{version - 1}",
+        epoch=1,
+        total_rows=total,
+        done=((0, rows),),
+        steps=rows,
+        work=works,
+        speeds=dict.fromkeys(steps, 0.5),
+    )
+
+
+def test_what_is_left_and_what_a_pair_is_worth_are_measured_from_the_commits():
+    progress = RunProgress()
+    assert (progress.left_s(), progress.efficiency) == (None, None)
+    progress.note(commit(1, steps={"a": 40, "b": 40}, rows=100), 100.0)
+    progress.note(commit(2, steps={"a": 40, "b": 40}, rows=200), 200.0)
+    assert progress.efficiency == pytest.approx(0.8)
+    assert progress.left_s() == pytest.approx(1600.0)
+    progress.note(commit(3, steps={"a": 40}, rows=300), 900.0)
+    assert progress.efficiency == pytest.approx(0.8), "a round alone says nothing of a pair"
+
+
+def played(config: RunConfig, grids: dict[str, Grid], *, work_s: float, join_s: float) -> Course:
+    """Play the agents' plans over a day: joins take `join_s`, drains nothing, the pair's worth is .8."""
+    rhythm = Rhythm(train_s=480.0, sync_s=120.0, join_s=join_s)
+    town, course = (
+        Town(config, {name: grid.intensity for name, grid in grids.items()}),
+        Course(grids, work_s=work_s, rhythm=rhythm),
+    )
+    policy, total, version = build_policy(config.policy), 10_000, 0
+    standing = {name: Standing() for name in grids}
+    until = config.run.deadline_h * 3600.0
+    while course.now < until and course.finished_at is None:
+        now = course.now
+        rows = int(course.done_s / work_s * total)
+        if rows:
+            version += 1
+            record = commit(version, steps=dict.fromkeys(grids, 1), rows=rows, total=total)
+            record = replace(record, speeds=dict.fromkeys(grids, total / work_s))
+            town.put(KEYS.head, record.encode())
+        for name, grid in grids.items():
+            state, reading = standing[name], Reading(value=grid.intensity.at(now), measured_at=now)
+            if state.stage.value == "joining" and now - state.since >= join_s:
+                state = up(state, now=now)
+            wanted = town.plans[name].look(now, town.view, Own(standing=state, reading=reading, barred=False))
+            move, _, state = polled(state, policy, reading=reading, now=now, wanted=wanted)
+            if move is Move.START:
+                state = started(state, now=now)
+            elif move is Move.DRAIN:
+                state = gone(draining(state, now=now), now=now)
+            standing[name] = state
+        names = {"joining": "join", "on": "train"}
+        phases = {name: names[one.stage.value] for name, one in standing.items() if one.runs}
+        course.advance(now + config.policy.poll_s, phases)
+    return course
+
+
+def kg(course: Course, grids: dict[str, Grid]) -> float:
+    return sum(
+        account(course.played.intervals[name], grid.power, grid.intensity).emissions_kg
+        for name, grid in grids.items()
+    )
+
+
+def test_plans_of_many_are_as_good_as_one_plan_for_all_and_meet_the_deadline(tmp_path):
+    config = run_config(tmp_path, "sun", "wind", pair_efficiency=0.8)
+    makers = {"sun": solar_heavy, "wind": wind_heavy}
+    grids = {
+        name: Grid(
+            intensity=make(seed=5, start=START - timedelta(days=8), days=10).series(START), power=POWER
+        )
+        for name, make in makers.items()
+    }
+    work_s, join_s = 10 * 3600.0, 300.0
+    config = replace(config, clock=replace(config.clock, join_s=join_s))
+    course = played(config, grids, work_s=work_s, join_s=join_s)
+    rhythm = Rhythm(train_s=480.0, sync_s=120.0, join_s=join_s)
+    planner = Planner(
+        grids,
+        policy=config.policy,
+        deadline_s=DAY,
+        rhythm=rhythm,
+        perfect=False,
+        histories={name: grid.intensity for name, grid in grids.items()},
+    )
+    one = Rehearsal(
+        dict.fromkeys(grids, build_policy(config.policy)),
+        read=lambda name, now: Reading(value=grids[name].intensity.at(now), measured_at=now),
+        manner=Manner(poll_s=300.0, rhythm=rhythm),
+        work_s=work_s,
+        plan=planner.plan,
+    ).play(DAY)
+    assert course.finished_at is not None
+    single = sum(
+        account(one.played.intervals[name], grid.power, grid.intensity).emissions_kg
+        for name, grid in grids.items()
+    )
+    assert kg(course, grids) == pytest.approx(single, rel=0.1)
+
+
+def test_an_agent_publishes_plans_and_follows(stage, hand, make_config):
+    stage.config = make_config(
+        policy={"kind": "work-price", "poll_s": 0.02, "replan_s": 0.1, "work_h": 1.0, "max_age_s": 5.0}
+    )
+    hand.begin_on()
+    (first, *_) = stage.events("planned")
+    assert first["wanted"] == {"texas": "on"}
+    assert first["work_s"] == 3600.0
+    eventually(lambda: MemoryStore.get(stage.store, KEYS.outlook("texas")) is not None)
+    entry = MemoryStore.get(stage.store, KEYS.outlook("texas"))
+    assert entry is not None
+    assert entry.lease, "it goes with its agent"
+    assert "the plan wants the site on" in stage.events("decided")[-1]["reason"]
