@@ -103,6 +103,8 @@ class SiteEnergy:
     """The same by phase, as `energy_kwh`."""
     leave_delay_kg: float
     """Part of it that was emitted while the intensity was at or above the threshold."""
+    wasted_kg: float
+    """Part of it that work emitted which was thrown away."""
     average_kg: float | None
     """By the grid's average intensity (location-based); None where that is not known throughout."""
     share_in_window: float
@@ -160,6 +162,11 @@ def drawn(intervals: Sequence[Interval], power: PowerModel, metered: Sequence[Sp
     return draws(stays, spans)
 
 
+def emitted_kg(drew: Iterable[Draw], intensity: StepFunction) -> float:
+    """Return what was emitted by marginal intensity, as `account` counts it: while off, nothing."""
+    return _emitted_kg(piece for draw in drew if draw.phase != OFF for piece in _pieces(draw, intensity))
+
+
 def account(
     intervals: Sequence[Interval],
     power: PowerModel,
@@ -202,6 +209,9 @@ def account(
             name: _emitted_kg(p for p in pieces if drawn_as(p.draw.phase) == name) for name in DRAWN
         },
         leave_delay_kg=_emitted_kg(outside),
+        wasted_kg=kilograms(
+            math.fsum(kwh(p.draw.watts * _overlap(p.start, p.stop, lost)) * p.value for p in pieces)
+        ),
         average_kg=_average_kg(counted, average),
         share_in_window=(total - above) / total if total > 0 else 0.0,
         train_s=_time(i for i in intervals if drawn_as(i.phase) == "train"),

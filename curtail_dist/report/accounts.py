@@ -10,10 +10,11 @@ from statistics import median
 from curtail_dist.config import RunConfig
 from curtail_dist.energy.baselines import Baseline, all_baselines, always_on, reference_kg
 from curtail_dist.energy.emissions import Grid, PowerModel, SiteEnergy, account
-from curtail_dist.energy.oracle import fraction, optimum
+from curtail_dist.energy.footprint import Footprint, footprint, not_counted
+from curtail_dist.energy.oracle import Optimum, fraction, optimum
 from curtail_dist.energy.signals import trace_of
 from curtail_dist.errors import UserError
-from curtail_dist.report.history import History
+from curtail_dist.report.history import History, SiteHistory
 from curtail_dist.units import Seconds
 
 log = logging.getLogger(__name__)
@@ -23,43 +24,61 @@ SHARED_PHASES = ("train", "sync", "idle")
 
 @dataclass(frozen=True, kw_only=True)
 class Accounts:
-    """What a run emitted, and what to compare that with. Powers are modelled, intensities marginal."""
+    """What a run emitted, and what to compare that with; by marginal intensity where it does not say."""
 
     sites: Mapping[str, SiteEnergy]
     emissions_kg: float
+    footprint: Footprint
+    """The same beside the location-based average, embodied carbon, and per million tokens."""
+    not_counted: tuple[str, ...]
+    """What these numbers leave out, in sentences; one that does not hold for all sites names its own."""
     work_s: Seconds
     """Site-seconds of training that are in the chain: the work which baselines and bound do, too."""
     pair_efficiency: float
     """Share of their common time in which sites trained; baselines and bound assume the same."""
+    join_s: Seconds
+    """Median time that a start took; the bound pays it, too."""
+    deadline_s: Seconds
     baselines: Mapping[str, Baseline]
     """Always-on sites by name, pairs of them as `a+b`, and further grids that the run file names."""
     reference_kg: float | None
     """Mean of the always-on sites of the run; None where the outlooks are too short."""
-    oracle_kg: float | None
-    """The offline bound by the deadline; None where the work does not fit before it."""
-    oracle_fraction: float | None
-    """(reference - run) / (reference - bound)."""
+    optimum: Optimum | None
+    """The offline bound by the deadline, with a schedule; None where the work does not fit before it."""
     notes: tuple[str, ...]
     """What could not be reckoned, and why."""
+
+    @property
+    def oracle_kg(self) -> float | None:
+        """The offline bound."""
+        return None if self.optimum is None else self.optimum.emissions_kg
+
+    @property
+    def oracle_schedule_kg(self) -> float | None:
+        """What the best known schedule emits: the bound, or a little more."""
+        return None if self.optimum is None else self.optimum.schedule_kg
+
+    @property
+    def oracle_fraction(self) -> float | None:
+        """(reference - run) / (reference - bound)."""
+        if self.reference_kg is None or self.optimum is None:
+            return None
+        return fraction(self.reference_kg, self.emissions_kg, self.optimum.emissions_kg)
+
+    @property
+    def oracle_multiple(self) -> float | None:
+        """Emissions of the run over those of the best known schedule; None where that emits nothing."""
+        best = self.oracle_schedule_kg
+        return self.emissions_kg / best if best else None
 
 
 def reckon(history: History, *, further: Mapping[str, Grid] | None = None) -> Accounts:
     """Account for a run. `further` names grids where nothing trains, to compare with."""
-    sites = {
-        name: account(
-            site.intervals,
-            site.power,
-            site.intensity,
-            threshold=site.threshold_g_per_kwh,
-            wasted=[(discard.begun, discard.t) for discard in site.discards],
-        )
-        for name, site in history.sites.items()
-    }
-    emitted = math.fsum(energy.emissions_kg for energy in sites.values())
-    work_s = useful_s(history)
-    efficiency = pair_efficiency(history)
+    sites = {name: _account(site) for name, site in history.sites.items()}
+    work_s, efficiency, join_s = useful_s(history), pair_efficiency(history), _join_s(history)
     grids = {name: site.grid for name, site in history.sites.items()}
     threshold = max((site.threshold_g_per_kwh for site in history.sites.values()), default=None)
+    deadline_s = max((site.deadline_s for site in history.sites.values()), default=0.0)
     found, missing = all_baselines(grids, work_s, pair_efficiency=efficiency, threshold=threshold)
     reference = reference_kg(found)
     for name, grid in (further or {}).items():
@@ -67,25 +86,53 @@ def reckon(history: History, *, further: Mapping[str, Grid] | None = None) -> Ac
             found[name] = always_on(name, grid, work_s, threshold=threshold)
         except UserError as error:
             missing[name] = str(error)
-    bound = optimum(
-        grids,
-        work_s=work_s,
-        deadline_s=max((site.deadline_s for site in history.sites.values()), default=0.0),
-        join_s=_join_s(history),
-        pair_efficiency=efficiency,
-    )
-    oracle = None if bound is None else bound.emissions_kg
-    share = None if reference is None or oracle is None else fraction(reference, emitted, oracle)
+    best = optimum(grids, work_s=work_s, deadline_s=deadline_s, join_s=join_s, pair_efficiency=efficiency)
     return Accounts(
         sites=sites,
-        emissions_kg=emitted,
+        emissions_kg=math.fsum(energy.emissions_kg for energy in sites.values()),
+        footprint=footprint(
+            sites,
+            {name: site.metered.footprint for name, site in history.sites.items()},
+            tokens=history.chain[-1].tokens if history.chain else 0,
+        ),
+        not_counted=_not_counted(history, sites),
         work_s=work_s,
         pair_efficiency=efficiency,
+        join_s=join_s,
+        deadline_s=deadline_s,
         baselines=found,
         reference_kg=reference,
-        oracle_kg=oracle,
-        oracle_fraction=share,
-        notes=_notes(sites, missing, bound_found=bound is not None),
+        optimum=best,
+        notes=_notes(sites, missing, bound_found=best is not None),
+    )
+
+
+def _account(site: SiteHistory) -> SiteEnergy:
+    return account(
+        site.intervals,
+        site.power,
+        site.intensity,
+        threshold=site.threshold_g_per_kwh,
+        wasted=[(discard.begun, discard.t) for discard in site.discards],
+        metered=site.metered.spans,
+        average=site.metered.average,
+    )
+
+
+def _not_counted(history: History, sites: Mapping[str, SiteEnergy]) -> tuple[str, ...]:
+    said: dict[str, list[str]] = {}
+    for name, site in history.sites.items():
+        for sentence in not_counted(
+            site.metered.footprint,
+            covers=site.metered.covers,
+            metered=bool(site.metered.spans),
+            average_known=sites[name].average_kg is not None,
+        ):
+            said.setdefault(sentence, []).append(name)
+    everywhere = len(history.sites)
+    return tuple(
+        sentence if len(names) == everywhere else f"{', '.join(names)}: {sentence}"
+        for sentence, names in said.items()
     )
 
 
@@ -97,7 +144,7 @@ def further_grids(directory: Path, history: History) -> dict[str, Grid]:
     file = directory / "config.yaml"
     if not file.exists() or not history.sites:
         return {}
-    power = PowerModel.mean([site.power for site in history.sites.values()])
+    power = PowerModel.mean([site.grid.power for site in history.sites.values()])
     found: dict[str, Grid] = {}
     for name, signal in RunConfig.from_yaml(file).baselines.items():
         if signal.path is None:

@@ -2,13 +2,15 @@
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
 
 from curtail_dist.energy.baselines import Baseline
-from curtail_dist.energy.emissions import Grid, Interval, account
+from curtail_dist.energy.emissions import Grid, Interval, drawn, emitted_kg
+from curtail_dist.energy.meters.draws import OFF, Draw
+from curtail_dist.energy.stepfunction import StepFunction
 from curtail_dist.units import SECONDS_PER_HOUR, Seconds
 
 SLICE_S: Seconds = 300.0
@@ -23,9 +25,12 @@ class Curve:
     kg: tuple[float, ...]
 
 
-def cumulative(done: Iterable[tuple[Grid, Sequence[Interval]]], end: Seconds) -> Curve:
-    """Return the emissions of what was done at some sites, drawn to `end`."""
-    parts = [_cumulative(grid, intervals) for grid, intervals in done]
+def cumulative(drew: Iterable[tuple[StepFunction, Sequence[Draw]]], end: Seconds) -> Curve:
+    """Return the emissions of what was drawn at some sites, each with its intensity, drawn to `end`.
+
+    The last point is what `account` gives for them all.
+    """
+    parts = [_cumulative(intensity, draws) for intensity, draws in drew]
     times = np.unique(np.concatenate([[0.0, end], *(part.t for part in parts)]))
     total = np.zeros_like(times)
     for part in parts:
@@ -36,27 +41,30 @@ def cumulative(done: Iterable[tuple[Grid, Sequence[Interval]]], end: Seconds) ->
 def cumulative_baseline(grid: Grid, baseline: Baseline, end: Seconds) -> Curve:
     """Return the emissions of a site that trains from run time 0 until the work is done, drawn to `end`."""
     stop = baseline.hours * SECONDS_PER_HOUR
-    curve = _cumulative(grid, (Interval(start=0.0, stop=stop, phase="train"),))
+    draws = drawn([Interval(start=0.0, stop=stop, phase="train")], grid.power)
+    curve = _cumulative(grid.intensity, draws)
     return Curve(t=(*curve.t, max(end, stop)), kg=(*curve.kg, curve.kg[-1]))
 
 
-def _cumulative(grid: Grid, intervals: Sequence[Interval]) -> Curve:
+def _cumulative(intensity: StepFunction, draws: Sequence[Draw]) -> Curve:
     times, kg = [0.0], [0.0]
-    for piece in _sliced(intervals):
+    for piece in _sliced(draws):
         if piece.start > times[-1]:
             times.append(piece.start)
             kg.append(kg[-1])
         times.append(piece.stop)
-        kg.append(kg[-1] + account([piece], grid.power, grid.intensity).emissions_kg)
+        kg.append(kg[-1] + emitted_kg([piece], intensity))
     return Curve(t=tuple(times), kg=tuple(kg))
 
 
-def _sliced(intervals: Sequence[Interval]) -> Iterator[Interval]:
-    for interval in intervals:
-        count = max(1, math.ceil((interval.stop - interval.start) / SLICE_S))
-        edges = np.linspace(interval.start, interval.stop, count + 1).tolist()
+def _sliced(draws: Sequence[Draw]) -> Iterator[Draw]:
+    for draw in draws:
+        if draw.phase == OFF:
+            continue
+        count = max(1, math.ceil((draw.stop - draw.start) / SLICE_S))
+        edges = np.linspace(draw.start, draw.stop, count + 1).tolist()
         for start, stop in pairwise(edges):
-            yield Interval(start=start, stop=stop, phase=interval.phase)
+            yield replace(draw, start=start, stop=stop)
 
 
 def smooth(

@@ -6,11 +6,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import pairwise
 
-from curtail_dist.energy.emissions import Grid, Interval, PowerModel
+from curtail_dist.energy.emissions import DRAWN, Grid, Interval, PowerModel, drawn
+from curtail_dist.energy.meters.draws import Draw
 from curtail_dist.energy.stepfunction import StepFunction
 from curtail_dist.errors import DataError
 from curtail_dist.report.chain import Chain, Commit, read_chain
 from curtail_dist.report.discards import Discard, discards_of
+from curtail_dist.report.metering import Metered, as_drawn, metered
 from curtail_dist.telemetry.record import Record
 from curtail_dist.units import GramsCO2PerKWh, Seconds
 
@@ -21,6 +23,8 @@ class SiteHistory:
 
     name: str
     power: PowerModel
+    """As stated, PUE included."""
+    metered: Metered
     threshold_g_per_kwh: GramsCO2PerKWh
     leave_delay_s: Seconds
     deadline_s: Seconds
@@ -39,9 +43,15 @@ class SiteHistory:
     """Training loss of its steps, those that are no number left out."""
 
     @property
+    def draws(self) -> list[Draw]:
+        """What it drew, in order, PUE included: as its meter says where one was read, else by the model."""
+        return drawn(self.intervals, self.power, self.metered.spans)
+
+    @property
     def grid(self) -> Grid:
-        """What a reckoning needs to know of the site."""
-        return Grid(intensity=self.intensity, power=self.power)
+        """What a reckoning of other runs of the same work needs to know of the site."""
+        stated = Grid(intensity=self.intensity, power=self.power)
+        return as_drawn(stated, self.intervals, self.metered.spans)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,11 +109,12 @@ def _utc(text: str) -> datetime:
 def _site(plan: Record, records: Sequence[Record], chain: Chain, newest: Seconds) -> SiteHistory:
     own = [record for record in records if record.site == plan.site]
     intervals = _intervals(own, newest)
+    energy = metered(plan, own)
+    watts = {f"{phase}_w": plan[f"{phase}_w"] for phase in DRAWN}
     return SiteHistory(
         name=plan.site,
-        power=PowerModel(
-            train_w=plan["train_w"], idle_w=plan["idle_w"], join_w=plan["join_w"], sync_w=plan["sync_w"]
-        ),
+        power=PowerModel(**watts, pue=energy.footprint.pue),
+        metered=energy,
         threshold_g_per_kwh=plan["threshold_g_per_kwh"],
         leave_delay_s=plan["leave_delay_s"],
         deadline_s=plan["deadline_s"],

@@ -215,7 +215,7 @@ def _carbon(axes: Axes, history: History, accounts: Accounts, end: Seconds) -> N
         dashes = BASELINE_DASHES[index % len(BASELINE_DASHES)]
         axes.plot(*_hours(curve), color=MUTED, linewidth=1.4, dashes=dashes)
         labels.append((curve.kg[-1], f"{curve.kg[-1]:.2f}  {name} always on", MUTED))
-    run = cumulative(((site.grid, site.intervals) for site in history.sites.values()), history.stop)
+    run = cumulative(((site.intensity, site.draws) for site in history.sites.values()), history.stop)
     axes.fill_between(*_hours(run), color=RUN, alpha=0.12, linewidth=0)
     axes.plot(*_hours(run), color=RUN, linewidth=2.6)
     axes.plot([hours(run.t[-1])], [run.kg[-1]], "o", color=RUN, markersize=6)

@@ -7,6 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from curtail_dist.energy.emissions import drawn
 from curtail_dist.energy.pareto import Point
 from curtail_dist.energy.simulation import Simulation
 from curtail_dist.report.curves import cumulative, cumulative_baseline
@@ -98,7 +99,8 @@ def _strip(axes: Axes, name: str, result: Simulation, colour: str) -> None:
 
 def _cumulative(axes: Axes, result: Simulation) -> None:
     until, grids = result.scene.deadline_s, result.scene.grids
-    run = cumulative(((grid, result.played.intervals[name]) for name, grid in grids.items()), until)
+    drew = ((g.intensity, drawn(result.played.intervals[name], g.power)) for name, g in grids.items())
+    run = cumulative(drew, until)
     axes.plot([hours(at) for at in run.t], run.kg, color=RUN, linewidth=2, label="this run")
     alone = [name for name in grids if name in result.baselines]
     for name, dashes in zip(alone, BASELINE_DASHES, strict=False):

@@ -9,6 +9,7 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from curtail_dist.energy.emissions import SiteEnergy
+from curtail_dist.energy.footprint import Footprint, embodied_share_kg
 from curtail_dist.report.accounts import Accounts
 from curtail_dist.report.audit import count_rows
 from curtail_dist.report.history import History, SiteHistory
@@ -64,6 +65,10 @@ def build_summary(
         "baselines": {name: asdict(baseline) for name, baseline in accounts.baselines.items()},
         "oracle_kg": accounts.oracle_kg,
         "oracle_fraction": accounts.oracle_fraction,
+        "oracle_schedule_kg": accounts.oracle_schedule_kg,
+        "oracle_multiple": accounts.oracle_multiple,
+        **_footprint(accounts.footprint),
+        "not_counted": list(accounts.not_counted),
         "pair_efficiency": accounts.pair_efficiency,
         "synthetic": history.synthetic,
         "notes": list(accounts.notes),
@@ -71,6 +76,7 @@ def build_summary(
 
 
 def _site(site: SiteHistory, energy: SiteEnergy, history: History) -> dict[str, Any]:
+    metered = site.metered
     work = [entry for commit in history.chain for entry in commit.work if entry["site"] == site.name]
     return {
         "tokens": sum(entry["tokens"] for entry in work),
@@ -83,8 +89,35 @@ def _site(site: SiteHistory, energy: SiteEnergy, history: History) -> dict[str, 
         "energy_kwh": dict(energy.energy_kwh),
         "of_which_kwh": dict(energy.of_which_kwh),
         "emissions_kg": energy.emissions_kg,
+        "emissions_by_phase_kg": dict(energy.by_phase_kg),
+        "of_which_kg": {"wasted": energy.wasted_kg, "leave_delay": energy.leave_delay_kg},
+        "average_kg": energy.average_kg,
+        "embodied_kg": embodied_share_kg(metered.footprint, energy.on_s),
         "share_in_window": energy.share_in_window,
+        "metered_share": _metered_share(energy.total_kwh, energy.modelled_kwh),
+        "meter": metered.source if metered.spans else None,
+        "covers": metered.covers,
+        "pue": metered.footprint.pue,
     }
+
+
+def _footprint(whole: Footprint) -> dict[str, Any]:
+    return {
+        "energy_kwh": whole.energy_kwh,
+        "metered_share": _metered_share(whole.energy_kwh, whole.modelled_kwh),
+        "average_kg": whole.average_kg,
+        "embodied_kg": whole.embodied_kg,
+        "sci_g_per_million_tokens": {
+            "marginal": whole.marginal_g_per_mtok,
+            "average": whole.average_g_per_mtok,
+            "embodied_counted": whole.embodied_kg is not None,
+        },
+    }
+
+
+def _metered_share(total_kwh: float, modelled_kwh: float) -> float:
+    """Return the share of the energy that a meter measured; 0 where none was drawn."""
+    return max(0.0, 1.0 - modelled_kwh / total_kwh) if total_kwh > 0 else 0.0
 
 
 def _losses(history: History) -> dict[str, float | None]:

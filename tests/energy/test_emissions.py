@@ -53,6 +53,11 @@ def test_wasted_energy_is_counted_once_where_stretches_overlap():
     assert done.total_kwh == pytest.approx(2.0)
 
 
+def test_wasted_work_emitted_what_the_grid_was_at_when_it_was_done():
+    done = account([during(0, 7200, "train")], POWER, INTENSITY, wasted=[(2700, 4500)])
+    assert done.wasted_kg == pytest.approx((0.5 * 50 + 0.5 * 200) / 1000)
+
+
 def test_energy_where_the_trace_says_nothing_counts_at_its_highest_value():
     done = account([during(5400, 9000, "train")], POWER, INTENSITY, threshold=300.0)
     assert done.unknown_kwh == pytest.approx(1.0)
