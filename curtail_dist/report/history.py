@@ -11,7 +11,9 @@ from curtail_dist.energy.meters.draws import Draw
 from curtail_dist.energy.stepfunction import StepFunction
 from curtail_dist.errors import DataError
 from curtail_dist.report.chain import Chain, Commit, read_chain
+from curtail_dist.report.decisions import Decision, decisions_of
 from curtail_dist.report.discards import Discard, discards_of
+from curtail_dist.report.incidents import Incident, incidents_of
 from curtail_dist.report.metering import Metered, as_drawn, metered
 from curtail_dist.telemetry.record import Record
 from curtail_dist.units import GramsCO2PerKWh, Seconds
@@ -39,6 +41,8 @@ class SiteHistory:
     join_causes: tuple[Mapping[str, Seconds], ...]
     """Of each join, where its real time went, by cause; empty where that was not recorded."""
     drains: tuple[Seconds, ...]
+    decisions: tuple[Decision, ...]
+    incidents: tuple[Incident, ...]
     losses: tuple[tuple[Seconds, float], ...]
     """Training loss of its steps, those that are no number left out."""
 
@@ -126,6 +130,8 @@ def _site(plan: Record, records: Sequence[Record], chain: Chain, newest: Seconds
         joins=_moments(own, "joined"),
         join_causes=tuple(r.fields.get("causes", {}) for r in own if r.event == "joined"),
         drains=_moments(own, "drained"),
+        decisions=decisions_of(own),
+        incidents=incidents_of(own),
         losses=tuple(
             (record.t, float(record["loss"]))
             for record in own

@@ -1,13 +1,16 @@
 """report.html: the picture, the figures, and what they do and do not count, in one file."""
 
 import base64
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import UTC
 from html import escape
 from pathlib import Path
 from typing import Any
 
+from curtail_dist.report.coursetables import decisions_section, incidents_section
+from curtail_dist.report.footprinttables import footprint_section
 from curtail_dist.report.history import History
+from curtail_dist.report.tables import number, table
 
 STYLE = """
 :root { color-scheme: light; }
@@ -17,6 +20,8 @@ h1 { font-size: 1.6rem; margin: 0 0 .2rem; } h2 { font-size: 1.1rem; margin: 2re
 p.facts { color: #667080; margin: 0 0 1rem; } img { max-width: 100%; height: auto; }
 .badge { background: #fff3d6; border: 1px solid #e69f00; border-radius: .4rem; color: #7a5200;
   font-size: .85rem; padding: .1rem .5rem; vertical-align: middle; }
+table.words td { text-align: left; vertical-align: top; max-width: 26rem; }
+table.words th { text-align: left; } span.facts { color: #667080; }
 .bad { color: #a50f15; font-weight: 600; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 th, td { border-bottom: 1px solid #d9dee5; padding: .3rem .9rem .3rem 0; text-align: right; }
@@ -28,17 +33,17 @@ COUNTS = """
 <p><b>Measured:</b> tokens, steps, rows, losses, bytes and waiting times, as the processes wrote them
 down. Rows are counted from the commits' own ranges, without the ledger that handed them out. A site's join
 time is real time: the sum over its causes of the median over the site's joins.</p>
-<p><b>Modelled:</b> energy is the time in each phase times the power that the run file gives for it, not
-a meter's reading. Emissions are that power times the marginal intensity of the site's signal, integrated
-over training, idling, joining, exchanging and work thrown away. On a virtual clock the length of a step,
-an exchange and a join are modelled, too.</p>
+<p><b>Energy</b> is what a site's meter said, where one was read, and the time in each phase times the power
+that the run file gives for it elsewhere; the share that was measured stands beside it. Emissions are that
+energy times the marginal intensity of the site's signal, and beside it times the grid's average, integrated
+over training, idling, joining, exchanging and work thrown away. What the grid would have done with a load of
+another size is not known. On a virtual clock the length of a step, an exchange and a join are modelled,
+too. SCI is (energy x intensity + embodied) per million tokens in the chain.</p>
 <p><b>Compared with:</b> always-on sites do the same work (the training that is in the chain) from run
-time 0 without a pause, at training power, and pay for no joining. The offline bound knew the whole day:
-no schedule that does this work by the deadline on the same slots emits less. Both assume the measured
-pair efficiency. The share of the possible saving is (mean of the always-on sites - run) / (mean of the
-always-on sites - bound).</p>
-<p><b>Not counted:</b> embodied emissions of hardware, the network between sites, the coordination store,
-cooling beyond what the watts include, and what the grid would have done with a load of another size.</p>
+time 0 without a pause, at the power that they drew in training, and pay for no joining. The offline bound
+knew the whole day: no schedule that does this work by the deadline on the same slots emits less; the optimum
+is the best schedule found. All assume the measured pair efficiency. The share of the possible saving is (mean
+of the always-on sites - run) / (mean of the always-on sites - bound); the multiple is run / optimum.</p>
 """
 
 
@@ -58,13 +63,16 @@ def write_page(
     sections = [
         f"<h1>{name}{badge}</h1><p class='facts'>from {start}</p>",
         f'<img src="data:image/png;base64,{image}" alt="Intensity, training, loss and emissions of {name}">',
-        "<h2>The run</h2>" + _table(["", ""], _facts(summary)),
-        "<h2>Sites</h2>" + _table(_SITE_TITLES, _site_rows(summary["sites"])),
-        "<h2>The same work elsewhere</h2>" + _table(_ELSEWHERE_TITLES, _elsewhere(summary)),
+        "<h2>The run</h2>" + table(["", ""], _facts(summary)),
+        "<h2>Sites</h2>" + table(_SITE_TITLES, _site_rows(summary["sites"])),
+        footprint_section(summary),
+        incidents_section(history),
+        decisions_section(history),
+        "<h2>The same work elsewhere</h2>" + table(_ELSEWHERE_TITLES, _elsewhere(summary)),
     ]
     if compared:
         rows = [_compared(label, other) for label, other in {history.run: summary, **compared}.items()]
-        sections.append("<h2>Other runs</h2>" + _table(_COMPARED_TITLES, rows))
+        sections.append("<h2>Other runs</h2>" + table(_COMPARED_TITLES, rows))
     notes = "".join(f"<li>{escape(note)}</li>" for note in summary["notes"])
     sections.append(f"<h2>What the figures count</h2><div class='notes'>{COUNTS}<ul>{notes}</ul></div>")
     file.write_text(
@@ -89,13 +97,14 @@ def _facts(summary: Mapping[str, Any]) -> list[list[str]]:
         ["versions / epochs", f"{summary['commits']:,} / {summary['epochs']:,}"],
         ["tokens", f"{summary['tokens']:,}"],
         ["rows", f"<span class='bad'>{row_text}</span>" if wrong else row_text],
-        ["training loss, nats", f"{_number(loss['first'], '.3f')} to {_number(loss['last'], '.3f')}"],
-        ["held out, bits per byte", _number(loss["val_bpb"], ".4f") + _beside(loss["baseline_val_bpb"])],
+        ["training loss, nats", f"{number(loss['first'], '.3f')} to {number(loss['last'], '.3f')}"],
+        ["held out, bits per byte", number(loss["val_bpb"], ".4f") + _beside(loss["baseline_val_bpb"])],
         ["sent between sites", f"{sync['bytes_sent'] / 1e6:,.1f} MB"],
         ["waiting", f"{sync['stall_s']:,.1f} s, {sync['stall_share']:.1%} of the sites' time as members"],
         ["emissions", f"{summary['emissions_kg']:.3f} kg CO2"],
-        ["offline bound", _number(summary["oracle_kg"], ".3f") + " kg CO2"],
-        ["share of the possible saving", _number(summary["oracle_fraction"], ".1%")],
+        ["optimum", number(summary["oracle_schedule_kg"], ".3f") + " kg CO2"],
+        ["multiple of the optimum", number(summary["oracle_multiple"], ".2f")],
+        ["share of the possible saving", number(summary["oracle_fraction"], ".1%")],
         ["pair efficiency", f"{summary['pair_efficiency']:.3f}"],
         ["state hash", f"<code>{escape(summary['state_hash'])}</code>"],
     ]
@@ -130,7 +139,7 @@ def _site_rows(sites: Mapping[str, Mapping[str, Any]]) -> list[list[str]]:
         [
             escape(name),
             *(f"{site[key]:,}" for key in ("tokens", "inner_steps", "lost_steps", "joins")),
-            _number(sum(site["join_s"].values()) if site["join_s"] else None, ".1f"),
+            number(sum(site["join_s"].values()) if site["join_s"] else None, ".1f"),
             *(f"{site[key]:,}" for key in ("drains", "deaths")),
             *(f"{site['energy_kwh'][phase]:.3f}" for phase in ("train", "idle", "join", "sync")),
             *(f"{site['of_which_kwh'][part]:.3f}" for part in ("wasted", "leave_delay")),
@@ -157,10 +166,12 @@ def _elsewhere(summary: Mapping[str, Any]) -> list[list[str]]:
         ]
         for name, baseline in summary["baselines"].items()
     ]
-    bound = summary["oracle_kg"]
-    if bound is not None:
-        ratio = f"{run / bound:.2f} x" if bound else "-"
-        rows.append(["offline bound", f"{bound:.3f}", ratio, "", "", ""])
+    for label, mass in (
+        ("optimum", summary["oracle_schedule_kg"]),
+        ("offline bound", summary["oracle_kg"]),
+    ):
+        if mass is not None:
+            rows.append([label, f"{mass:.3f}", f"{run / mass:.2f} x" if mass else "-", "", "", ""])
     return rows
 
 
@@ -175,17 +186,6 @@ def _compared(name: str, summary: Mapping[str, Any]) -> list[str]:
         f"{summary['virtual_h']:.2f}",
         f"{summary['tokens']:,}",
         f"{summary['commits']:,}",
-        _number(summary["loss"]["val_bpb"], ".4f"),
+        number(summary["loss"]["val_bpb"], ".4f"),
         f"{rows['lost']:,} / {rows['duplicated']:,}",
     ]
-
-
-def _number(value: float | None, form: str) -> str:
-    return "unknown" if value is None else format(value, form)
-
-
-def _table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Cells are HTML already."""
-    head = "".join(f"<th>{title}</th>" for title in titles) if any(titles) else ""
-    body = "\n".join(f"<tr>{''.join(f'<td>{cell}</td>' for cell in row)}</tr>" for row in rows)
-    return f"<div class='wide'><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
