@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 from curtail_dist.errors import DataError
 from curtail_dist.report.accounts import Accounts, further_grids, reckon
+from curtail_dist.report.frontier import frontier
 from curtail_dist.report.history import History, build_history
 from curtail_dist.report.summary import baseline_val_bpb, build_summary, write_summary
 from curtail_dist.telemetry.record import read_events
 
 if TYPE_CHECKING:
-    from curtail_dist.report.picture import Evaluation
+    from curtail_dist.report.losspanel import Evaluation
 
 
 def summarize(run_dirs: Sequence[Path]) -> dict[str, Any]:
@@ -41,7 +42,7 @@ def write_report(
     others = {name: _other(directory) for name, directory in (compare or {}).items()}
     write_summary(summary, run_dir)
     marks = {name: evaluated for name, (_, evaluated) in others.items()}
-    picture = draw(history, accounts, run_dir / "report.png", others=marks)
+    picture = draw(history, accounts, run_dir / "report.png", others=marks, best=frontier(history, accounts))
     summaries = {name: other for name, (other, _) in others.items()}
     return write_page(summary, history, picture, run_dir / "report.html", compared=summaries)
 

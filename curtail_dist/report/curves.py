@@ -1,7 +1,7 @@
 """Series that the picture draws: emissions so far, and losses made smooth."""
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
@@ -10,6 +10,7 @@ import numpy as np
 from curtail_dist.energy.baselines import Baseline
 from curtail_dist.energy.emissions import Grid, Interval, drawn, emitted_kg
 from curtail_dist.energy.meters.draws import OFF, Draw
+from curtail_dist.energy.oracle import Optimum
 from curtail_dist.energy.stepfunction import StepFunction
 from curtail_dist.units import SECONDS_PER_HOUR, Seconds
 
@@ -44,6 +45,42 @@ def cumulative_baseline(grid: Grid, baseline: Baseline, end: Seconds) -> Curve:
     draws = drawn([Interval(start=0.0, stop=stop, phase="train")], grid.power)
     curve = _cumulative(grid.intensity, draws)
     return Curve(t=(*curve.t, max(end, stop)), kg=(*curve.kg, curve.kg[-1]))
+
+
+def cumulative_schedule(best: Optimum, grids: Mapping[str, Grid], *, join_s: Seconds, end: Seconds) -> Curve:
+    """Return the emissions of the optimum's schedule, drawn to `end`."""
+    parts = {name: _stays(periods, join_s) for name, periods in best.schedule.items()}
+    edges = sorted({edge for stays in parts.values() for _, start, stop in stays for edge in (start, stop)})
+    drew: list[tuple[StepFunction, list[Draw]]] = []
+    for name, stays in parts.items():
+        power, own = grids[name].power, list[Draw]()
+        for phase, start, stop in stays:
+            cuts = [edge for edge in edges if start <= edge <= stop]
+            for low, high in pairwise(cuts):
+                alone = phase == "join" or _training(parts, low) < 2
+                share = 1.0 if alone else best.pair_efficiency
+                watts = share * power.watts(phase) + (1 - share) * power.sync_w
+                own.append(Draw(start=low, stop=high, phase=phase, watts=watts, modelled=watts))
+        drew.append((grids[name].intensity, own))
+    return cumulative(drew, end)
+
+
+def _stays(periods: Sequence[tuple[Seconds, Seconds]], join_s: Seconds) -> list[tuple[str, Seconds, Seconds]]:
+    return [
+        stay
+        for start, stop in periods
+        for stay in (
+            ("join", start, min(start + join_s, stop)),
+            ("train", min(start + join_s, stop), stop),
+        )
+        if stay[2] > stay[1]
+    ]
+
+
+def _training(parts: Mapping[str, Sequence[tuple[str, Seconds, Seconds]]], at: Seconds) -> int:
+    return sum(
+        phase == "train" and start <= at < stop for stays in parts.values() for phase, start, stop in stays
+    )
 
 
 def _cumulative(intensity: StepFunction, draws: Sequence[Draw]) -> Curve:

@@ -1,9 +1,8 @@
-"""report.png: one picture of a run: grids and windows above, loss in the middle, emissions below."""
+"""report.png: one picture of a run: grids and windows above, then loss, then emissions."""
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TypeAlias
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -13,20 +12,30 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, MultipleLocator
 
+from curtail_dist.energy.pareto import Point
 from curtail_dist.report.accounts import Accounts
-from curtail_dist.report.curves import Curve, cumulative, cumulative_baseline, smooth
+from curtail_dist.report.curves import cumulative, cumulative_baseline, cumulative_schedule
 from curtail_dist.report.history import History, SiteHistory
-from curtail_dist.units import SECONDS_PER_HOUR, Seconds, hours
+from curtail_dist.report.losspanel import Evaluation, loss_panel
+from curtail_dist.report.palette import (
+    BASELINE_DASHES,
+    FAINT,
+    INK,
+    LOST,
+    MUTED,
+    OPTIMUM,
+    PHASE_COLOURS,
+    RUN,
+    SITE_COLOURS,
+    WINDOW,
+    site_colours,
+)
+from curtail_dist.report.panels import Line, beside, causes_panel, cumulative_panel, tradeoff_panel
+from curtail_dist.units import Seconds, hours
 
-SIZE_IN, DPI = (14.0, 10.0), 100
-INK, MUTED, FAINT = "#1c2430", "#667080", "#d9dee5"
-SITE_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#8c6d1f")
-"""Okabe and Ito's palette, which people with any colour vision can tell apart, without its pale yellow."""
-WINDOW, LOST, RUN = "#e2f2e8", "#a50f15", "#0b6e4f"
-PHASE_COLOURS = {"join": "#e69f00", "idle": "#b9c0c9", "parked": "#dfe3e8", "sync": "#1c2430"}
-Evaluation: TypeAlias = tuple[Seconds, int, float]
-"""(run time, version, bits per byte), as in `History.evaluated`."""
-BASELINE_DASHES = ((1, 1.2), (4, 1.5), (4, 1.2, 1, 1.2), (8, 2), (2, 2), (6, 1, 1, 1, 1, 1))
+SIZE_IN, DPI = (14.0, 13.4), 100
+_LEFT, _RIGHT = 0.085, 0.835
+"""Of the panels over time; names and figures stand right of them."""
 
 
 def draw(
@@ -35,36 +44,57 @@ def draw(
     file: Path,
     *,
     others: Mapping[str, Sequence[Evaluation]] | None = None,
+    best: Sequence[Point] = (),
 ) -> Path:
-    """Write the picture as PNG, 1400 x 1000 pixels.
+    """Write the picture as PNG, 1400 x 1340 pixels; see `compose`."""
+    compose(history, accounts, others=others, best=best).savefig(file)
+    return file
+
+
+def compose(
+    history: History,
+    accounts: Accounts,
+    *,
+    others: Mapping[str, Sequence[Evaluation]] | None = None,
+    best: Sequence[Point] = (),
+) -> Figure:
+    """Return the picture.
 
     Args:
         history: The run.
         accounts: Its emissions.
-        file: Where to write.
         others: Bits per byte of runs to compare with, by name, as `History.evaluated`.
+        best: The optimum by finish time (`frontier`); may be empty.
     """
     figure = Figure(figsize=SIZE_IN, dpi=DPI, facecolor="white")
     FigureCanvasAgg(figure)
     end = _end(history)
     count = max(1, len(history.sites))
-    strips = figure.add_gridspec(count, 1, left=0.085, right=0.835, top=0.885, bottom=0.505, hspace=0.16)
-    below = figure.add_gridspec(2, 1, left=0.085, right=0.835, top=0.455, bottom=0.06, hspace=0.2)
-    colours = {name: SITE_COLOURS[i % len(SITE_COLOURS)] for i, name in enumerate(history.sites)}
+    strips = figure.add_gridspec(count, 1, **_place(11.95, 8.1), hspace=0.16)
+    middle = figure.add_gridspec(2, 1, **_place(7.6, 3.6), hspace=0.2)
+    below = figure.add_gridspec(1, 2, **_place(2.75, 0.6), wspace=0.42)
+    colours = site_colours(list(history.sites))
     for index, (name, site) in enumerate(history.sites.items()):
         axes = figure.add_subplot(strips[index])
         _frame(axes, history.start, end, labels=index == count - 1)
         _strip(axes, site, history, accounts, colours[name])
-    loss = figure.add_subplot(below[0])
+    loss = figure.add_subplot(middle[0])
     _frame(loss, history.start, end, labels=False)
-    _loss(loss, history, colours, others or {})
-    carbon = figure.add_subplot(below[1])
+    loss_panel(loss, history, colours, others or {})
+    carbon = figure.add_subplot(middle[1])
     _frame(carbon, history.start, end, labels=True)
     _carbon(carbon, history, accounts, end)
+    causes_panel(figure.add_subplot(below[0]), accounts.sites, colours)
+    _tradeoff(figure.add_subplot(below[1]), history, accounts, best)
     _title(figure, history, accounts)
     _legend(figure)
-    figure.savefig(file)
-    return file
+    return figure
+
+
+def _place(top_in: float, bottom_in: float) -> dict[str, float]:
+    """Say where panels stand, by inches from the picture's lower edge."""
+    height = SIZE_IN[1]
+    return {"left": _LEFT, "right": _RIGHT, "top": top_in / height, "bottom": bottom_in / height}
 
 
 def _end(history: History) -> Seconds:
@@ -83,6 +113,7 @@ def _frame(axes: Axes, start: datetime, end: Seconds, *, labels: bool) -> None:
 
     axes.xaxis.set_major_formatter(FuncFormatter(utc))
     axes.tick_params(colors=MUTED, labelsize=9, length=0, labelbottom=labels, pad=4)
+    axes.tick_params(axis="x", pad=8)
     axes.grid(axis="x", color=FAINT, linewidth=0.6)
     axes.set_axisbelow(True)
     for side, spine in axes.spines.items():
@@ -104,7 +135,7 @@ def _strip(axes: Axes, site: SiteHistory, history: History, accounts: Accounts, 
     values = [value for _, _, value in pieces]
     most = max(values, default=0.0)
     top = max(most, site.threshold_g_per_kwh * 1.5, 1.0)
-    axes.set_ylim(-0.36 * top, 1.08 * top)
+    axes.set_ylim(-0.38 * top, 1.08 * top)
     axes.set_yticks([0, site.threshold_g_per_kwh, *([most] if most > 2 * site.threshold_g_per_kwh else [])])
     for low, high in _windows(pieces, site.threshold_g_per_kwh):
         axes.axvspan(hours(low), hours(high), color=WINDOW, linewidth=0, zorder=0)
@@ -112,7 +143,10 @@ def _strip(axes: Axes, site: SiteHistory, history: History, accounts: Accounts, 
     axes.axhline(site.threshold_g_per_kwh, color=MUTED, linewidth=0.8, dashes=(3, 3), zorder=1)
     if values:
         axes.stairs(values, edges, color=MUTED, linewidth=1.3, baseline=None, zorder=2)
-    _phases(axes, site, colour, -0.3 * top, 0.2 * top)
+    _phases(axes, site, colour, -0.27 * top, 0.18 * top)
+    if accounts.optimum is not None:
+        best = [(hours(a), hours(b - a)) for a, b in accounts.optimum.schedule.get(site.name, [])]
+        axes.broken_barh(best, (-0.35 * top, 0.05 * top), facecolor=OPTIMUM, linewidth=0, zorder=3)
     own = [hours(c.t) for c in history.chain if site.name in c.contributors]
     axes.vlines(own, -0.08 * top, -0.015 * top, color=colour, linewidth=0.9, zorder=3)
     deaths = [hours(t) for t in site.deaths]
@@ -121,7 +155,7 @@ def _strip(axes: Axes, site: SiteHistory, history: History, accounts: Accounts, 
     axes.set_ylabel("g/kWh", color=MUTED, fontsize=8, labelpad=2)
     energy = accounts.sites[site.name]
     drawn = f"{energy.total_kwh:.2f} kWh\n{energy.share_in_window:.0%} in windows"
-    _beside(axes, site.name, colour, f"{energy.emissions_kg:.3f} kg CO2\n{drawn}")
+    beside(axes, site.name, colour, f"{energy.emissions_kg:.3f} kg CO2\n{drawn}")
 
 
 def _windows(pieces: Sequence[tuple[Seconds, Seconds, float]], threshold: float) -> list[list[Seconds]]:
@@ -151,113 +185,39 @@ def _phases(axes: Axes, site: SiteHistory, colour: str, bottom: float, height: f
     )
 
 
-def _loss(
-    axes: Axes,
-    history: History,
-    colours: Mapping[str, str],
-    others: Mapping[str, Sequence[Evaluation]],
-) -> None:
-    """Training loss in nats per token by site; bits per byte on the held-out split on the right scale."""
-    seen: list[float] = []
-    for name, site in history.sites.items():
-        for part in smooth(site.losses, gap_s=0.5 * SECONDS_PER_HOUR):
-            axes.plot([hours(t) for t, _ in part], [v for _, v in part], color=colours[name], linewidth=1.6)
-            seen += [value for _, value in part]
-    if seen:
-        low, high = min(seen), max(seen)
-        axes.set_ylim(low - 0.08 * (high - low + 0.1), high + 0.08 * (high - low + 0.1))
-    axes.set_ylabel("training loss\nnats per token", color=MUTED, fontsize=9)
-    axes.grid(axis="y", color=FAINT, linewidth=0.6)
-    side = ["lines: training, by site"]
-    held_out = axes.twinx()
-    held_out.set_frame_on(False)
-    held_out.tick_params(right=False, labelright=False)
-    for (name, points), marker in zip({"": history.evaluated, **others}.items(), "Dsov^<>", strict=False):
-        _held_out(held_out, points, marker, own=not name)
-        side += [f"{name or 'held out'}: {points[-1][2]:.3f} bits/byte"] if points else []
-    held_out.margins(y=0.2)
-    _beside(axes, "Loss", INK, "\n".join(side))
-
-
-def _beside(axes: Axes, title: str, colour: str, text: str) -> None:
-    """What stands right of a panel."""
-    place = {"transform": axes.transAxes, "va": "top"}
-    axes.text(1.012, 0.98, title, color=colour, fontsize=13, weight="bold", **place)
-    axes.text(1.012, 0.76, text, color=INK, fontsize=9.5, linespacing=1.35, **place)
-
-
-def _held_out(axes: Axes, points: Sequence[Evaluation], marker: str, *, own: bool) -> None:
-    """Marks on a scale of their own, so each says its value; of many, the first and the last do."""
-    times, values = [hours(t) for t, _, _ in points], [value for _, _, value in points]
-    colour = INK if own else MUTED
-    axes.plot(
-        times, values, marker, color=colour, markersize=5.5, markerfacecolor="white", markeredgewidth=1.4
-    )
-    for index, (hour, value) in enumerate(zip(times, values, strict=True)):
-        if own and (len(points) <= 12 or index in (0, len(points) - 1)):
-            axes.annotate(
-                f"{value:.2f}",
-                (hour, value),
-                xytext=(0, 7),
-                textcoords="offset points",
-                ha="center",
-                fontsize=8,
-                color=colour,
-            )
-
-
 def _carbon(axes: Axes, history: History, accounts: Accounts, end: Seconds) -> None:
-    """Kilograms so far: the run, each always-on site, and the offline bound."""
-    labels: list[tuple[float, str, str]] = []
-    names = [name for name in accounts.baselines if name in history.sites]
-    for index, name in enumerate(names):
+    """Kilograms so far: the run, each always-on site, and the optimum."""
+    lines: list[Line] = []
+    for index, name in enumerate(name for name in accounts.baselines if name in history.sites):
         curve = cumulative_baseline(history.sites[name].grid, accounts.baselines[name], end)
         dashes = BASELINE_DASHES[index % len(BASELINE_DASHES)]
-        axes.plot(*_hours(curve), color=MUTED, linewidth=1.4, dashes=dashes)
-        labels.append((curve.kg[-1], f"{curve.kg[-1]:.2f}  {name} always on", MUTED))
+        lines.append(Line(curve=curve, text=f"{name} always on", colour=MUTED, dashes=dashes))
+    if accounts.optimum is not None:
+        grids = {name: site.grid for name, site in history.sites.items()}
+        best = cumulative_schedule(accounts.optimum, grids, join_s=accounts.join_s, end=end)
+        lines.append(Line(curve=best, text="optimum", colour=OPTIMUM, width=1.8))
     run = cumulative(((site.intensity, site.draws) for site in history.sites.values()), history.stop)
-    axes.fill_between(*_hours(run), color=RUN, alpha=0.12, linewidth=0)
-    axes.plot(*_hours(run), color=RUN, linewidth=2.6)
-    axes.plot([hours(run.t[-1])], [run.kg[-1]], "o", color=RUN, markersize=6)
-    labels.append((run.kg[-1], f"{accounts.emissions_kg:.2f}  this run", RUN))
-    if accounts.oracle_kg is not None:
-        axes.axhline(accounts.oracle_kg, color=INK, linewidth=1.0, dashes=(1.5, 1.5))
-        labels.append((accounts.oracle_kg, f"{accounts.oracle_kg:.2f}  offline bound", INK))
-    top = max(value for value, _, _ in labels) * 1.08 or 1.0
-    axes.set_ylim(0, top)
-    for place, (_, text, colour) in zip(_apart([v / top for v, _, _ in labels], 0.1), labels, strict=True):
-        weight = "bold" if text.endswith("this run") else "normal"
-        axes.text(
-            1.012,
-            place,
-            text,
-            transform=axes.transAxes,
-            va="center",
-            color=colour,
-            fontsize=9.5,
-            weight=weight,
-        )
+    lines.append(Line(curve=run, text="this run", colour=RUN, width=2.6, bold=True))
+    cumulative_panel(axes, lines)
     axes.set_ylabel("kg CO2 so far\nfor the same work", color=MUTED, fontsize=9)
-    axes.grid(axis="y", color=FAINT, linewidth=0.6)
 
 
-def _hours(curve: Curve) -> tuple[list[float], Sequence[float]]:
-    return [hours(t) for t in curve.t], curve.kg
-
-
-def _apart(places: Sequence[float], distance: float) -> list[float]:
-    """Move label heights up until none is nearer than `distance` to the next; order is kept."""
-    moved = list(places)
-    below = -1.0
-    for index in sorted(range(len(places)), key=lambda i: places[i]):
-        moved[index] = max(places[index], below + distance)
-        below = moved[index]
-    return moved
+def _tradeoff(axes: Axes, history: History, accounts: Accounts, best: Sequence[Point]) -> None:
+    marks = {
+        name.replace("+", " + "): Point(finished_h=found.hours, emissions_kg=found.emissions_kg, setting=0.0)
+        for name, found in accounts.baselines.items()
+    }
+    state = "this run" if history.finished else "this run, unfinished"
+    marks[state] = Point(
+        finished_h=hours(history.stop), emissions_kg=accounts.emissions_kg, setting=hours(accounts.deadline_s)
+    )
+    tradeoff_panel(axes, {"optimum": best}, marks, {"optimum": OPTIMUM, state: RUN})
+    axes.set_title("grey: always on", fontsize=8.5, color=MUTED, loc="right")
 
 
 def _title(figure: Figure, history: History, accounts: Accounts) -> None:
     state = "finished" if history.finished else "unfinished"
-    figure.text(0.085, 0.955, history.run, fontsize=21, weight="bold", color=INK, va="center")
+    figure.text(_LEFT, 12.98 / SIZE_IN[1], history.run, fontsize=21, weight="bold", color=INK, va="center")
     facts = [
         f"{state} after {hours(history.stop):.1f} h",
         f"{len(history.chain)} versions",
@@ -268,10 +228,20 @@ def _title(figure: Figure, history: History, accounts: Accounts) -> None:
         facts.append(f"{accounts.emissions_kg / accounts.reference_kg:.0%} of always-on")
     if accounts.oracle_fraction is not None:
         facts.append(f"{accounts.oracle_fraction:.0%} of the possible saving")
-    figure.text(0.085, 0.92, "   ·   ".join(facts), fontsize=11.5, color=INK, va="center")
+    if accounts.oracle_multiple is not None:
+        facts.append(f"{accounts.oracle_multiple:.2f} x the optimum")
+    figure.text(_LEFT, 12.55 / SIZE_IN[1], "   ·   ".join(facts), fontsize=11.5, color=INK, va="center")
     if history.synthetic:
         style = {"boxstyle": "round,pad=0.45", "facecolor": "#fff3d6", "edgecolor": "#e69f00"}
-        figure.text(0.985, 0.957, "synthetic traces", fontsize=10.5, color="#7a5200", ha="right", bbox=style)
+        figure.text(
+            0.985,
+            12.98 / SIZE_IN[1],
+            "synthetic traces",
+            fontsize=10.5,
+            color="#7a5200",
+            ha="right",
+            bbox=style,
+        )
 
 
 def _legend(figure: Figure) -> None:
@@ -282,6 +252,7 @@ def _legend(figure: Figure) -> None:
         Patch(facecolor=PHASE_COLOURS["join"], label="joining"),
         Patch(facecolor=PHASE_COLOURS["idle"], label="idle"),
         Patch(facecolor=PHASE_COLOURS["sync"], label="exchanging"),
+        Patch(facecolor=OPTIMUM, label="optimum"),
         Patch(facecolor="white", edgecolor=LOST, hatch="/////", label="thrown away"),
         Line2D([], [], color=LOST, marker="X", linestyle="", markersize=8, label="killed"),
         Line2D([], [], color=SITE_COLOURS[0], marker="|", linestyle="", markersize=7, label="version"),
@@ -289,7 +260,7 @@ def _legend(figure: Figure) -> None:
     figure.legend(
         handles=handles,
         loc="lower left",
-        bbox_to_anchor=(0.08, 0.004),
+        bbox_to_anchor=(0.08, 12.02 / SIZE_IN[1]),
         ncol=len(handles),
         frameon=False,
         fontsize=8.5,

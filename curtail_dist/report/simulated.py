@@ -10,21 +10,22 @@ from matplotlib.figure import Figure
 from curtail_dist.energy.emissions import drawn
 from curtail_dist.energy.pareto import Point
 from curtail_dist.energy.simulation import Simulation
-from curtail_dist.report.curves import cumulative, cumulative_baseline
-from curtail_dist.report.picture import (
+from curtail_dist.report.curves import cumulative, cumulative_baseline, cumulative_schedule
+from curtail_dist.report.palette import (
     BASELINE_DASHES,
-    FAINT,
     INK,
     MUTED,
+    OPTIMUM,
     PHASE_COLOURS,
     RUN,
     SITE_COLOURS,
     WINDOW,
+    site_colours,
 )
+from curtail_dist.report.panels import Line, beside, causes_panel, cumulative_panel, framed, tradeoff_panel
 from curtail_dist.units import hours
 
 SIZE_IN, DPI = (14.0, 9.0), 100
-OPTIMUM = "#8c6d1f"
 
 
 def draw(result: Simulation, points: Mapping[str, Sequence[Point]], file: Path) -> Path:
@@ -42,33 +43,26 @@ def draw(result: Simulation, points: Mapping[str, Sequence[Point]], file: Path) 
     FigureCanvasAgg(figure)
     scene, policy = result.scene, result.scene.config.policy
     strips = figure.add_gridspec(
-        len(scene.grids), 1, left=0.07, right=0.98, top=0.9, bottom=0.45, hspace=0.15
+        len(scene.grids), 1, left=0.07, right=0.86, top=0.9, bottom=0.45, hspace=0.15
     )
-    below = figure.add_gridspec(1, 3, left=0.07, right=0.98, top=0.38, bottom=0.08, wspace=0.25)
+    colours = site_colours(list(scene.grids))
     for index, name in enumerate(scene.grids):
         axes = figure.add_subplot(strips[index])
-        _strip(axes, name, result, SITE_COLOURS[index % len(SITE_COLOURS)])
+        _strip(axes, name, result, colours[name])
         axes.tick_params(labelbottom=index == len(scene.grids) - 1)
-    _cumulative(figure.add_subplot(below[0]), result)
-    _causes(figure.add_subplot(below[1]), result)
-    _pareto(figure.add_subplot(below[2]), points)
+    _cumulative(figure.add_axes((0.07, 0.08, 0.22, 0.28)), result)
+    causes_panel(figure.add_axes((0.485, 0.08, 0.19, 0.28)), result.energy, colours)
+    _tradeoff(figure.add_axes((0.72, 0.08, 0.16, 0.28)), points)
     made_up = "  ·  synthetic traces" if scene.synthetic else ""
     title = f"{scene.config.run.name}: {policy.kind}, {result.emissions_kg:.3f} kg CO2{made_up}"
     figure.text(0.07, 0.95, title, fontsize=15, color=INK)
     legend = (
-        "line: intensity, g/kWh   shade: below the threshold   bar: what the site did   thin bar: the optimum"
+        "line: intensity, g/kWh   shade: below the threshold   bar: what the site did "
+        "(orange: joining, black: exchanging)   thin bar: the optimum"
     )
     figure.text(0.07, 0.92, legend, fontsize=9, color=MUTED)
     figure.savefig(file)
     return file
-
-
-def _plain(axes: Axes, title: str) -> None:
-    axes.set_title(title, fontsize=10, color=INK, loc="left")
-    axes.tick_params(colors=MUTED, labelsize=8, length=0)
-    for side, spine in axes.spines.items():
-        spine.set_visible(side in ("bottom", "left"))
-        spine.set_color(FAINT)
 
 
 def _strip(axes: Axes, name: str, result: Simulation, colour: str) -> None:
@@ -92,55 +86,36 @@ def _strip(axes: Axes, name: str, result: Simulation, colour: str) -> None:
         axes.broken_barh(best, (-0.4 * top, 0.06 * top), color=OPTIMUM)
     axes.set_xlim(0, hours(scene.deadline_s))
     axes.set_ylim(-0.45 * top, 1.05 * top)
-    axes.set_yticks([0, top])
-    _plain(axes, "")
-    axes.text(0.004, 0.9, name, transform=axes.transAxes, color=colour, fontsize=10, va="top")
+    axes.set_yticks([0, top], ["0", f"{top:.0f}"])
+    framed(axes, "")
+    energy = result.energy[name]
+    beside(axes, name, colour, f"{energy.emissions_kg:.3f} kg CO2\n{energy.total_kwh:.2f} kWh")
 
 
 def _cumulative(axes: Axes, result: Simulation) -> None:
     until, grids = result.scene.deadline_s, result.scene.grids
-    drew = ((g.intensity, drawn(result.played.intervals[name], g.power)) for name, g in grids.items())
-    run = cumulative(drew, until)
-    axes.plot([hours(at) for at in run.t], run.kg, color=RUN, linewidth=2, label="this run")
-    alone = [name for name in grids if name in result.baselines]
-    for name, dashes in zip(alone, BASELINE_DASHES, strict=False):
-        line = cumulative_baseline(grids[name], result.baselines[name], until)
-        axes.plot(
-            [hours(at) for at in line.t],
-            line.kg,
-            color=MUTED,
-            linewidth=1,
-            dashes=dashes,
-            label=f"always on: {name}",
-        )
+    lines: list[Line] = []
+    for index, name in enumerate(name for name in grids if name in result.baselines):
+        curve = cumulative_baseline(grids[name], result.baselines[name], until)
+        dashes = BASELINE_DASHES[index % len(BASELINE_DASHES)]
+        lines.append(Line(curve=curve, text=f"{name} always on", colour=MUTED, dashes=dashes))
     if result.oracle is not None:
-        axes.axhline(result.oracle.schedule_kg, color=OPTIMUM, linewidth=1, label="optimum")
+        join_s = result.scene.rhythm.join_s
+        best = cumulative_schedule(result.oracle, grids, join_s=join_s, end=until)
+        lines.append(Line(curve=best, text="optimum", colour=OPTIMUM, width=1.8))
+    drew = ((g.intensity, drawn(result.played.intervals[name], g.power)) for name, g in grids.items())
+    played = cumulative(drew, result.played.finished_at or until)
+    lines.append(Line(curve=played, text="this run", colour=RUN, width=2.6, bold=True))
+    cumulative_panel(axes, lines)
+    framed(axes, "So far, kg CO2")
     axes.set_xlim(0, hours(until))
-    axes.set_ylim(bottom=0)
-    axes.legend(fontsize=7, frameon=False)
-    _plain(axes, "kg CO2 so far, by hour")
+    axes.set_xlabel("run time, h", fontsize=8.5, color=MUTED)
 
 
-def _causes(axes: Axes, result: Simulation) -> None:
-    found = {name: mass for name, mass in result.by_cause_kg.items() if mass > 0}
-    colours = {**PHASE_COLOURS, "train": RUN, "leave_delay": "#a50f15"}
-    axes.barh(list(found), list(found.values()), color=[colours[name] for name in found])
-    axes.invert_yaxis()
-    _plain(axes, "kg CO2 by cause (leave_delay: the part above the threshold)")
-
-
-def _pareto(axes: Axes, points: Mapping[str, Sequence[Point]]) -> None:
-    colours = {"work-price": RUN, "optimum": OPTIMUM, "threshold": SITE_COLOURS[1]}
-    for name, found in points.items():
-        if found:
-            ordered = sorted(found, key=lambda point: point.finished_h)
-            times, masses = [p.finished_h for p in ordered], [p.emissions_kg for p in ordered]
-            axes.plot(times, masses, "o-", color=colours[name], markersize=4, linewidth=1, label=name)
+def _tradeoff(axes: Axes, points: Mapping[str, Sequence[Point]]) -> None:
     if any(points.values()):
-        axes.legend(fontsize=8, frameon=False)
-        axes.set_ylim(bottom=0)
-        axes.set_xlabel("finished after, h", fontsize=8, color=MUTED)
-        _plain(axes, "kg CO2 against finish time")
+        colours = {"work-price": RUN, "optimum": OPTIMUM, "threshold": SITE_COLOURS[1]}
+        tradeoff_panel(axes, points, {}, colours)
     else:
         axes.set_axis_off()
         axes.text(0.5, 0.5, "--pareto adds emissions\nagainst finish time", color=MUTED, ha="center")

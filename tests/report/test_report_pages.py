@@ -18,7 +18,7 @@ def png_size(file: Path) -> tuple[int, int]:
 def test_a_report_is_a_picture_a_page_and_a_summary(day: Path):
     page = write_report(day)
     assert page == day / "report.html"
-    assert png_size(day / "report.png") == (1400, 1000)
+    assert png_size(day / "report.png") == (1400, 1340)
     assert json.loads((day / "summary.json").read_text())["finished"]
 
 

@@ -1,0 +1,205 @@
+"""What the pictures show: the optimum beside the run, causes, finish times, and labels that can be read."""
+
+from collections.abc import Mapping
+from itertools import combinations, pairwise
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.text import Text
+from metered import OUTLOOK, energies, write_metered
+
+from curtail_dist.energy.emissions import Grid, Interval, PowerModel, SiteEnergy, account
+from curtail_dist.energy.oracle import Optimum
+from curtail_dist.energy.pareto import Point
+from curtail_dist.energy.stepfunction import StepFunction
+from curtail_dist.report.accounts import Accounts, reckon
+from curtail_dist.report.curves import cumulative_schedule
+from curtail_dist.report.frontier import frontier
+from curtail_dist.report.history import History, build_history
+from curtail_dist.report.panels import apart, causes_panel, tradeoff_panel
+from curtail_dist.report.picture import compose
+from curtail_dist.telemetry.record import read_events
+
+COLOURS = {"a": "#0072b2", "b": "#d55e00"}
+HOUR = 3600.0
+
+
+@pytest.fixture(scope="session")
+def reckoned(written_day: Path) -> tuple[History, Accounts]:
+    history = build_history(read_events(written_day))
+    return history, reckon(history)
+
+
+@pytest.fixture(scope="session")
+def best(reckoned: tuple[History, Accounts]) -> list[Point]:
+    return frontier(*reckoned)
+
+
+@pytest.fixture
+def axes() -> Axes:
+    figure = Figure(figsize=(4.0, 3.0), dpi=100)
+    FigureCanvasAgg(figure)
+    return figure.add_subplot()
+
+
+def texts(figure: Figure) -> list[Text]:
+    """All texts that are drawn: ticks beyond an axis are objects, too, and are not."""
+    figure.canvas.draw()
+    beyond = {
+        label
+        for axes in figure.axes
+        for axis in (axes.xaxis, axes.yaxis)
+        for tick in axis.get_major_ticks()
+        if not min(axis.get_view_interval()) <= tick.get_loc() <= max(axis.get_view_interval())
+        for label in (tick.label1, tick.label2)
+    }
+    found = [text for text in figure.findobj(Text) if text.get_visible() and text.get_text().strip()]
+    return [text for text in found if text not in beyond]
+
+
+def overlapping(figure: Figure) -> list[tuple[str, str]]:
+    """Pairs of texts of which one covers more than a hair of the other, leading lines aside."""
+    boxes = [(text.get_text(), Text.get_window_extent(text).padded(-1.0)) for text in texts(figure)]
+    return [(one, other) for (one, a), (other, b) in combinations(boxes, 2) if a.overlaps(b)]
+
+
+def outside(figure: Figure) -> list[str]:
+    box = figure.bbox
+    boxes = [(text.get_text(), Text.get_window_extent(text)) for text in texts(figure)]
+    return [text for text, b in boxes if b.x0 < box.x0 or b.x1 > box.x1 or b.y0 < box.y0 or b.y1 > box.y1]
+
+
+def test_no_text_of_a_days_picture_covers_another_or_leaves_it(
+    reckoned: tuple[History, Accounts], best: list[Point]
+):
+    figure = compose(*reckoned, best=best)
+    assert overlapping(figure) == []
+    assert outside(figure) == []
+    shown = " ".join(text.get_text() for text in texts(figure))
+    for words in ("x the optimum", "  optimum", "  this run", "By cause", "Against finish time"):
+        assert words in shown
+
+
+def test_a_run_of_one_site_with_a_meter_is_drawn_readably(tmp_path: Path):
+    history = build_history(read_events(write_metered(tmp_path / "run", agent=energies())))
+    accounts = reckon(history)
+    figure = compose(history, accounts, best=frontier(history, accounts))
+    assert overlapping(figure) == []
+    assert outside(figure) == []
+
+
+def test_the_optimums_curve_ends_at_what_its_schedule_emits(reckoned: tuple[History, Accounts]):
+    history, accounts = reckoned
+    assert accounts.optimum is not None
+    grids = {name: site.grid for name, site in history.sites.items()}
+    curve = cumulative_schedule(accounts.optimum, grids, join_s=accounts.join_s, end=18 * HOUR)
+    assert curve.kg[-1] == pytest.approx(accounts.optimum.schedule_kg, rel=0.01)
+    assert all(later >= earlier for earlier, later in pairwise(curve.kg))
+
+
+def test_in_the_optimums_curve_sites_that_train_together_exchange():
+    flat = StepFunction(edges=(0.0, 4 * HOUR), values=(100.0,))
+    power = PowerModel(train_w=2000.0, idle_w=400.0, join_w=400.0, sync_w=1000.0)
+    found = Optimum(
+        emissions_kg=0.0,
+        schedule={"a": [(0.0, 2 * HOUR)], "b": [(HOUR, 3 * HOUR)]},
+        schedule_kg=0.0,
+        schedule_work_s=0.0,
+        exact=True,
+        pair_efficiency=0.75,
+    )
+    grid = Grid(intensity=flat, power=power)
+    curve = cumulative_schedule(found, {"a": grid, "b": grid}, join_s=HOUR / 2, end=4 * HOUR)
+    joining, alone, together = 2 * 0.5 * 0.4, 2 * 1.0 * 2.0, 2 * 0.5 * (0.75 * 2.0 + 0.25 * 1.0)
+    assert curve.kg[-1] == pytest.approx((joining + alone + together) * 0.1)
+
+
+def test_more_time_never_costs_more_and_the_runs_own_hour_is_among_the_deadlines(
+    reckoned: tuple[History, Accounts], best: list[Point]
+):
+    history, accounts = reckoned
+    assert [point.setting for point in best] == sorted(point.setting for point in best)
+    assert all(later.emissions_kg < earlier.emissions_kg * 1.001 for earlier, later in pairwise(best))
+    assert all(point.finished_h <= point.setting + 1e-9 for point in best)
+    assert best[-1].emissions_kg == accounts.oracle_schedule_kg
+    in_time = next(point for point in best if point.setting == pytest.approx(history.stop / HOUR))
+    assert in_time.emissions_kg < accounts.emissions_kg * 1.001
+
+
+def test_where_the_work_does_not_fit_there_is_nothing_to_draw(tmp_path: Path):
+    run = write_metered(tmp_path / "run")
+    file = run / "events" / "texas.agent.1.jsonl"
+    file.write_text(file.read_text().replace('"deadline_s": 7200.0', '"deadline_s": 3600.0'))
+    history = build_history(read_events(run))
+    accounts = reckon(history)
+    assert frontier(history, accounts) == []
+    assert compose(history, accounts, best=[]).axes
+
+
+def emitted(train_s: float, *, idle_s: float = 0.0) -> SiteEnergy:
+    """Emissions above the threshold from 5400 s on, and the first half an hour thrown away."""
+    phases = [Interval(start=0.0, stop=train_s, phase="train")]
+    phases += [Interval(start=train_s, stop=train_s + idle_s, phase="idle")] if idle_s else []
+    power = PowerModel(train_w=2000.0, idle_w=500.0, join_w=500.0, sync_w=500.0)
+    intensity = StepFunction.from_points(OUTLOOK)
+    return account(phases, power, intensity, threshold=100.0, wasted=[(0.0, 1800.0)])
+
+
+def bars(axes: Axes) -> Mapping[str, tuple[float, int]]:
+    """Length of each bar, and of how many sites it is, by label."""
+    labels = [tick.get_text() for tick in axes.get_yticklabels()]
+    found: dict[str, tuple[float, int]] = {}
+    for patch in axes.patches:
+        label = labels[round(patch.get_y() + patch.get_height() / 2)]  # type: ignore[attr-defined]
+        length, count = found.get(label, (0.0, 0))
+        found[label] = (length + patch.get_width(), count + 1)  # type: ignore[attr-defined]
+    return found
+
+
+def test_bars_by_cause_hold_what_the_sites_emitted_and_parts_stand_apart(axes: Axes):
+    sites = {"a": emitted(7200.0), "b": emitted(3600.0, idle_s=1800.0)}
+    causes_panel(axes, sites, COLOURS)
+    found = bars(axes)
+    assert set(found) == {"training", "idle", "leave delay", "thrown away"}
+    whole = sum(site.emissions_kg for site in sites.values())
+    assert found["training"][0] + found["idle"][0] == pytest.approx(whole)
+    assert found["leave delay"][0] == pytest.approx(2.0 * 0.5 * 0.3)
+    assert found["thrown away"] == (pytest.approx(2 * 2.0 * 0.5 * 0.05), 2)
+    assert {patch.get_hatch() for patch in axes.patches[:4]} == {None}
+
+
+def test_finish_times_are_drawn_with_names_that_do_not_cover_each_other(axes: Axes):
+    def at(finished_h: float, emissions_kg: float) -> Point:
+        return Point(finished_h=finished_h, emissions_kg=emissions_kg, setting=0.0)
+
+    marks = {"this run": at(12.0, 1.1), "one": at(16.0, 8.2), "other": at(16.0, 8.1), "pair": at(8.0, 5.0)}
+    tradeoff_panel(axes, {"optimum": [at(7.0, 6.0), at(12.0, 1.1), at(16.0, 0.8)], "none": []}, marks, {})
+    figure = axes.figure
+    assert isinstance(figure, Figure)
+    assert overlapping(figure) == []
+    shown = [text.get_text() for text in texts(figure)]
+    for label in ("1.10  this run", "8.20  one", "8.10  other", "5.00  pair", "0.80  optimum"):
+        assert label in shown
+    assert axes.get_yscale() == "log"
+
+
+def test_emissions_that_hardly_differ_or_are_none_are_drawn_from_zero(axes: Axes):
+    points = [Point(finished_h=h, emissions_kg=kg, setting=0.0) for h, kg in ((1.0, 0.0), (2.0, 0.0))]
+    tradeoff_panel(axes, {"optimum": points}, {}, {})
+    assert axes.get_yscale() == "linear"
+    assert axes.get_ylim()[0] == 0
+
+
+@given(st.lists(st.floats(0, 1), max_size=9))
+def test_labels_are_apart_in_their_order_and_within_the_panel(places):
+    moved = apart(places, 0.1)
+    order = sorted(range(len(places)), key=lambda i: places[i])
+    assert all(moved[b] - moved[a] >= 0.1 - 1e-9 for a, b in pairwise(order))
+    assert all(-1e-9 <= height <= 1.0 + 1e-9 for height in moved)
+    if all(b - a >= 0.1 for a, b in pairwise(sorted(places))):
+        assert moved == pytest.approx(places)
