@@ -62,16 +62,33 @@ def _text(summary: dict[str, Any], page: Path) -> str:
         f"rows: {rows['trained']:,} of {rows['total']:,} done once, {rows['lost']:,} lost, "
         f"{rows['duplicated']:,} done twice; {rows['discarded']:,} went back to the pool",
         f"held out: {_number(loss['val_bpb'], '.4f')} bits per byte",
-        f"emissions: {summary['emissions_kg']:.3f} kg CO2"
-        + ("" if share is None else f", {share:.1%} of the possible saving"),
+        f"emissions: {summary['emissions_kg']:.3f} kg CO2 by marginal intensity, "
+        f"{_number(summary['average_kg'], '.3f')} by location-based average"
+        + ("" if share is None else f"; {share:.1%} of the possible saving"),
+        f"energy: {summary['energy_kwh']:.3f} kWh with PUE, {summary['metered_share']:.0%} of it measured",
+        _sci(summary),
     ]
     lines += [
         f"  always on at {name}: {found['emissions_kg']:.3f} kg, {found['hours']:.2f} h"
         for name, found in summary["baselines"].items()
     ]
-    lines.append(f"  offline bound: {_number(summary['oracle_kg'], '.3f')} kg")
+    multiple = summary["oracle_multiple"]
+    lines.append(
+        f"  optimum: {_number(summary['oracle_schedule_kg'], '.3f')} kg"
+        + ("" if multiple is None else f"; this run emits {multiple:.2f} times that")
+    )
+    lines += ["not in these numbers:", *(f"- {sentence}" for sentence in summary["not_counted"])]
     lines += [f"note: {note}" for note in summary["notes"]]
     return "\n".join([*lines, f"wrote {page}"])
+
+
+def _sci(summary: dict[str, Any]) -> str:
+    sci = summary["sci_g_per_million_tokens"]
+    scope = "with embodied carbon" if sci["embodied_counted"] else "without embodied carbon"
+    return (
+        f"SCI: {_number(sci['marginal'], '.2f')} g per million tokens marginal, "
+        f"{_number(sci['average'], '.2f')} average, {scope}"
+    )
 
 
 def _number(value: float | None, form: str) -> str:

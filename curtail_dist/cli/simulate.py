@@ -187,7 +187,7 @@ def _footprint(result: Simulation, tokens_per_s: float | None) -> dict[str, Any]
         **asdict(found),
         "marginal_g_per_mtok": found.marginal_g_per_mtok,
         "average_g_per_mtok": found.average_g_per_mtok,
-        "lines": list(found.lines()),
+        "lines": list(found.lines(no_tokens="give --tokens-per-second")),
         "not_counted": list(dict.fromkeys(missing)),
     }
 

@@ -50,16 +50,23 @@ class Footprint:
         whole = operational_kg + (self.embodied_kg or 0.0)
         return whole * GRAMS_PER_KG / (self.tokens / TOKENS_PER_UNIT)
 
-    def lines(self) -> tuple[str, ...]:
-        """Return what to print, in plain words."""
+    def lines(self, *, no_tokens: str) -> tuple[str, ...]:
+        """Return what to print, in plain words; `no_tokens` says what to do where none were counted."""
         embodied = "not counted" if self.embodied_kg is None else f"{self.embodied_kg:.3f} kg"
-        scope = "operational only" if self.embodied_kg is None else "with embodied"
         return (
             f"marginal {self.marginal_kg:.3f} kg CO2, location-based average {_shown(self.average_kg, 'kg')}",
             f"energy {self.energy_kwh:.3f} kWh with PUE, {self.modelled_kwh:.3f} kWh of it modelled; "
             f"embodied carbon {embodied}",
+            self._sci(no_tokens),
+        )
+
+    def _sci(self, no_tokens: str) -> str:
+        if self.tokens <= 0:
+            return f"SCI per million tokens unknown: no tokens are counted; {no_tokens}"
+        scope = "operational only" if self.embodied_kg is None else "with embodied"
+        return (
             f"SCI ({scope}) {_shown(self.marginal_g_per_mtok, 'g per million tokens')} marginal, "
-            f"{_shown(self.average_g_per_mtok, 'g per million tokens')} average",
+            f"{_shown(self.average_g_per_mtok, 'g per million tokens')} average"
         )
 
 

@@ -43,14 +43,14 @@ def test_what_one_site_does_not_know_makes_the_sum_unknown_not_smaller():
     )
     assert (found.average_kg, found.embodied_kg, found.average_g_per_mtok) == (None, None, None)
     assert found.marginal_g_per_mtok == pytest.approx(500)
-    marginal, energy, sci = found.lines()
+    marginal, energy, sci = found.lines(no_tokens="")
     assert marginal.endswith("location-based average unknown")
     assert energy.endswith("embodied carbon not counted")
     assert sci == "SCI (operational only) 500.000 g per million tokens marginal, unknown average"
 
 
 def test_all_that_is_known_is_printed():
-    assert footprint({"a": site()}, {"a": HARDWARE}, tokens=2_000_000).lines() == (
+    assert footprint({"a": site()}, {"a": HARDWARE}, tokens=2_000_000).lines(no_tokens="") == (
         "marginal 0.250 kg CO2, location-based average 1.000 kg",
         "energy 2.500 kWh with PUE, 2.500 kWh of it modelled; embodied carbon 0.200 kg",
         "SCI (with embodied) 225.000 g per million tokens marginal, 600.000 g per million tokens average",
@@ -60,6 +60,8 @@ def test_all_that_is_known_is_printed():
 def test_without_a_token_there_is_no_sci():
     found = footprint({"a": site()}, {"a": HARDWARE}, tokens=0)
     assert (found.marginal_g_per_mtok, found.average_g_per_mtok) == (None, None)
+    told = found.lines(no_tokens="give --tokens-per-second")[-1]
+    assert told == "SCI per million tokens unknown: no tokens are counted; give --tokens-per-second"
 
 
 def said(config=FootprintConfig(), covers="", metered=False, average_known=False):  # noqa: B008 - frozen

@@ -182,7 +182,7 @@ def test_the_footprint_is_told_per_million_tokens_and_what_it_leaves_out(simulat
     assert found["marginal_g_per_mtok"] == pytest.approx(1000 * plain["emissions_kg"] / 7.2)
     assert (found["average_kg"], found["embodied_kg"]) == (None, None)
     text = simulate("--work-h", "2")
-    assert "SCI (operational only) unknown" in text
+    assert "SCI per million tokens unknown: no tokens are counted; give --tokens-per-second" in text
     assert "- Embodied carbon of the hardware is not counted: footprint.embodied_kg is not given." in text
 
 

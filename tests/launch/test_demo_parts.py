@@ -320,14 +320,22 @@ def test_what_is_not_known_is_said_to_be_unknown(tmp_path):
         "loss": {"first": None, "last": None, "val_bpb": None, "baseline_val_bpb": None},
         "sync": {"bytes_sent": 0, "stall_s": 0.0, "stall_share": 0.0},
         "sites": {"texas": site},
+        "metered_share": 0.0,
         "oracle_kg": None,
         "oracle_fraction": None,
+        "oracle_schedule_kg": None,
+        "oracle_multiple": None,
     }
     text = "\n".join(ending_lines(json.loads(json.dumps(summary)), tmp_path))
     assert "NOT finished" in text
     assert "unknown -> unknown" in text
     assert "no baseline fits the traces" in text
+    assert "by a power model" in text
     assert "None" not in text
+    known = {"oracle_schedule_kg": 0.9, "oracle_multiple": 1.34, "oracle_fraction": 0.953}
+    text = "\n".join(ending_lines({**summary, **known, "metered_share": 0.75}, tmp_path))
+    assert "0.900 kg for the same work; the run emits 1.34 times that, 95.3% of the possible saving" in text
+    assert "75% of its energy measured" in text
 
 
 def test_a_run_file_is_written_as_it_was_meant(tmp_path):

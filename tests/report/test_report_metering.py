@@ -135,11 +135,11 @@ def test_a_later_agents_average_holds_from_where_it_begins(tmp_path: Path):
 
 
 def test_sites_that_count_different_things_are_named(tmp_path: Path, day: Path):
-    for file in (write_metered(tmp_path / "other") / "events").glob("texas.agent.1.jsonl"):
-        told = [line for line in file.read_text().splitlines() if '"site_started"' in line]
-    name = day / "events" / "texas.agent.1.jsonl"
-    lines = [told[0] if '"site_started"' in line else line for line in name.read_text().splitlines()]
-    name.write_text("\n".join(lines) + "\n")
+    other = write_metered(tmp_path / "other") / "events" / "texas.agent.1.jsonl"
+    told = next(line for line in other.read_text().splitlines() if '"site_started"' in line)
+    file = day / "events" / "texas.agent.1.jsonl"
+    lines = [told if '"site_started"' in line else line for line in file.read_text().splitlines()]
+    file.write_text("\n".join(lines) + "\n")
     sentences = summarize([day])["not_counted"]
     assert any(s.startswith("california, south-australia: Embodied carbon") for s in sentences)
     assert any(s.startswith("The network between sites") for s in sentences)

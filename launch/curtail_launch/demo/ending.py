@@ -16,9 +16,9 @@ def ending_lines(summary: Mapping[str, Any], directory: Path) -> list[str]:
         f"Run        {_course(summary)}",
         f"Exchange   {_exchange(summary['sync'])}",
         "Sites      " + "; ".join(f"{name} {site['emissions_kg']:.3f} kg" for name, site in sites.items()),
-        f"Emissions  {summary['emissions_kg']:.3f} kg CO2, by a power model on synthetic traces",
+        f"Emissions  {summary['emissions_kg']:.3f} kg CO2, {_power(summary)} on synthetic traces",
         f"Beside it  {_baselines(summary)}",
-        f"Bound      {_bound(summary)}",
+        f"Optimum    {_optimum(summary)}",
         f"Report     {directory / 'report.html'}  (picture: {directory / 'report.png'})",
     ]
 
@@ -54,17 +54,27 @@ def _exchange(sync: Mapping[str, Any]) -> str:
     return f"{sync['bytes_sent'] / 1e6:.1f} MB sent; {sync['stall_share']:.1%} of real time without a step"
 
 
+def _power(summary: Mapping[str, Any]) -> str:
+    share = summary["metered_share"]
+    return "by a power model" if share == 0 else f"{share:.0%} of its energy measured,"
+
+
 def _baselines(summary: Mapping[str, Any]) -> str:
     single = {name: one for name, one in summary["baselines"].items() if "+" not in name}
     found = [f"{name} {one['emissions_kg']:.1f} kg" for name, one in single.items()]
     return f"always on: {', '.join(found)}" if found else "no baseline fits the traces"
 
 
-def _bound(summary: Mapping[str, Any]) -> str:
-    bound, share = summary["oracle_kg"], summary["oracle_fraction"]
-    if bound is None or share is None:
+def _optimum(summary: Mapping[str, Any]) -> str:
+    best, share, multiple = (
+        summary[key] for key in ("oracle_schedule_kg", "oracle_fraction", "oracle_multiple")
+    )
+    if best is None or share is None or multiple is None:
         return "unknown: the traces do not cover the work"
-    return f"{bound:.3f} kg at best for the same work; the run has {share:.1%} of the possible saving"
+    return (
+        f"{best:.3f} kg for the same work; the run emits {multiple:.2f} times that, "
+        f"{share:.1%} of the possible saving"
+    )
 
 
 def _number(value: float | None) -> str:
