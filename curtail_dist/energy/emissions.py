@@ -249,8 +249,11 @@ def _pieces(draw: Draw, intensity: StepFunction) -> list[_Piece]:
     found = [piece(low, high, value, True) for low, high, value in intensity.pieces(draw.start, draw.stop)]
     before = (draw.start, min(draw.stop, intensity.start))
     after = (max(draw.start, intensity.end), draw.stop)
+    outside = [(low, high) for low, high in (before, after) if high > low]
+    if not outside:
+        return found  # not looking for the highest value: a curve asks for thousands of short draws
     highest = max(intensity.values)
-    return found + [piece(low, high, highest, False) for low, high in (before, after) if high > low]
+    return found + [piece(low, high, highest, False) for low, high in outside]
 
 
 def _union(spans: Sequence[tuple[Seconds, Seconds]]) -> list[tuple[Seconds, Seconds]]:

@@ -19,6 +19,7 @@ from curtail_dist.units import Seconds
 
 log = logging.getLogger(__name__)
 
+AVERAGE_READ = "its signal says average intensity, and its emissions are by that, not by the marginal one"
 SHARED_PHASES = ("train", "sync", "idle")
 
 
@@ -103,7 +104,10 @@ def reckon(history: History, *, further: Mapping[str, Grid] | None = None) -> Ac
         baselines=found,
         reference_kg=reference,
         optimum=best,
-        notes=_notes(sites, missing, bound_found=best is not None),
+        notes=(
+            *_notes(sites, missing, bound_found=best is not None),
+            *(f"{n}: {AVERAGE_READ}" for n, site in history.sites.items() if site.average_read),
+        ),
     )
 
 

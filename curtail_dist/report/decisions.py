@@ -37,10 +37,11 @@ class Decision:
 
 def decisions_of(own: Sequence[Record]) -> tuple[Decision, ...]:
     """Return the starts and drains among one site's records, in order."""
+    told = [record for record in own if record.event in ("decided", "stage")]
     found: list[Decision] = []
-    for index, record in enumerate(own):
+    for index, record in enumerate(told):
         if record.event == "decided" and record["action"] in _STAGES:
-            later = [other for other in own[index + 1 :] if other.process == record.process]
+            later = [other for other in told[index + 1 :] if other.process == record.process]
             stage = _outcome(record["action"], later)
             took = stage is not None and stage["stage"] == _STAGES[record["action"]][1]
             found.append(

@@ -33,6 +33,8 @@ class SiteHistory:
     synthetic: bool
     intensity: StepFunction
     """As read during the run; before the first reading and after the run's end as the outlook has it."""
+    average_read: bool
+    """Whether a reading was of average intensity, in place of the marginal that its source does not know."""
     intervals: tuple[Interval, ...]
     """Its phases in order, without gaps but where it is off."""
     discards: tuple[Discard, ...]
@@ -124,6 +126,7 @@ def _site(plan: Record, records: Sequence[Record], chain: Chain, newest: Seconds
         deadline_s=plan["deadline_s"],
         synthetic=plan["synthetic"],
         intensity=_intensity(plan, own, newest, drew=bool(intervals)),
+        average_read=any(r.event == "reading" and r.fields.get("basis") == "average" for r in own),
         intervals=intervals,
         discards=discards_of(plan.site, records, chain),
         deaths=_moments(own, "ranks_died"),

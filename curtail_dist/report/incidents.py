@@ -20,9 +20,12 @@ class Incident:
 
 def incidents_of(own: Sequence[Record]) -> tuple[Incident, ...]:
     """Return the orders and troubles among one site's records, in order."""
+    told = [record for record in own if record.event in ("ordered", "trouble", "trouble_over")]
     return tuple(
-        _order(record, own[index + 1 :]) if record.event == "ordered" else _trouble(record, own[index + 1 :])
-        for index, record in enumerate(own)
+        _order(record, told[index + 1 :])
+        if record.event == "ordered"
+        else _trouble(record, told[index + 1 :])
+        for index, record in enumerate(told)
         if record.event == "trouble" or (record.event == "ordered" and record["order"] != "release")
     )
 

@@ -41,6 +41,9 @@ class Teller:
             "round_discarded": self._discarded,
             "fault": self._fault,
             "signal_lost": self._signal_lost,
+            "ordered": self._ordered,
+            "trouble": self._trouble,
+            "trouble_over": self._trouble_over,
             "commit": self._commit,
             "run_finished": self._finished,
         }
@@ -115,6 +118,18 @@ class Teller:
 
     def _signal_lost(self, record: Record) -> str:
         return f"{record.site} has no fresh reading: {record['reason']}"
+
+    def _ordered(self, record: Record) -> str:
+        if record["order"] == "release":
+            return f"{record.site} is released: there is no order for it any more"
+        until = f" until {record['until']}" if record.fields.get("until") else ""
+        return f"{record.site} is ordered to {record['order']}{until} by {record['by']}: {record['reason']}"
+
+    def _trouble(self, record: Record) -> str:
+        return f"{record.site} goes on without its {record['part']}: {record['reason']}"
+
+    def _trouble_over(self, record: Record) -> str:
+        return f"{record.site} has its {record['part']} back after {record['after_s']:.1f} s"
 
     def _commit(self, record: Record) -> str | None:
         version = record["version"]

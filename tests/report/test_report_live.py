@@ -14,6 +14,7 @@ from curtail_dist.telemetry.events import (
     Committed,
     Decided,
     FaultInjected,
+    Ordered,
     Phase,
     ReadingSeen,
     Rewound,
@@ -21,6 +22,8 @@ from curtail_dist.telemetry.events import (
     SignalLost,
     StoreFound,
     StoreLost,
+    Trouble,
+    TroubleOver,
 )
 from curtail_dist.telemetry.record import EventLog
 
@@ -137,6 +140,23 @@ def test_a_line_has_no_control_characters_whatever_a_reason_holds(tmp_path: Path
         "texas: drain: above 100 g/kWh",
         "texas has no fresh reading: stale",
         "fault on purpose: kill texas",
+    ]
+
+
+def test_orders_and_troubles_are_told(tmp_path: Path):
+    with EventLog(tmp_path, site="texas", process="agent.1", clock=SetClock()) as log:
+        log.emit(Ordered(order="hold", reason="a visit", by="ada", until="2026-03-21T19:00:00+00:00"))
+        log.emit(Ordered(order="drain", reason="noise", by="ada"))
+        log.emit(Ordered(order="release", reason="", by="ada"))
+        log.emit(Trouble(part="provisioner", reason="the queue is closed"))
+        log.emit(TroubleOver(part="provisioner", after_s=31.26))
+    view = LiveView(tmp_path)
+    assert [line.split("h  ", 1)[1] for line in view.lines(view.poll())] == [
+        "texas is ordered to hold until 2026-03-21T19:00:00+00:00 by ada: a visit",
+        "texas is ordered to drain by ada: noise",
+        "texas is released: there is no order for it any more",
+        "texas goes on without its provisioner: the queue is closed",
+        "texas has its provisioner back after 31.3 s",
     ]
 
 

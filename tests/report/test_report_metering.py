@@ -145,6 +145,15 @@ def test_sites_that_count_different_things_are_named(tmp_path: Path, day: Path):
     assert any(s.startswith("The network between sites") for s in sentences)
 
 
+def test_a_signal_that_says_average_intensity_is_noted_for_its_site(tmp_path: Path):
+    def notes(name: str, basis: str) -> list[str]:
+        read = ev.ReadingSeen(g_per_kwh=50.0, measured_t=0.0, source="feed", basis=basis)
+        return summarize([write_metered(tmp_path / name, agent=[(0.0, read)])])["notes"]
+
+    assert any(n.startswith("texas: its signal says average intensity") for n in notes("average", "average"))
+    assert not any("average" in note for note in notes("marginal", "marginal"))
+
+
 def test_energy_that_cannot_be_is_refused(tmp_path: Path):
     backwards = ev.Energy(since=900.0, until=900.0, joules=1.0)
     run = write_metered(tmp_path / "run", agent=[(900.0, backwards)])
