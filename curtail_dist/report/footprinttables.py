@@ -25,7 +25,10 @@ def footprint_section(summary: Mapping[str, Any]) -> str:
 
 
 def _beside(summary: Mapping[str, Any]) -> list[list[str]]:
-    sci, embodied = summary["sci_g_per_million_tokens"], number(summary["embodied_kg"], ".3f", unknown="-")
+    sci, embodied = (
+        summary["sci_g_per_million_tokens"],
+        number(summary["embodied_kg"], ".3f", unknown="not counted"),
+    )
     scope = "with embodied" if sci["embodied_counted"] else "operational only"
     return [
         [

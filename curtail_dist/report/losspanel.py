@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import TypeAlias
 
 from matplotlib.axes import Axes
+from matplotlib.patheffects import withStroke
 
 from curtail_dist.report.curves import smooth
 from curtail_dist.report.history import History
@@ -13,6 +14,8 @@ from curtail_dist.units import SECONDS_PER_HOUR, Seconds, hours
 
 Evaluation: TypeAlias = tuple[Seconds, int, float]
 """(run time, version, bits per byte), as in `History.evaluated`."""
+_ROOM = 0.035
+"""What a label takes of the panel's width."""
 
 
 def loss_panel(
@@ -44,20 +47,34 @@ def loss_panel(
 
 
 def _held_out(axes: Axes, points: Sequence[Evaluation], marker: str, *, own: bool) -> None:
-    """Marks on a scale of their own, so each says its value; of many, the first and the last do."""
+    """Marks on a scale of their own, so they say their values."""
     times, values = [hours(t) for t, _, _ in points], [value for _, _, value in points]
     colour = INK if own else MUTED
     axes.plot(
         times, values, marker, color=colour, markersize=5.5, markerfacecolor="white", markeredgewidth=1.4
     )
-    for index, (hour, value) in enumerate(zip(times, values, strict=True)):
-        if own and (len(points) <= 12 or index in (0, len(points) - 1)):
-            axes.annotate(
-                f"{value:.2f}",
-                (hour, value),
-                xytext=(0, 7),
-                textcoords="offset points",
-                ha="center",
-                fontsize=8,
-                color=colour,
-            )
+    if not own or not points:
+        return
+    low, high = axes.get_xlim()
+    for index in _labelled([(hour - low) / (high - low) for hour in times]):
+        at_edge = times[index] - low < _ROOM * (high - low) / 2
+        label = axes.annotate(
+            f"{values[index]:.2f}",
+            (times[index], values[index]),
+            xytext=(-3 if at_edge else 0, 8),
+            textcoords="offset points",
+            ha="left" if at_edge else "center",
+            fontsize=8,
+            color=colour,
+        )
+        label.set_path_effects([withStroke(linewidth=2.5, foreground="white")])
+
+
+def _labelled(places: Sequence[float]) -> list[int]:
+    """Return which marks say their value: the newest, and before it those with room, at most twelve."""
+    step = max(_ROOM, 1 / 12 if len(places) > 12 else 0.0)
+    chosen: list[int] = []
+    for index in reversed(range(len(places))):
+        if not chosen or places[chosen[-1]] - places[index] >= step:
+            chosen.append(index)
+    return chosen[::-1]

@@ -152,17 +152,17 @@ def tradeoff_panel(
 
 
 def _scaled(axes: Axes, masses: Sequence[float]) -> None:
-    least, most = min(masses), max(masses)
-    if least > 0 and most > _LOG_FROM * least:
+    low, high = min(masses), max(masses)
+    least, most = low / 1.3, high * 1.6
+    if low > 0 and high > _LOG_FROM * low:
         axes.set_yscale("log")
-        axes.set_ylim(least / 1.3, most * 1.3)
-        steps = (1, 2, 5)
-        ticks = [m * 10.0**e for e in range(-6, 7) for m in steps if least / 1.3 <= m * 10.0**e <= most * 1.3]
-        axes.set_yticks(ticks)
+        axes.set_ylim(least, most)
+        steps = [mantissa * 10.0**exponent for exponent in range(-6, 7) for mantissa in (1, 2, 5)]
+        axes.set_yticks([step for step in steps if least <= step <= most])
         axes.yaxis.set_minor_locator(NullLocator())
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     else:
-        axes.set_ylim(0, 1.1 * most or 1.0)
+        axes.set_ylim(0, 1.1 * high or 1.0)
 
 
 def _named(axes: Axes, labels: Sequence[tuple[Point, str]], colours: Mapping[str, str]) -> None:

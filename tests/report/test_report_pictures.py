@@ -23,6 +23,7 @@ from curtail_dist.report.frontier import frontier
 from curtail_dist.report.history import History, build_history
 from curtail_dist.report.panels import apart, causes_panel, tradeoff_panel
 from curtail_dist.report.picture import compose
+from curtail_dist.telemetry import events as ev
 from curtail_dist.telemetry.record import read_events
 
 COLOURS = {"a": "#0072b2", "b": "#d55e00"}
@@ -86,9 +87,13 @@ def test_no_text_of_a_days_picture_covers_another_or_leaves_it(
 
 
 def test_a_run_of_one_site_with_a_meter_is_drawn_readably(tmp_path: Path):
-    history = build_history(read_events(write_metered(tmp_path / "run", agent=energies())))
+    """Its held-out losses were evaluated at the very start, and twice within a minute."""
+    evaluated = [(t, ev.Evaluated(version=1, val_bpb=t / 1e4)) for t in (1.0, 7140.0, 7190.0)]
+    history = build_history(read_events(write_metered(tmp_path / "run", agent=[*energies(), *evaluated])))
     accounts = reckon(history)
     figure = compose(history, accounts, best=frontier(history, accounts))
+    shown = [text.get_text() for text in texts(figure)]
+    assert "0.72" in shown and "0.71" not in shown
     assert overlapping(figure) == []
     assert outside(figure) == []
 
