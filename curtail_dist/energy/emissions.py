@@ -129,6 +129,16 @@ class SiteEnergy:
         """All the site drew."""
         return math.fsum(self.energy_kwh.values())
 
+    @property
+    def metered_share(self) -> float:
+        """Share of its energy that a meter measured; 0 where none was drawn."""
+        return measured_share(self.total_kwh, self.modelled_kwh)
+
+
+def measured_share(total_kwh: float, modelled_kwh: float) -> float:
+    """Return the share of energy that was not modelled; 0 where there is none."""
+    return max(0.0, 1.0 - modelled_kwh / total_kwh) if total_kwh > 0 else 0.0
+
 
 @dataclass(frozen=True, kw_only=True)
 class _Piece:

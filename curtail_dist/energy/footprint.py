@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from curtail_dist.config.meter import FootprintConfig
-from curtail_dist.energy.emissions import SiteEnergy
+from curtail_dist.energy.emissions import SiteEnergy, measured_share
 from curtail_dist.units import GRAMS_PER_KG, hours
 
 TOKENS_PER_UNIT = 1_000_000
@@ -33,6 +33,11 @@ class Footprint:
     embodied_kg: float | None
     """The run's share of the hardware's; None: that of some site is not given."""
     tokens: int
+
+    @property
+    def metered_share(self) -> float:
+        """Share of the energy that meters measured; 0 where none was drawn."""
+        return measured_share(self.energy_kwh, self.modelled_kwh)
 
     @property
     def marginal_g_per_mtok(self) -> float | None:

@@ -20,6 +20,8 @@ from curtail_dist.units import Seconds
 log = logging.getLogger(__name__)
 
 AVERAGE_READ = "its signal says average intensity, and its emissions are by that, not by the marginal one"
+LOOSE = 0.02
+"""A schedule that is further above the bound, and not known to be the best, is noted."""
 SHARED_PHASES = ("train", "sync", "idle")
 
 
@@ -105,7 +107,7 @@ def reckon(history: History, *, further: Mapping[str, Grid] | None = None) -> Ac
         reference_kg=reference,
         optimum=best,
         notes=(
-            *_notes(sites, missing, bound_found=best is not None),
+            *_notes(sites, missing, best),
             *(f"{n}: {AVERAGE_READ}" for n, site in history.sites.items() if site.average_read),
         ),
     )
@@ -205,7 +207,7 @@ def _join_s(history: History) -> Seconds:
 
 
 def _notes(
-    sites: Mapping[str, SiteEnergy], missing: Mapping[str, str], *, bound_found: bool
+    sites: Mapping[str, SiteEnergy], missing: Mapping[str, str], best: Optimum | None
 ) -> tuple[str, ...]:
     notes = [f"baseline {name}: {reason}" for name, reason in missing.items()]
     notes += [
@@ -213,6 +215,9 @@ def _notes(
         for name, energy in sites.items()
         if energy.unknown_kwh > 0
     ]
-    if not bound_found:
+    if best is None:
         notes.append("no offline bound: the work does not fit before the deadline")
+    elif not best.exact and best.schedule_kg > (1 + LOOSE) * best.emissions_kg:
+        above = best.schedule_kg / best.emissions_kg - 1 if best.emissions_kg > 0 else math.inf
+        notes.append(f"the optimum's schedule may not be the best one: it is {above:.1%} above the bound")
     return tuple(notes)

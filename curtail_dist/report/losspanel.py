@@ -50,9 +50,8 @@ def _held_out(axes: Axes, points: Sequence[Evaluation], marker: str, *, own: boo
     """Marks on a scale of their own, so they say their values."""
     times, values = [hours(t) for t, _, _ in points], [value for _, _, value in points]
     colour = INK if own else MUTED
-    axes.plot(
-        times, values, marker, color=colour, markersize=5.5, markerfacecolor="white", markeredgewidth=1.4
-    )
+    style = {"color": colour, "markersize": 5.5, "markerfacecolor": "white", "markeredgewidth": 1.4}
+    axes.plot(times, values, marker, clip_on=False, **style)
     if not own or not points:
         return
     low, high = axes.get_xlim()

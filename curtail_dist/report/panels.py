@@ -44,9 +44,21 @@ def framed(axes: Axes, title: str) -> None:
 
 def beside(axes: Axes, title: str, colour: str, text: str) -> None:
     """What stands right of a panel."""
-    place = {"transform": axes.transAxes, "va": "top"}
-    axes.text(1.012, 0.98, title, color=colour, fontsize=13, weight="bold", **place)
-    axes.text(1.012, 0.76, text, color=INK, fontsize=9.5, linespacing=1.35, **place)
+    axes.text(
+        1.012, 0.98, title, color=colour, fontsize=13, weight="bold", va="top", transform=axes.transAxes
+    )
+    axes.annotate(
+        text,
+        (1.012, 0.98),
+        xycoords="axes fraction",
+        xytext=(0, -20),
+        textcoords="offset points",
+        color=INK,
+        fontsize=9.5,
+        linespacing=1.35,
+        va="top",
+        annotation_clip=False,
+    )
 
 
 def cumulative_panel(axes: Axes, lines: Sequence[Line], *, distance: float = 0.1) -> None:
@@ -58,7 +70,7 @@ def cumulative_panel(axes: Axes, lines: Sequence[Line], *, distance: float = 0.1
             drawn.set_dashes(line.dashes)
         if line.bold:
             axes.fill_between(times, kg, color=line.colour, alpha=0.12, linewidth=0)
-            axes.plot(times[-1:], kg[-1:], "o", color=line.colour, markersize=6)
+            axes.plot(times[-1:], kg[-1:], "o", color=line.colour, markersize=6, clip_on=False)
     top = max((line.curve.kg[-1] for line in lines), default=0.0) * 1.08 or 1.0
     axes.set_ylim(0, top)
     places = apart([line.curve.kg[-1] / top for line in lines], distance)

@@ -33,7 +33,11 @@ from curtail_dist.report.palette import (
 from curtail_dist.report.panels import Line, beside, causes_panel, cumulative_panel, tradeoff_panel
 from curtail_dist.units import Seconds, hours
 
-SIZE_IN, DPI = (14.0, 13.4), 100
+WIDTH_IN, DPI = 14.0, 100
+_SITE_IN, _BELOW_IN, _ABOVE_IN = 1.283, 8.1, 1.45
+"""Height of a site's strip, and of what stands below and above all strips."""
+_MOST_COMPARED, _MOST_IN_PAIRS = 5, 3
+"""Sites up to which each is drawn always on, and up to which their pairs are."""
 _LEFT, _RIGHT = 0.085, 0.835
 """Of the panels over time; names and figures stand right of them."""
 
@@ -46,7 +50,7 @@ def draw(
     others: Mapping[str, Sequence[Evaluation]] | None = None,
     best: Sequence[Point] = (),
 ) -> Path:
-    """Write the picture as PNG, 1400 x 1340 pixels; see `compose`."""
+    """Write the picture as PNG; see `compose`."""
     compose(history, accounts, others=others, best=best).savefig(file)
     return file
 
@@ -58,7 +62,7 @@ def compose(
     others: Mapping[str, Sequence[Evaluation]] | None = None,
     best: Sequence[Point] = (),
 ) -> Figure:
-    """Return the picture.
+    """Return the picture, 1400 pixels wide and with three sites 1340 high.
 
     Args:
         history: The run.
@@ -66,13 +70,14 @@ def compose(
         others: Bits per byte of runs to compare with, by name, as `History.evaluated`.
         best: The optimum by finish time (`frontier`); may be empty.
     """
-    figure = Figure(figsize=SIZE_IN, dpi=DPI, facecolor="white")
+    count = max(1, len(history.sites))
+    top = _BELOW_IN + _SITE_IN * count
+    figure = Figure(figsize=(WIDTH_IN, round(top + _ABOVE_IN, 2)), dpi=DPI, facecolor="white")
     FigureCanvasAgg(figure)
     end = _end(history)
-    count = max(1, len(history.sites))
-    strips = figure.add_gridspec(count, 1, **_place(11.95, 8.1), hspace=0.16)
-    middle = figure.add_gridspec(2, 1, **_place(7.6, 3.6), hspace=0.2)
-    below = figure.add_gridspec(1, 2, **_place(2.75, 0.6), wspace=0.42)
+    strips = figure.add_gridspec(count, 1, **_place(figure, top, _BELOW_IN), hspace=0.16)
+    middle = figure.add_gridspec(2, 1, **_place(figure, 7.6, 3.6), hspace=0.2)
+    below = figure.add_gridspec(1, 2, **_place(figure, 2.75, 0.6), wspace=0.42)
     colours = site_colours(list(history.sites))
     for index, (name, site) in enumerate(history.sites.items()):
         axes = figure.add_subplot(strips[index])
@@ -91,10 +96,14 @@ def compose(
     return figure
 
 
-def _place(top_in: float, bottom_in: float) -> dict[str, float]:
+def _place(figure: Figure, top_in: float, bottom_in: float) -> dict[str, float]:
     """Say where panels stand, by inches from the picture's lower edge."""
-    height = SIZE_IN[1]
+    height = figure.get_figheight()
     return {"left": _LEFT, "right": _RIGHT, "top": top_in / height, "bottom": bottom_in / height}
+
+
+def _from_top(figure: Figure, inches: float) -> float:
+    return 1.0 - inches / figure.get_figheight()
 
 
 def _end(history: History) -> Seconds:
@@ -154,7 +163,8 @@ def _strip(axes: Axes, site: SiteHistory, history: History, accounts: Accounts, 
     axes.plot(deaths, [-0.02 * top] * len(deaths), "X", color=LOST, markersize=11, zorder=6)
     axes.set_ylabel("g/kWh", color=MUTED, fontsize=8, labelpad=2)
     energy = accounts.sites[site.name]
-    drawn = f"{energy.total_kwh:.2f} kWh\n{energy.share_in_window:.0%} in windows"
+    measured = f", {energy.metered_share:.0%} measured" if site.metered.spans else ""
+    drawn = f"{energy.total_kwh:.2f} kWh{measured}\n{energy.share_in_window:.0%} in windows"
     beside(axes, site.name, colour, f"{energy.emissions_kg:.3f} kg CO2\n{drawn}")
 
 
@@ -188,7 +198,7 @@ def _phases(axes: Axes, site: SiteHistory, colour: str, bottom: float, height: f
 def _carbon(axes: Axes, history: History, accounts: Accounts, end: Seconds) -> None:
     """Kilograms so far: the run, each always-on site, and the optimum."""
     lines: list[Line] = []
-    for index, name in enumerate(name for name in accounts.baselines if name in history.sites):
+    for index, name in enumerate(_compared(history, accounts, pairs=False)):
         curve = cumulative_baseline(history.sites[name].grid, accounts.baselines[name], end)
         dashes = BASELINE_DASHES[index % len(BASELINE_DASHES)]
         lines.append(Line(curve=curve, text=f"{name} always on", colour=MUTED, dashes=dashes))
@@ -202,10 +212,20 @@ def _carbon(axes: Axes, history: History, accounts: Accounts, end: Seconds) -> N
     axes.set_ylabel("kg CO2 so far\nfor the same work", color=MUTED, fontsize=9)
 
 
+def _compared(history: History, accounts: Accounts, *, pairs: bool) -> list[str]:
+    """Return the baselines to draw: all of few sites, else the least and the most."""
+    alone = [name for name in accounts.baselines if name in history.sites]
+    if len(alone) > _MOST_COMPARED:
+        ordered = sorted(alone, key=lambda name: accounts.baselines[name].emissions_kg)
+        return [ordered[0], ordered[-1]]
+    return list(accounts.baselines) if pairs and len(alone) <= _MOST_IN_PAIRS else alone
+
+
 def _tradeoff(axes: Axes, history: History, accounts: Accounts, best: Sequence[Point]) -> None:
     marks = {
         name.replace("+", " + "): Point(finished_h=found.hours, emissions_kg=found.emissions_kg, setting=0.0)
-        for name, found in accounts.baselines.items()
+        for name in _compared(history, accounts, pairs=True)
+        for found in (accounts.baselines[name],)
     }
     state = "this run" if history.finished else "this run, unfinished"
     marks[state] = Point(
@@ -217,7 +237,9 @@ def _tradeoff(axes: Axes, history: History, accounts: Accounts, best: Sequence[P
 
 def _title(figure: Figure, history: History, accounts: Accounts) -> None:
     state = "finished" if history.finished else "unfinished"
-    figure.text(_LEFT, 12.98 / SIZE_IN[1], history.run, fontsize=21, weight="bold", color=INK, va="center")
+    figure.text(
+        _LEFT, _from_top(figure, 0.42), history.run, fontsize=21, weight="bold", color=INK, va="center"
+    )
     facts = [
         f"{state} after {hours(history.stop):.1f} h",
         f"{len(history.chain)} versions",
@@ -230,12 +252,12 @@ def _title(figure: Figure, history: History, accounts: Accounts) -> None:
         facts.append(f"{accounts.oracle_fraction:.0%} of the possible saving")
     if accounts.oracle_multiple is not None:
         facts.append(f"{accounts.oracle_multiple:.2f} x the optimum")
-    figure.text(_LEFT, 12.55 / SIZE_IN[1], "   ·   ".join(facts), fontsize=11.5, color=INK, va="center")
+    figure.text(_LEFT, _from_top(figure, 0.85), "   ·   ".join(facts), fontsize=11.5, color=INK, va="center")
     if history.synthetic:
         style = {"boxstyle": "round,pad=0.45", "facecolor": "#fff3d6", "edgecolor": "#e69f00"}
         figure.text(
             0.985,
-            12.98 / SIZE_IN[1],
+            _from_top(figure, 0.42),
             "synthetic traces",
             fontsize=10.5,
             color="#7a5200",
@@ -260,7 +282,7 @@ def _legend(figure: Figure) -> None:
     figure.legend(
         handles=handles,
         loc="lower left",
-        bbox_to_anchor=(0.08, 12.02 / SIZE_IN[1]),
+        bbox_to_anchor=(0.08, _from_top(figure, 1.38)),
         ncol=len(handles),
         frameon=False,
         fontsize=8.5,

@@ -66,6 +66,7 @@ def build_summary(
         "oracle_kg": accounts.oracle_kg,
         "oracle_fraction": accounts.oracle_fraction,
         "oracle_schedule_kg": accounts.oracle_schedule_kg,
+        "oracle_exact": None if accounts.optimum is None else accounts.optimum.exact,
         "oracle_multiple": accounts.oracle_multiple,
         **_footprint(accounts.footprint),
         "not_counted": list(accounts.not_counted),
@@ -94,7 +95,7 @@ def _site(site: SiteHistory, energy: SiteEnergy, history: History) -> dict[str, 
         "average_kg": energy.average_kg,
         "embodied_kg": embodied_share_kg(metered.footprint, energy.on_s),
         "share_in_window": energy.share_in_window,
-        "metered_share": _metered_share(energy.total_kwh, energy.modelled_kwh),
+        "metered_share": energy.metered_share,
         "meter": metered.source if metered.spans else None,
         "covers": metered.covers,
         "pue": metered.footprint.pue,
@@ -104,7 +105,7 @@ def _site(site: SiteHistory, energy: SiteEnergy, history: History) -> dict[str, 
 def _footprint(whole: Footprint) -> dict[str, Any]:
     return {
         "energy_kwh": whole.energy_kwh,
-        "metered_share": _metered_share(whole.energy_kwh, whole.modelled_kwh),
+        "metered_share": whole.metered_share,
         "average_kg": whole.average_kg,
         "embodied_kg": whole.embodied_kg,
         "sci_g_per_million_tokens": {
@@ -113,11 +114,6 @@ def _footprint(whole: Footprint) -> dict[str, Any]:
             "embodied_counted": whole.embodied_kg is not None,
         },
     }
-
-
-def _metered_share(total_kwh: float, modelled_kwh: float) -> float:
-    """Return the share of the energy that a meter measured; 0 where none was drawn."""
-    return max(0.0, 1.0 - modelled_kwh / total_kwh) if total_kwh > 0 else 0.0
 
 
 def _losses(history: History) -> dict[str, float | None]:

@@ -94,6 +94,24 @@ def test_a_run_of_one_site_with_a_meter_is_drawn_readably(tmp_path: Path):
     figure = compose(history, accounts, best=frontier(history, accounts))
     shown = [text.get_text() for text in texts(figure)]
     assert "0.72" in shown and "0.71" not in shown
+    assert f"{accounts.sites['texas'].metered_share:.0%} measured" in " ".join(shown)
+    assert overlapping(figure) == []
+    assert outside(figure) == []
+
+
+def test_a_run_of_seven_sites_is_drawn_readably(tmp_path: Path):
+    run = write_metered(tmp_path / "run")
+    file = run / "events" / "texas.agent.1.jsonl"
+    for name in ("ohio", "kansas", "iowa", "utah", "maine", "idaho"):
+        told = [line for line in file.read_text().splitlines() if "run_started" not in line]
+        text = "\n".join(told).replace('"site": "texas"', f'"site": "{name}"')
+        (file.parent / f"{name}.agent.1.jsonl").write_text(text + "\n")
+    history = build_history(read_events(run))
+    assert len(history.sites) == 7
+    accounts = reckon(history)
+    assert accounts.optimum is not None and not accounts.optimum.exact
+    assert any("may not be the best one" in note for note in accounts.notes)
+    figure = compose(history, accounts)
     assert overlapping(figure) == []
     assert outside(figure) == []
 
