@@ -1,6 +1,7 @@
 """What the pictures show: the optimum beside the run, causes, finish times, and labels that can be read."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from itertools import combinations, pairwise
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.text import Text
-from metered import OUTLOOK, energies, write_metered
+from metered import OUTLOOK, STARTED, energies, write_metered
 
 from curtail_dist.energy.emissions import Grid, Interval, PowerModel, SiteEnergy, account
 from curtail_dist.energy.oracle import Optimum
@@ -100,7 +101,8 @@ def test_a_run_of_one_site_with_a_meter_is_drawn_readably(tmp_path: Path):
 
 
 def test_a_run_of_seven_sites_is_drawn_readably(tmp_path: Path):
-    run = write_metered(tmp_path / "run")
+    longer = replace(STARTED, outlook=[*OUTLOOK[:-1], (24 * HOUR, 300.0)])
+    run = write_metered(tmp_path / "run", started=longer)
     file = run / "events" / "texas.agent.1.jsonl"
     for name in ("ohio", "kansas", "iowa", "utah", "maine", "idaho"):
         told = [line for line in file.read_text().splitlines() if "run_started" not in line]
@@ -114,6 +116,8 @@ def test_a_run_of_seven_sites_is_drawn_readably(tmp_path: Path):
     figure = compose(history, accounts)
     assert overlapping(figure) == []
     assert outside(figure) == []
+    shown = [text.get_text() for text in texts(figure)]
+    assert len([text for text in shown if text.endswith("always on") and "  " in text]) == 2
 
 
 def test_the_optimums_curve_ends_at_what_its_schedule_emits(reckoned: tuple[History, Accounts]):
