@@ -12,6 +12,7 @@ from curtail_dist.cli.verb import Verb
 from curtail_dist.config import RunConfig
 from curtail_dist.energy.footprint import footprint, not_counted
 from curtail_dist.energy.pareto import Point, pareto
+from curtail_dist.energy.provisioning import Provisioning
 from curtail_dist.energy.scene import FORECASTS, Assumptions
 from curtail_dist.energy.simulation import Simulation, simulate
 from curtail_dist.errors import ConfigError, UserError
@@ -53,6 +54,23 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         "--blocking",
         action="store_true",
         help="while a site joins no other is asked, as in the published prototype",
+    )
+    parser.add_argument(
+        "--join-spread",
+        type=float,
+        default=Provisioning.spread,
+        metavar="X",
+        help="standard deviation of the logarithm of what a start takes; its median is clock.join_s (0)",
+    )
+    parser.add_argument(
+        "--start-fails",
+        type=float,
+        default=Provisioning.fails,
+        metavar="SHARE",
+        help="share of the starts that fail, and are tried again as the agent would (0)",
+    )
+    parser.add_argument(
+        "--seed", type=int, default=Provisioning.seed, metavar="N", help="of those two draws (1)"
     )
     parser.add_argument(
         "--outage-h",
@@ -106,6 +124,7 @@ def _assumptions(args: argparse.Namespace) -> Assumptions:
         drains_s=args.drain_s,
         blocking=args.blocking,
         forecast=args.forecast,
+        provisioning=Provisioning(spread=args.join_spread, fails=args.start_fails, seed=args.seed),
         outage=None if outage is None else (outage[0] * SECONDS_PER_HOUR, outage[1] * SECONDS_PER_HOUR),
     )
 
@@ -153,6 +172,8 @@ def _facts(result: Simulation, tokens_per_s: float | None) -> dict[str, Any]:
             {"t": event.t, "site": event.site, "what": event.what, "g_per_kwh": event.g_per_kwh}
             for event in result.events
         ],
+        "failed_starts": sum(event.what == "failed" for event in result.events),
+        "costs": dict(result.costs),
         "emissions_kg": result.emissions_kg,
         "emissions_by_cause_kg": dict(result.by_cause_kg),
         "footprint": _footprint(result, tokens_per_s),
@@ -222,6 +243,7 @@ def _text(facts: dict[str, Any]) -> str:
         f"{facts['work_h']:.2f} of {facts['asked_work_h']:.2f} site-hours of training{tokens}: "
         f"{state}, {facts['hours']:.2f} h, {facts['emissions_kg']:.3f} kg CO2",
         _causes(facts["emissions_by_cause_kg"]),
+        *_costs(facts),
         "",
         f"{'the same work':<36}{'hours':>9}{'kWh':>9}{'kg CO2':>9}{'in window':>11}",
     ]
@@ -246,6 +268,17 @@ def _causes(causes: dict[str, float]) -> str:
     """Tell what it was emitted for; what was emitted above the threshold is part of that."""
     phases = ", ".join(f"{name} {mass:.3f}" for name, mass in causes.items() if name != "leave_delay")
     return f"of which {phases}; {causes['leave_delay']:.3f} of it at or above the threshold"
+
+
+def _costs(facts: dict[str, Any]) -> list[str]:
+    """Tell what electricity cost, and what starts failed, where there is something to tell."""
+    lines: list[str] = []
+    if costs := facts["costs"]:
+        parts = ", ".join(f"{name} {cost:.2f}" for name, cost in costs.items())
+        lines.append(f"electricity cost {sum(costs.values()):.2f} in the currency of its prices: {parts}")
+    if facts["failed_starts"]:
+        lines.append(f"{facts['failed_starts']} starts failed")
+    return lines
 
 
 def _setting(name: str, setting: float) -> str:

@@ -16,6 +16,7 @@ from curtail_dist.coordination import CoordinationStore, open_store
 from curtail_dist.energy.meters.opening import open_meter
 from curtail_dist.energy.meters.spans import Metering
 from curtail_dist.energy.policy import build_policy
+from curtail_dist.energy.prices import price_series
 from curtail_dist.energy.signals import open_signal, trace_of
 from curtail_dist.energy.stepfunction import StepFunction
 from curtail_dist.energy.windows import check_threshold_opens
@@ -71,6 +72,7 @@ def run_agent(
             signal=stack.enter_context(closing(signal)),
             past=past_of(own.signal, start),
             foresees=own.signal.live,
+            price=None if own.price is None else price_series(own.price, start),
             average=None if average is None else stack.enter_context(closing(average)),
             metering=(None if meter is None else stack.enter_context(closing(Metering(meter, clock=clock)))),
             policy=build_policy(config.policy),

@@ -9,6 +9,7 @@ _PATHS = (
     "data.manifest",
     "state.url",
     "sites.*.provisioner.compile_cache",
+    "sites.*.price.path",
 )
 _SIGNALS = ("sites.*.signal", "sites.*.average", "baselines.*")
 _OF_A_SIGNAL = ("path", "password_file", "token_file", "microgrid.production.path")

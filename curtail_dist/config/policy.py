@@ -35,6 +35,9 @@ class PolicyConfig:
     work_h: float | None = None
     """With `work-price`: site-hours of training that the run takes, as expected before it has measured.
     Default: what one site does in the planned period."""
+    g_per_currency: float = 0.0
+    """With `work-price`: grams of CO2 that one unit of the sites' currency is worth, so that a plan keeps
+    emissions + g_per_currency x cost least. 0: cost is reckoned and does not count."""
     pair_efficiency: float | None = None
     """Share of the time in which a site trains while another does, as expected before the run has measured
     it; it exchanges for the rest. Default: what `round.steps`, `clock.step_s` and `clock.sync_s` give."""
@@ -47,7 +50,7 @@ class PolicyConfig:
         require(holds, "policy.leave_at_g_per_kwh", leave_at, must)
         for name in ("threshold_g_per_kwh", "poll_s", "max_age_s", "replan_s"):
             require(getattr(self, name) > 0, f"policy.{name}", getattr(self, name), "above 0")
-        for name in ("leave_delay_s", "commitment_s"):
+        for name in ("leave_delay_s", "commitment_s", "g_per_currency"):
             require(getattr(self, name) >= 0, f"policy.{name}", getattr(self, name), "at least 0")
         require(0 <= self.reserve < 1, "policy.reserve", self.reserve, "at least 0 and below 1")
         require(self.work_h is None or self.work_h > 0, "policy.work_h", self.work_h, "above 0")

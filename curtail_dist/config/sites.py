@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from curtail_dist.config.meter import FootprintConfig, MeterConfig
+from curtail_dist.config.price import PriceConfig
 from curtail_dist.config.sections import require
 from curtail_dist.config.signals import SignalConfig
 from curtail_dist.units import Seconds, Watts
@@ -76,6 +77,8 @@ class SiteConfig:
     """What counts besides the energy that its machines draw."""
     average: SignalConfig | None = None
     """Its grid's average (location-based) intensity, shown beside the marginal one."""
+    price: PriceConfig | None = None
+    """What its electricity costs. Default: not known, and not counted."""
     meter: MeterConfig = field(default_factory=MeterConfig)
     """What measures the energy that it draws. Default: nothing does, it is reckoned from `power`."""
     address: str = "127.0.0.1"

@@ -8,6 +8,7 @@ from curtail_dist.energy.course import Course, Rhythm
 from curtail_dist.energy.emissions import Grid
 from curtail_dist.energy.futures import Foresight
 from curtail_dist.energy.policy import Advice
+from curtail_dist.energy.prices import weighed
 from curtail_dist.energy.rehearsal import Player
 from curtail_dist.energy.stages import Stage
 from curtail_dist.energy.stepfunction import StepFunction
@@ -41,6 +42,7 @@ class Planner:
         rhythm: Rhythm,
         perfect: bool,
         histories: Mapping[str, StepFunction],
+        prices: Mapping[str, StepFunction] | None = None,
     ) -> None:
         """Prepare.
 
@@ -52,7 +54,9 @@ class Planner:
             perfect: Whether the day is known: then it is planned to the end, and nothing kept in reserve.
             histories: Series from before run time 0 on, of sites that are planned for by them. For the others
                 it is taken that what is now goes on.
+            prices: Of electricity, per kWh, of sites where it is known; they weigh `policy.g_per_currency`.
         """
+        self._prices = prices or {}
         self._grids = grids
         self._policy = policy
         self._deadline_s = deadline_s
@@ -72,7 +76,7 @@ class Planner:
             work_s=course.left_s,
             sites={
                 name: Prospect(
-                    futures=futures[name],
+                    futures=tuple(self._weighed(name, future) for future in futures[name]),
                     power=self._grids[name].power,
                     on=site.standing.runs,
                     joins_s=max(0.0, site.until - now) if site.standing.stage is Stage.JOINING else 0.0,
@@ -98,6 +102,9 @@ class Planner:
             )
             for name, grid in known.items()
         }
+
+    def _weighed(self, name: str, future: StepFunction) -> StepFunction:
+        return weighed(future, self._prices.get(name), self._policy.g_per_currency)
 
     def _past(self, name: str, now: Seconds) -> StepFunction | None:
         series = self._histories.get(name)

@@ -1,12 +1,11 @@
 """A policy played in virtual time at all sites of a run: polls, joins, drains, and work that gets done."""
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from random import Random
 
 from curtail_dist.energy.course import Course, Played, Rhythm
 from curtail_dist.energy.policy import Advice, Policy
+from curtail_dist.energy.provisioning import Provisioning
 from curtail_dist.energy.signals import Reading
 from curtail_dist.energy.stages import (
     Move,
@@ -52,24 +51,6 @@ class Event:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Provisioning:
-    """How starts go: a model, drawn anew for each start and the same for the same seed."""
-
-    spread: float = 0.0
-    """Standard deviation of the logarithm of a start's duration, whose median is the rhythm's; 0: each takes
-    that long."""
-    fails: float = 0.0
-    """Share of the starts that fail, at the moment at which their ranks were to come."""
-    seed: int = 1
-
-    def start(self, site: str, number: int, join_s: Seconds) -> tuple[Seconds, bool]:
-        """Return how long a site's start takes, and whether it fails."""
-        chance = Random(f"{self.seed} {site} {number}")
-        takes = join_s * math.exp(chance.gauss(0.0, self.spread)) if self.spread else join_s
-        return takes, chance.random() < self.fails
-
-
-@dataclass(frozen=True, kw_only=True)
 class Manner:
     """How sites are asked, and what they take to follow."""
 
@@ -79,7 +60,7 @@ class Manner:
     """What the first drains take, of whatever site; the last of these holds for all further ones."""
     blocking: bool = False
     """As the published prototype did: while a site joins no other is asked, and nothing is taken back."""
-    provisioning: Provisioning = Provisioning()
+    provisioning: Provisioning = field(default_factory=Provisioning)
     """What starts take, and how many fail."""
 
 

@@ -1,7 +1,7 @@
 """What a simulation plays on: the run file's grids over run time, and what is taken for given besides."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
 
@@ -9,6 +9,8 @@ from curtail_dist.clock import SystemClock
 from curtail_dist.config import RunConfig, SignalConfig
 from curtail_dist.energy.course import Rhythm
 from curtail_dist.energy.emissions import Grid, PowerModel
+from curtail_dist.energy.prices import price_series
+from curtail_dist.energy.provisioning import Provisioning
 from curtail_dist.energy.signals import open_signal, trace_of
 from curtail_dist.energy.stepfunction import StepFunction
 from curtail_dist.energy.traces import Trace
@@ -34,6 +36,8 @@ class Assumptions:
     forecast: str = "history"
     """What a work price plans by: `perfect`, the trace itself; `history`, the trace before now; `none`: that
     what is now goes on."""
+    provisioning: Provisioning = field(default_factory=Provisioning)
+    """How starts go."""
     outage: tuple[Seconds, Seconds] | None = None
     """No site's signal answers on [start, stop): the last reading is believed for `policy.max_age_s`, and a
     perfect forecast for an hour."""
@@ -96,6 +100,12 @@ class Scene:
             for name, site in self.config.sites.items()
             if site.signal.path is not None and site.signal.microgrid is None
         }
+
+    @cached_property
+    def prices(self) -> Mapping[str, StepFunction]:
+        """The price of electricity per kWh, where the run file gives one."""
+        sites = self.config.sites.items()
+        return {name: price_series(site.price, self.start) for name, site in sites if site.price is not None}
 
     @property
     def deadline_s(self) -> Seconds:

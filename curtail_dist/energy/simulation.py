@@ -12,6 +12,7 @@ from curtail_dist.energy.freshness import FORESEEN_S
 from curtail_dist.energy.oracle import Optimum, fraction, optimum
 from curtail_dist.energy.planner import Planner
 from curtail_dist.energy.policy import build_policy
+from curtail_dist.energy.prices import cost_of
 from curtail_dist.energy.rehearsal import Event, Manner, Rehearsal, Rehearsed
 from curtail_dist.energy.scene import Assumptions, Scene, series_of
 from curtail_dist.energy.windows import check_threshold_opens
@@ -42,6 +43,15 @@ class Simulation:
     def emissions_kg(self) -> float:
         """The run's emissions, all sites."""
         return sum(site.emissions_kg for site in self.energy.values())
+
+    @property
+    def costs(self) -> Mapping[str, float]:
+        """What the electricity of a site cost, of those whose price is known, in their currency."""
+        prices, grids = self.scene.prices, self.scene.grids
+        return {
+            name: cost_of(self.played.intervals[name], grids[name].power, price)
+            for name, price in prices.items()
+        }
 
     @property
     def by_cause_kg(self) -> Mapping[str, float]:
@@ -101,6 +111,7 @@ def rehearse(scene: Scene, policy: PolicyConfig, *, deadline_s: Seconds) -> Rehe
             rhythm=rhythm,
             perfect=perfect,
             histories=scene.histories,
+            prices=scene.prices,
         ).plan
     feeds = Feeds(
         grids=scene.grids,
@@ -111,7 +122,13 @@ def rehearse(scene: Scene, policy: PolicyConfig, *, deadline_s: Seconds) -> Rehe
     return Rehearsal(
         dict.fromkeys(scene.grids, build_policy(policy)),
         read=feeds.read,
-        manner=Manner(poll_s=policy.poll_s, rhythm=rhythm, drains_s=given.drains_s, blocking=given.blocking),
+        manner=Manner(
+            poll_s=policy.poll_s,
+            rhythm=rhythm,
+            drains_s=given.drains_s,
+            blocking=given.blocking,
+            provisioning=given.provisioning,
+        ),
         work_s=scene.asked_s,
         plan=plan,
         replan_s=policy.replan_s,

@@ -60,24 +60,40 @@ def read_trace(path: Path, *, time_column: str = "", value_column: str = "", uni
     Raises:
         TraceError: with the file, the line or column, and what to do.
     """
+    rows = read_rows(path, time_column=time_column, value_column=value_column)
+    factor = UNITS[unit or rows.columns.unit]
+    return Trace(
+        path=path,
+        times=rows.times,
+        values=tuple(value * factor for value in rows.values),
+        synthetic=rows.synthetic,
+        basis=rows.columns.basis,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rows:
+    """What a CSV file of times and numbers holds: at least two rows, times rising."""
+
+    columns: Columns
+    times: tuple[datetime, ...]
+    values: tuple[float, ...]
+    synthetic: bool
+
+
+def read_rows(path: Path, *, time_column: str, value_column: str, lowest: float = 0.0) -> Rows:
+    """Read a file's rows, whatever its values mean; none may be below `lowest`. Raises TraceError."""
     lines = _lines(path)
     comments = 0
     while comments < len(lines) and lines[comments].lstrip().startswith("#"):
         comments += 1
     synthetic = any(line.lstrip("# \t").lower().startswith("synthetic") for line in lines[:comments])
-    columns, times, values = _read(path, lines[comments:], comments, (time_column, value_column))
-    factor = UNITS[unit or columns.unit]
+    columns, times, values = _read(path, lines[comments:], comments, (time_column, value_column), lowest)
     if len(times) < 2:
         raise TraceError(
             f"{path} has {len(times)} rows below its header; a trace must have at least 2: give more rows"
         )
-    return Trace(
-        path=path,
-        times=tuple(times),
-        values=tuple(value * factor for value in values),
-        synthetic=synthetic,
-        basis=columns.basis,
-    )
+    return Rows(columns=columns, times=tuple(times), values=tuple(values), synthetic=synthetic)
 
 
 def _lines(path: Path) -> list[str]:
@@ -92,7 +108,7 @@ def _lines(path: Path) -> list[str]:
 
 
 def _read(
-    path: Path, lines: list[str], skipped: int, names: tuple[str, str]
+    path: Path, lines: list[str], skipped: int, names: tuple[str, str], lowest: float
 ) -> tuple[Columns, list[datetime], list[float]]:
     reader = csv.reader(lines)
     times: list[datetime] = []
@@ -111,7 +127,7 @@ def _read(
                     "complete or drop the row"
                 )
             times.append(_time(row[at].strip(), place, header[at], times[-1] if times else None))
-            values.append(_value(row[of].strip(), place, header[of]))
+            values.append(_value(row[of].strip(), place, header[of], lowest))
     except csv.Error as error:
         raise TraceError(f"{path}:{reader.line_num + skipped} is not CSV ({error}); mend the line") from error
     return columns, times, values
@@ -133,13 +149,17 @@ def _time(text: str, place: str, column: str, before: datetime | None) -> dateti
     return parsed
 
 
-def _value(text: str, place: str, column: str) -> float:
+def _value(text: str, place: str, column: str, lowest: float) -> float:
     try:
         parsed = float(text)
     except ValueError:
         parsed = math.nan
-    if not math.isfinite(parsed) or parsed < 0:
+    if not math.isfinite(parsed) or parsed < lowest:
         raise TraceError(
-            f"{place}: {column} is {text!r}; it must be a number, at least 0: mend or drop the row"
+            f"{place}: {column} is {text!r}; it must be a number{_at_least(lowest)}: mend or drop the row"
         )
     return parsed
+
+
+def _at_least(lowest: float) -> str:
+    return f", at least {lowest:g}" if math.isfinite(lowest) else ""

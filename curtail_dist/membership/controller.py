@@ -62,6 +62,8 @@ class Parts:
     """The grid's average intensity, for the record alone."""
     past: StepFunction | None = None
     """The site's intensity from before the run on, for a work price to plan by."""
+    price: StepFunction | None = None
+    """The price of its electricity per kWh, where it is known."""
     foresees: bool = False
     """Whether the signal's forecast is one, for a work price to plan by; a trace's would be the truth."""
     metering: Metering | None = None
@@ -115,6 +117,7 @@ class Agent:
                 events=parts.events,
                 forecast=parts.signal.forecast if parts.foresees else None,
                 past=parts.past,
+                price=parts.price,
             )
             if config.policy.kind == "work-price"
             else None

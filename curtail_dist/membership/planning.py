@@ -62,6 +62,7 @@ class Plans:
         events: EventLog,
         forecast: Forecast | None = None,
         past: StepFunction | None = None,
+        price: StepFunction | None = None,
     ) -> None:
         """Plan for `site`.
 
@@ -72,7 +73,9 @@ class Plans:
             events: Where plans go on record.
             forecast: What a provider expects; None: futures are made of what was.
             past: The site's intensity from before the run, where it is known.
+            price: The price of its electricity per kWh, where it is known.
         """
+        self._price = price
         own = config.site(site)
         self._config = config
         self._site = site
@@ -159,13 +162,14 @@ class Plans:
     def _futures(self, now: Seconds, reading: Reading) -> tuple[StepFunction, ...]:
         from curtail_dist.energy.futures import Foresight  # numpy: only where plans are made
         from curtail_dist.energy.planner import aim
+        from curtail_dist.energy.prices import weighed
 
         deadline_s = self._config.run.deadline_h * SECONDS_PER_HOUR
         until = aim(self._config.policy, deadline_s, now=now)
         step_s = max(self._config.policy.replan_s, (until - now) / _PIECES)
         foresight = Foresight(futures=FUTURES, step_s=step_s)
         history = self._history(now)
-        return foresight.of(
+        futures = foresight.of(
             now=now,
             until=until,
             reading=reading.value,
@@ -173,6 +177,8 @@ class Plans:
             forecast=self._foreseen(now, until),
             count=foresight.count(history, now),
         )
+        g_per_currency = self._config.policy.g_per_currency
+        return tuple(weighed(future, self._price, g_per_currency) for future in futures)
 
     def _history(self, now: Seconds) -> StepFunction | None:
         """Return what was, from before the run as it was given and since then as it was read."""

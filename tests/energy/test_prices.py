@@ -1,0 +1,102 @@
+"""The price of electricity: reckoned, and weighed in a plan where the run file says so."""
+
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import pytest
+import yaml
+
+from curtail_dist.cli.main import main
+from curtail_dist.config import RunConfig
+from curtail_dist.config.price import PriceConfig
+from curtail_dist.energy.emissions import Interval, PowerModel
+from curtail_dist.energy.prices import cost_of, price_series, weighed
+from curtail_dist.energy.scene import Assumptions
+from curtail_dist.energy.simulation import simulate
+from curtail_dist.energy.stepfunction import StepFunction
+from curtail_dist.errors import ConfigError, TraceError
+
+START = datetime(2026, 3, 21, tzinfo=UTC)
+POWER = PowerModel(train_w=1000.0, idle_w=100.0, join_w=100.0, sync_w=100.0)
+HOUR = 3600.0
+
+
+def steps(*values: float) -> StepFunction:
+    return StepFunction(edges=tuple(HOUR * index for index in range(len(values) + 1)), values=values)
+
+
+def test_a_price_of_a_file_is_read_per_kwh_and_may_be_below_zero(write):
+    path = write("time,price\n2026-03-21T00:00:00Z,-20\n2026-03-21T01:00:00Z,80\n", name="price.csv")
+    series = price_series(PriceConfig(path=path, per="MWh"), START)
+    assert (series.at(0.0), series.at(HOUR), series.end) == (-0.02, 0.08, 2 * HOUR)
+
+
+def test_what_is_no_price_names_the_line(write):
+    path = write("time,price\n2026-03-21T00:00:00Z,free\n2026-03-21T01:00:00Z,80\n", name="price.csv")
+    with pytest.raises(TraceError, match=r"price.csv:2: price is 'free'; it must be a number: mend"):
+        price_series(PriceConfig(path=path), START)
+
+
+@pytest.mark.parametrize(
+    "given", [{}, {"per_kwh": 0.1, "path": "x"}, {"per_kwh": float("nan")}, {"per_kwh": 1.0, "per": "GWh"}]
+)
+def test_a_section_that_does_not_fit_is_the_users_mistake(given):
+    with pytest.raises(ConfigError):
+        PriceConfig(**given)
+
+
+def test_cost_is_the_integral_of_power_and_price():
+    intervals = [
+        Interval(start=0.0, stop=2 * HOUR, phase="train"),
+        Interval(start=2 * HOUR, stop=3 * HOUR, phase="idle"),
+    ]
+    assert cost_of(intervals, POWER, steps(0.3, -0.1, 0.5)) == pytest.approx(0.3 - 0.1 + 0.05)
+    assert cost_of([], POWER, steps(0.3)) == 0.0
+
+
+def test_what_weighs_nothing_changes_nothing():
+    intensity = steps(100.0, 200.0)
+    assert weighed(intensity, None, 5.0) is intensity
+    assert weighed(intensity, steps(1.0), 0.0) is intensity
+
+
+def test_a_price_is_weighed_where_it_is_known_and_held_where_it_is_not():
+    found = weighed(steps(100.0, 100.0, 100.0), StepFunction(edges=(1800.0, HOUR), values=(0.5,)), 100.0)
+    assert [found.at(at) for at in (0.0, 1800.0, HOUR, 2 * HOUR)] == [150.0, 150.0, 150.0, 150.0]
+    assert weighed(steps(10.0), StepFunction(edges=(0.0, HOUR), values=(-1.0,)), 100.0).at(0.0) == 0.0
+
+
+@pytest.fixture
+def day(tmp_path):
+    """One site, equally clean all day, whose electricity is dear at first and cheap later."""
+    rows = [f"2026-03-21T{hour:02d}:00:00Z,{0.4 if hour < 4 else 0.1}" for hour in range(9)]
+    (tmp_path / "price.csv").write_text("\n".join(["time,price", *rows]))
+    site = {
+        "signal": {"kind": "constant", "value": 100.0},
+        "power": {"train_w": 1000.0, "idle_w": 100.0},
+        "price": {"path": "price.csv"},
+    }
+    tree = {
+        "run": {"name": "day", "start": START.isoformat(), "deadline_h": 8.0},
+        "data": {"manifest": "none.json"},
+        "policy": {"kind": "work-price", "replan_s": 600.0, "poll_s": 600.0, "commitment_s": 0.0},
+        "sites": {"texas": site},
+    }
+    file = tmp_path / "run.yaml"
+    file.write_text(yaml.safe_dump(tree))
+    return file
+
+
+def test_a_price_shifts_work_to_cheap_hours_only_where_it_counts(day):
+    given = Assumptions(work_s=3 * HOUR, forecast="perfect")
+    config = RunConfig.from_yaml(day)
+    careless = simulate(config, given)
+    careful = simulate(replace(config, policy=replace(config.policy, g_per_currency=1000.0)), given)
+    assert careful.costs["texas"] == pytest.approx(0.3, abs=0.02)
+    assert careful.costs["texas"] < 0.5 * careless.costs["texas"]
+    assert careful.emissions_kg == pytest.approx(careless.emissions_kg, rel=0.01)
+
+
+def test_the_verb_tells_what_it_cost(day, capsys):
+    assert main(["simulate", "--config", str(day), "--work-h", "3"]) == 0
+    assert "electricity cost" in capsys.readouterr().out
