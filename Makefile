@@ -12,7 +12,7 @@ TESTS ?= tests
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format bench bench-outer bench-energy faults chaos gpu gpu-outer clean
+.PHONY: help setup demo test check format bench bench-outer bench-energy bench-decisions faults chaos gpu gpu-outer clean
 
 help: ## what can be made
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-11s %s\n", $$1, $$2}'
@@ -47,6 +47,9 @@ bench-outer: .venv/.ready ## the exchange over thin links, into benchmarks/resul
 
 bench-energy: .venv/.ready ## policies beside the optimum, and how fast they decide; some 15 minutes
 	$(RUN)python benchmarks/bench_energy.py
+
+bench-decisions: .venv/.ready ## from a decision to the store, and until ranks have left; some 5 minutes
+	PYTHONPATH=tests $(RUN)python benchmarks/bench_decisions.py
 
 faults: .venv/.ready ## the fault matrix, 20 plays each, into benchmarks/results/faults.json
 	PYTHONPATH=tests $(RUN)python benchmarks/bench_faults.py

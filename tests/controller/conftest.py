@@ -13,7 +13,7 @@ from curtail_dist.clock import Clock, VirtualClock
 from curtail_dist.clock.service import ClockService
 from curtail_dist.config import RunConfig
 from curtail_dist.coordination import MemoryStore
-from curtail_dist.coordination.store import Entry, Lease, Listing
+from curtail_dist.coordination.store import Entry, Lease, Listing, TxnResult
 from curtail_dist.energy.meters.spans import Metering
 from curtail_dist.energy.policy import Policy, build_policy
 from curtail_dist.energy.signals import SeriesSignal, Signal
@@ -47,6 +47,10 @@ class FlakyStore(MemoryStore):
     def delete(self, key: str) -> bool:
         self._check()
         return super().delete(key)
+
+    def transact(self, **given: Any) -> TxnResult:
+        self._check()
+        return super().transact(**given)
 
     def list(self, prefix: str) -> Listing:
         self._check()

@@ -9,6 +9,7 @@ from curtail_dist.energy.signals import Reading
 from curtail_dist.membership.agent_state import AgentState
 from curtail_dist.membership.keys import Keys
 from curtail_dist.membership.notice import Notice
+from curtail_dist.membership.records import CloseRequest
 from curtail_dist.testing.provisioner import ScriptedProvisioner
 
 WAIT_S = 20.0
@@ -72,6 +73,10 @@ class Hand:
     def notice(self) -> Notice | None:
         entry = MemoryStore.get(self.stage.store, KEYS.drain("texas"))
         return None if entry is None else Notice.decode(entry.value)
+
+    def asks_to_close(self) -> CloseRequest | None:
+        entry = MemoryStore.get(self.stage.store, KEYS.close("texas"))
+        return None if entry is None else CloseRequest.decode(entry.value)
 
     def shown(self) -> AgentState | None:
         entry = MemoryStore.get(self.stage.store, KEYS.agent("texas"))

@@ -3,11 +3,13 @@
 import threading
 
 import pytest
-from hand import DIRTY, GREEN, WAIT_S, eventually
+from hand import DIRTY, GREEN, KEYS, WAIT_S, eventually
 
+from curtail_dist.coordination import MemoryStore
 from curtail_dist.energy.policy import Threshold
 from curtail_dist.membership.controller import COMPLETE, INTERRUPTED
 from curtail_dist.membership.ranks import Limits
+from curtail_dist.membership.records import Commit
 from curtail_dist.testing.provisioner import KILLED, STOPPED, ScriptedProvisioner
 
 
@@ -128,6 +130,27 @@ def test_a_decision_is_in_the_store_and_on_record_with_its_reading(stage, hand):
     assert (record["action"], record["g_per_kwh"], record["source"]) == ("drain", DIRTY, "hand")
     assert record["measured_t"] == pytest.approx(record.t, abs=1.0)
     assert hand.notice().reason == record["reason"]
+
+
+def test_others_are_asked_at_once_to_end_the_round_that_is_open(stage, hand):
+    head = Commit(version=4, hash="h4", parent="h3", epoch=1, total_rows=9)
+    MemoryStore.put(stage.store, KEYS.head, head.encode())
+    hand.begin_on()
+    hand.grid.value = DIRTY
+    eventually(lambda: hand.notice() is not None)
+    asked = hand.asks_to_close()
+    assert asked is not None
+    assert (asked.epoch, asked.round, asked.reason) == (1, 5, "drain")
+
+
+def test_a_site_without_a_seat_has_nobody_end_a_round(stage, hand):
+    head = Commit(version=4, hash="h4", parent="h3", epoch=1, total_rows=9)
+    MemoryStore.put(stage.store, KEYS.head, head.encode())
+    hand.begin()
+    eventually(lambda: stage.provisioner.starts == 1)
+    hand.grid.value = DIRTY
+    eventually(lambda: stage.at == "off")
+    assert hand.asks_to_close() is None
 
 
 def test_while_the_store_is_away_the_agent_polls_on_and_asks_until_the_store_has_it(stage, hand):

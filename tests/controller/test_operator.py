@@ -8,6 +8,7 @@ from hand import DIRTY, KEYS, WAIT_S, Hand, eventually
 from curtail_dist.coordination import MemoryStore
 from curtail_dist.membership.controller import STOPPED
 from curtail_dist.membership.orders import Order
+from curtail_dist.membership.records import Commit
 
 
 def order(hand: Hand, kind: str, **fields) -> None:
@@ -81,10 +82,13 @@ def test_a_site_that_is_to_drain_leaves_and_does_not_come_back_before_it_is_rele
 
 @pytest.mark.parametrize("after_commit", [False, True])
 def test_a_stop_has_the_site_leave_and_its_agent_end(stage, hand, after_commit):
+    head = Commit(version=4, hash="h4", parent="h3", epoch=1, total_rows=9)
+    MemoryStore.put(stage.store, KEYS.head, head.encode())
     running = hand.begin_on()
     order(hand, "stop", after_commit=after_commit)
     eventually(lambda: hand.notice() is not None)
     assert hand.notice().after_commit is after_commit
+    assert (hand.asks_to_close() is None) is after_commit
     assert not running.done()
     stage.provisioner.finish(0)
     assert running.result(WAIT_S) == STOPPED
