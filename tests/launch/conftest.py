@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -51,13 +52,17 @@ class Demo:
 
     def left_behind(self) -> list[str]:
         """Processes that outlived the demo: those it started, and any that names its directory."""
-        alive = [one for one in self.started if one.is_running() and one.status() != psutil.STATUS_ZOMBIE]
         named = [
             one
             for one in psutil.process_iter(["pid", "cmdline"])
             if str(self.out) in " ".join(one.info["cmdline"] or []) and one.pid != os.getpid()
         ]
-        return [f"{one.pid} {' '.join(one.cmdline())}" for one in {*alive, *named}]
+        found: list[str] = []
+        for one in {*self.started, *named}:
+            with suppress(psutil.NoSuchProcess):  # it ends, or is a zombie, while it is looked at
+                if one.is_running() and one.status() != psutil.STATUS_ZOMBIE:
+                    found.append(f"{one.pid} {' '.join(one.cmdline())}")
+        return found
 
     def ports_open(self) -> list[str]:
         """Of etcd's and the clock's ports, those where somebody still answers."""
