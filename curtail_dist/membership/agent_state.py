@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Self
 
+from curtail_dist.energy.signals import Reading
+from curtail_dist.energy.stages import Standing
 from curtail_dist.membership.records import decode, encode
 from curtail_dist.units import GramsCO2PerKWh, Seconds
 
@@ -46,3 +48,33 @@ class AgentState:
     def decode(cls, value: bytes) -> Self:
         """Read a stored value."""
         return cls(**decode(value))
+
+
+def state_of(
+    standing: Standing,
+    reading: Reading | None,
+    *,
+    reason: str,
+    source: str,
+    order: str,
+    troubles: Mapping[str, str],
+    polled_t: Seconds,
+) -> AgentState:
+    """Return the state of an agent whose site stands so, by this reading."""
+    waits = standing.failures > 0 and not standing.gives_up
+    return AgentState(
+        stage=standing.stage.value,
+        since=standing.since,
+        reason=reason,
+        parked=standing.parked,
+        g_per_kwh=None if reading is None else reading.value,
+        measured_t=None if reading is None else reading.measured_at,
+        source=source,
+        basis="marginal" if reading is None else reading.basis,
+        from_forecast=reading is not None and reading.from_forecast,
+        order=order,
+        failures=standing.failures,
+        retry_at=standing.retry_at if waits else None,
+        troubles=troubles,
+        polled_t=polled_t,
+    )

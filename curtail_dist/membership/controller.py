@@ -10,32 +10,26 @@ again they are asked back, else they end in time.
 import logging
 import time
 from contextlib import suppress
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from curtail_dist.clock import Clock
 from curtail_dist.config import RunConfig
-from curtail_dist.coordination import CoordinationStore
 from curtail_dist.energy.emissions import PowerModel
-from curtail_dist.energy.meters.spans import Metering
-from curtail_dist.energy.policy import Decision, Policy, Wanted
-from curtail_dist.energy.signals import Reading, Signal
+from curtail_dist.energy.policy import Decision, Wanted
+from curtail_dist.energy.signals import Reading
 from curtail_dist.energy.stages import Move, Stage, overruled, polled
-from curtail_dist.energy.stepfunction import StepFunction
 from curtail_dist.errors import CoordinationError
-from curtail_dist.membership.agent_state import AgentState
+from curtail_dist.membership.agent_state import state_of
 from curtail_dist.membership.interrupts import Interrupts
 from curtail_dist.membership.introduction import introduce
 from curtail_dist.membership.liaison import Liaison
 from curtail_dist.membership.metering import PowerWatch
 from curtail_dist.membership.orders import Order, standing_order
-from curtail_dist.membership.planning import Own, Plans
-from curtail_dist.membership.provision import Provisioner
-from curtail_dist.membership.ranks import Limits, Plan, SiteRanks
+from curtail_dist.membership.parts import Parts, plans_of
+from curtail_dist.membership.planning import Own
+from curtail_dist.membership.ranks import Plan, SiteRanks
 from curtail_dist.membership.troubles import Troubles
 from curtail_dist.membership.watching import Lookout
 from curtail_dist.telemetry.events import Decided, Ordered, Phase
-from curtail_dist.telemetry.record import EventLog
 from curtail_dist.units import Seconds, hours
 
 log = logging.getLogger(__name__)
@@ -45,30 +39,6 @@ STOPPED = 0
 INTERRUPTED = 130
 _TICK_S: Seconds = 0.5
 _LOOK_S: Seconds = 0.05
-
-
-@dataclass(frozen=True, kw_only=True)
-class Parts:
-    """What the agent works with. All of it stays its maker's, who closes it after the agent."""
-
-    clock: Clock
-    """Attached as `agent:<site>`, of kind `poll`."""
-    signal: Signal
-    policy: Policy
-    store: CoordinationStore
-    provisioner: Provisioner
-    events: EventLog
-    average: Signal | None = None
-    """The grid's average intensity, for the record alone."""
-    past: StepFunction | None = None
-    """The site's intensity from before the run on, for a work price to plan by."""
-    price: StepFunction | None = None
-    """The price of its electricity per kWh, where it is known."""
-    foresees: bool = False
-    """Whether the signal's forecast is one, for a work price to plan by; a trace's would be the truth."""
-    metering: Metering | None = None
-    """What measures the site's energy; None: its power model tells it."""
-    limits: Limits = field(default_factory=Limits)
 
 
 class Agent:
@@ -109,19 +79,7 @@ class Agent:
             troubles=self._troubles,
             feed=self._lookout.feed,
         )
-        self._plans = (
-            Plans(
-                config,
-                site,
-                publish=self._liaison.publish,
-                events=parts.events,
-                forecast=parts.signal.forecast if parts.foresees else None,
-                past=parts.past,
-                price=parts.price,
-            )
-            if config.policy.kind == "work-price"
-            else None
-        )
+        self._plans = plans_of(config, site, parts, publish=self._liaison.publish)
         self._next_poll: Seconds = parts.clock.now()
         self._polled: Seconds = 0.0
         self._order: Order | None = None
@@ -278,21 +236,12 @@ class Agent:
 
     def _tell(self) -> None:
         """Let others read how the site stands."""
-        standing, reading = self._ranks.standing, self._lookout.reading
-        failing = standing.failures > 0 and not standing.gives_up
-        state = AgentState(
-            stage=standing.stage.value,
-            since=standing.since,
+        state = state_of(
+            self._ranks.standing,
+            self._lookout.reading,
             reason=self._reason,
-            parked=standing.parked,
-            g_per_kwh=None if reading is None else reading.value,
-            measured_t=None if reading is None else reading.measured_at,
             source=self._lookout.source,
-            basis="marginal" if reading is None else reading.basis,
-            from_forecast=reading is not None and reading.from_forecast,
             order="" if self._order is None else self._order.bar.reason,
-            failures=standing.failures,
-            retry_at=standing.retry_at if failing else None,
             troubles=self._troubles.reasons,
             polled_t=self._polled,
         )

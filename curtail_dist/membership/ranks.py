@@ -18,8 +18,9 @@ from curtail_dist.energy.stages import (
     stayed,
     up,
 )
-from curtail_dist.errors import CurtailError, ProvisionError
+from curtail_dist.errors import CurtailError
 from curtail_dist.membership.fate import Fate, fate
+from curtail_dist.membership.leaving import Leaving, Limits
 from curtail_dist.membership.liaison import Liaison
 from curtail_dist.membership.provision import Provisioner, RanksState
 from curtail_dist.membership.watch import RanksWatch
@@ -29,23 +30,6 @@ from curtail_dist.telemetry.record import EventLog
 from curtail_dist.units import Seconds
 
 log = logging.getLogger(__name__)
-_KILL_S = 10.0
-
-
-@dataclass(frozen=True, kw_only=True)
-class Limits:
-    """Real time that the agent allows to what it waits for."""
-
-    drain_s: Seconds = 900.0
-    """For ranks to finish their round and leave, before they are stopped."""
-    interrupted_s: Seconds = 60.0
-    """The same after SIGTERM or Ctrl-C."""
-    stop_s: Seconds = 35.0
-    """Between SIGTERM and SIGKILL to the ranks; torchrun takes 30 of it."""
-    unclear_s: Seconds = 10.0
-    """For the launcher to restart a rank that died."""
-    settle_s: Seconds = 2.0
-    """For the store to tell that the run is complete, after ranks have ended in order."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,20 +51,6 @@ class Plan:
     def participant(self) -> str:
         """The ranks' name in the clock."""
         return f"rank:{self.site}"
-
-
-@dataclass(kw_only=True)
-class _Leaving:
-    """How far ranks that are to leave have been pressed. Times are real."""
-
-    reason: str
-    """What stands in the request to them; empty: they leave by themselves, the run being complete."""
-    after_commit: bool
-    began: Seconds
-    told: Seconds | None = None
-    """When they were sent SIGTERM."""
-    early: bool = False
-    """Whether they were stopped before they came: then any end is one in order."""
 
 
 class SiteRanks:
@@ -106,7 +76,7 @@ class SiteRanks:
         self._watch: RanksWatch | None = None
         self._known: tuple[int, ...] = ()
         """The rank processes as last seen."""
-        self._leaving: _Leaving | None = None
+        self._leaving: Leaving | None = None
         self._unclear: Seconds | None = None
         """Since when, in real time, it is not clear what has become of them."""
         self._ends = False
@@ -164,12 +134,10 @@ class SiteRanks:
         if reason:
             self._liaison.ask_to_leave(reason, after_commit=after_commit)
         early = standing.stage is Stage.JOINING and bool(reason) and not self._liaison.registered
-        self._leaving = _Leaving(
-            reason=reason, after_commit=after_commit, began=time.monotonic(), early=early
-        )
+        self._leaving = Leaving(reason=reason, after_commit=after_commit, early=early)
         self._enter(draining(standing, now=self._now), reason or "the run is complete")
         if early:
-            self._tell_to_end()
+            self._stop(self._leaving)
 
     def stay(self, reason: str) -> None:
         """Take the request to leave back. Ranks that have left all the same are started again."""
@@ -186,8 +154,8 @@ class SiteRanks:
         if self.standing.runs:
             self.drain(reason, after_commit=after_commit)
         elif self.standing.parked:
-            self._leaving = self._leaving or _Leaving(reason="", after_commit=False, began=time.monotonic())
-            self._tell_to_end()
+            self._leaving = self._leaving or Leaving()
+            self._stop(self._leaving)
 
     def look(self) -> None:
         """Find out what has become of the ranks, record it, and press those that are late in leaving."""
@@ -239,7 +207,7 @@ class SiteRanks:
             self._gone(ranks.code or 0)
         elif fate(self._known, ranks) is not Fate.ALIVE and self._leaving is None:
             self._events.emit(RanksDied(reason="ranks died while they were parked"))
-            self._leaving = _Leaving(reason="", after_commit=False, began=time.monotonic(), told=-1e9)
+            self._leaving = Leaving.at_once(self._plan.limits)
             self._press(self._leaving)
         elif self._leaving is not None:
             self._press(self._leaving)
@@ -248,7 +216,7 @@ class SiteRanks:
         assert self._leaving is not None, "set when the ranks were asked"
         if not ranks.running:
             code = ranks.code or 0
-            if not self._leaving.early and (code or self._leaving.told is not None):
+            if not self._leaving.early and (code or self._leaving.stopped):
                 self._events.emit(
                     RanksDied(reason=f"the ranks ended with code {code} instead of leaving in order")
                 )
@@ -257,7 +225,7 @@ class SiteRanks:
         if self._leaving.reason:
             # Until the store has it for certain; at once, where it has.
             self._liaison.ask_to_leave(self._leaving.reason, after_commit=self._leaving.after_commit)
-        if self._plan.parks and self._leaving.told is None and self._liaison.parked:
+        if self._plan.parks and not self._leaving.stopped and self._liaison.parked:
             self._known, self._leaving = ranks.ranks, None
             self._enter(parked(self.standing, now=self._now), "its ranks wait in memory")
             if self._ends:
@@ -265,25 +233,15 @@ class SiteRanks:
             return
         self._press(self._leaving)
 
-    def _press(self, leaving: _Leaving) -> None:
-        """Stop ranks that have not left in time, in two steps; at once where the agent was told twice."""
-        limits, now, hurry = self._plan.limits, time.monotonic(), self._interruptions()
-        limit = limits.interrupted_s if hurry else limits.drain_s
-        if leaving.told is None and (hurry > 1 or now - leaving.began > limit):
-            log.warning("site %s: the ranks have not left in time and are stopped", self._plan.site)
-            self._tell_to_end()
-        if leaving.told is not None and (hurry > 1 or now - leaving.told > limits.stop_s):
-            self._provisioner.kill()
-            if now - leaving.told > limits.stop_s + _KILL_S:
-                raise ProvisionError(
-                    f"the ranks of {self._plan.site} outlive SIGKILL; look for a device that hangs"
-                )
+    def _stop(self, leaving: Leaving) -> None:
+        """Stop them now."""
+        leaving.stop(self._provisioner)
+        self._press(leaving)
 
-    def _tell_to_end(self) -> None:
-        assert self._leaving is not None, "they are to leave"
-        self._provisioner.terminate()
-        self._leaving.told = time.monotonic()
-        if self.standing.stage is Stage.DRAINING:
+    def _press(self, leaving: Leaving) -> None:
+        """Stop ranks that have not left in time."""
+        leaving.press(self._provisioner, self._plan.limits, site=self._plan.site, told=self._interruptions())
+        if leaving.stopped and self.standing.stage is Stage.DRAINING and not self.standing.final:
             self.standing = draining(self.standing, now=self.standing.since, final=True)
 
     def _is_unclear(self, limit: Seconds) -> bool:
@@ -297,8 +255,8 @@ class SiteRanks:
         self._settle()
         # Best effort: whatever is left of the request is taken back before the next start.
         self._liaison.forget_leaving()
-        self._events.emit(RanksExited(code=code))
         self._events.emit(Phase(phase="off"))
+        self._events.emit(RanksExited(code=code))
         self._enter(gone(self.standing, now=self._now), "its ranks have left")
         self._clock.release(self._plan.participant)
 

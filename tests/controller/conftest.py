@@ -21,7 +21,7 @@ from curtail_dist.energy.stepfunction import StepFunction
 from curtail_dist.errors import StoreUnavailable
 from curtail_dist.membership.controller import Agent, Parts
 from curtail_dist.membership.keys import Keys
-from curtail_dist.membership.ranks import Limits
+from curtail_dist.membership.leaving import Limits
 from curtail_dist.membership.records import Commit, Epoch, Member, Presence
 from curtail_dist.telemetry.record import EventLog, Record, read_events
 from curtail_dist.testing.provisioner import ScriptedProvisioner

@@ -14,8 +14,8 @@ from curtail_dist.coordination import MemoryStore
 from curtail_dist.errors import CoordinationError, StoreUnavailable
 from curtail_dist.membership.controller import COMPLETE, INTERRUPTED
 from curtail_dist.membership.keys import Keys
+from curtail_dist.membership.leaving import Limits
 from curtail_dist.membership.notice import Notice
-from curtail_dist.membership.ranks import Limits
 from curtail_dist.testing.provisioner import KILLED, STOPPED, ScriptedProvisioner
 
 KEYS = Keys("day")

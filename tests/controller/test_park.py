@@ -160,6 +160,7 @@ def test_ranks_that_die_while_parked_are_recorded_and_no_failure_is_counted(stag
     assert stage.events("ranks_exited")[0]["code"] in (1, KILLED)
     assert site.phases() == ["off", "join", "parked", "off"]
     assert stage.agent._ranks.standing.failures == 0
+    assert not stage.events("trouble")
 
 
 def test_ranks_whose_time_is_up_as_they_are_asked_back_have_not_failed(stage, site):
