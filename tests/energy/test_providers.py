@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from feeds import Asked, Feed, Reply, serve, silent
+from feeds import Asked, Feed, Reply, dripping, serve, silent
 
 from curtail_dist.config import SignalConfig
 from curtail_dist.energy.providers.answers import ProviderFailure
@@ -184,6 +184,24 @@ def test_a_server_that_is_silent_is_left_alone_after_a_while(feed, make):
         nobody = Feed(url)
         with pytest.raises(ProviderFailure, match="does not answer"):
             make(nobody, timeout_s=0.2).ask(T)
+
+
+def test_a_server_that_drips_is_left_alone_as_one_that_is_silent():
+    with dripping() as url:
+        provider = JsonProvider(SignalConfig(kind="http", url=url, value_at="/v", timeout_s=0.3))
+        with pytest.raises(ProviderFailure, match="whole in time"):
+            provider.ask(T)
+
+
+def test_a_date_to_ask_again_counts_by_the_servers_own_clock(feed):
+    provider = prometheus(feed)
+    sent = datetime(2001, 1, 1, tzinfo=UTC)
+    headers = {"Date": format_datetime(sent, usegmt=True)}
+    headers["Retry-After"] = format_datetime(sent + timedelta(seconds=90), usegmt=True)
+    feed.replies["/api/v1/query"] = Reply({}, status=429, headers=headers)
+    with pytest.raises(ProviderFailure) as caught:
+        provider.ask(T)
+    assert caught.value.retry_after_s == 90.0
 
 
 @every

@@ -72,7 +72,9 @@ class WattTime:
             cause = error if isinstance(error, requests.RequestException) else error.__cause__
             answer = getattr(cause, "response", None)
             if answer is not None:
-                raise refusal(answer.status_code, answer.headers.get("Retry-After")) from None
+                headers = answer.headers
+                sent = headers.get("Date")
+                raise refusal(answer.status_code, headers.get("Retry-After"), sent=sent) from None
             if isinstance(cause, requests.JSONDecodeError):
                 raise ProviderFailure("it answers with something that is no JSON") from None
             raise ProviderFailure(f"it does not answer ({type(cause).__name__})") from None

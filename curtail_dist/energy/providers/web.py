@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import time
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -14,6 +15,7 @@ from curtail_dist.energy.providers.answers import ProviderFailure
 from curtail_dist.units import Seconds
 
 _MAX_REPLY_BYTES = 8 << 20
+_CHUNK_BYTES = 1 << 16
 
 
 def get_json(url: str, *, headers: Mapping[str, str] | None = None, timeout_s: Seconds) -> Any:
@@ -24,10 +26,11 @@ def get_json(url: str, *, headers: Mapping[str, str] | None = None, timeout_s: S
         request.add_unredirected_header(name, value)
     try:
         with urllib.request.urlopen(request, timeout=timeout_s) as reply:
-            body = reply.read(_MAX_REPLY_BYTES)
+            body = _read(reply, time.monotonic() + timeout_s)
     except urllib.error.HTTPError as error:
         with error:
-            raise refusal(error.code, error.headers.get("Retry-After")) from None
+            sent = error.headers.get("Date")
+            raise refusal(error.code, error.headers.get("Retry-After"), sent=sent) from None
     except (OSError, http.client.HTTPException) as error:
         raise ProviderFailure(f"it does not answer ({_why(error)})") from None
     try:
@@ -36,16 +39,16 @@ def get_json(url: str, *, headers: Mapping[str, str] | None = None, timeout_s: S
         raise ProviderFailure("it answers with something that is no JSON") from None
 
 
-def refusal(code: int, retry_after: str | None) -> ProviderFailure:
-    """Return what an HTTP status other than success means."""
+def refusal(code: int, retry_after: str | None, *, sent: str | None = None) -> ProviderFailure:
+    """Return what an HTTP status other than success means; `sent` is the reply's own date."""
     if code in (401, 403):
         what = "does not know who asks: check the credentials" if code == 401 else "refuses: check the plan"
         return ProviderFailure(f"it answers {code} and {what}", refused=True)
     if code == 429:
-        wait = _seconds(retry_after)
+        wait = _seconds(retry_after, sent)
         until = "" if wait is None else f", to be asked again in {wait:.0f} s"
         return ProviderFailure(f"it answers 429, too many requests{until}", retry_after_s=wait)
-    return ProviderFailure(f"it answers {code}", retry_after_s=_seconds(retry_after))
+    return ProviderFailure(f"it answers {code}", retry_after_s=_seconds(retry_after, sent))
 
 
 def shown(url: str) -> str:
@@ -54,18 +57,36 @@ def shown(url: str) -> str:
     return urllib.parse.urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
 
 
-def _seconds(retry_after: str | None) -> Seconds | None:
-    """Read a Retry-After header: seconds, or a date."""
+def _read(reply: http.client.HTTPResponse, deadline: float) -> bytes:
+    """Read a reply whole: a server that drips it holds us no longer than one that is silent."""
+    parts: list[bytes] = []
+    size = 0
+    while part := reply.read1(_CHUNK_BYTES):
+        parts.append(part)
+        size += len(part)
+        if size > _MAX_REPLY_BYTES:
+            raise ProviderFailure(f"its answer is longer than {_MAX_REPLY_BYTES} bytes")
+        if time.monotonic() > deadline:
+            raise ProviderFailure("it does not answer whole in time")
+    return b"".join(parts)
+
+
+def _seconds(retry_after: str | None, sent: str | None) -> Seconds | None:
+    """Read a Retry-After header: seconds, or a date, which counts from the reply's own, by the same clock."""
     if retry_after is None:
         return None
-    if retry_after.strip().isdigit():
+    if retry_after.strip().isdecimal():
         return float(retry_after)
+    until, now = _date(retry_after), _date(sent or "") or datetime.now(UTC)
+    return None if until is None else max(0.0, (until - now).total_seconds())
+
+
+def _date(text: str) -> datetime | None:
     try:
-        moment = parsedate_to_datetime(retry_after)
+        moment = parsedate_to_datetime(text)
     except ValueError:
         return None
-    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    return max(0.0, (moment - datetime.now(UTC)).total_seconds())
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def _why(error: Exception) -> str:
