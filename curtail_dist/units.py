@@ -36,8 +36,3 @@ def hours(duration: Seconds) -> float:
 def kilograms(mass: Grams) -> float:
     """Convert grams to kilograms."""
     return mass / GRAMS_PER_KG
-
-
-def lb_per_mwh(value: float) -> GramsCO2PerKWh:
-    """Convert pounds of CO2 per megawatt-hour, as WattTime gives them, to g/kWh."""
-    return value * GRAMS_PER_LB / 1000.0

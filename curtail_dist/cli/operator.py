@@ -15,9 +15,9 @@ from functools import partial
 from curtail_dist.cli.verb import Verb
 from curtail_dist.config import RunConfig
 from curtail_dist.coordination import CoordinationStore, open_store
-from curtail_dist.membership.agent_state import AgentState
+from curtail_dist.membership.agent.orders import Order
+from curtail_dist.membership.agent.state import AgentState
 from curtail_dist.membership.keys import Keys
-from curtail_dist.membership.orders import Order
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 

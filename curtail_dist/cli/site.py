@@ -21,7 +21,7 @@ from curtail_dist.energy.signals import open_signal, trace_of
 from curtail_dist.energy.stepfunction import StepFunction
 from curtail_dist.energy.windows import check_threshold_opens
 from curtail_dist.errors import CurtailError, SignalUnavailable, TraceError, UserError
-from curtail_dist.membership.controller import Agent, Parts
+from curtail_dist.membership.agent.controller import Agent, Parts
 from curtail_dist.membership.provision import ProcessProvisioner, program_arguments
 from curtail_dist.membership.run_start import run_start
 from curtail_dist.report.feeder import Feeder

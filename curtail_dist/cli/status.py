@@ -15,7 +15,7 @@ from curtail_dist.cli.verb import Verb
 from curtail_dist.config import RunConfig
 from curtail_dist.coordination import CoordinationStore, open_store
 from curtail_dist.errors import StoreUnavailable
-from curtail_dist.membership.agent_state import AgentState
+from curtail_dist.membership.agent.state import AgentState
 from curtail_dist.membership.keys import Keys
 from curtail_dist.membership.records import Commit, Epoch, Presence
 from curtail_dist.report.live import LiveView

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from curtail_dist.config.microgrid import MicrogridConfig
 from curtail_dist.config.sections import require
-from curtail_dist.units import GramsCO2PerKWh, Seconds
+from curtail_dist.units import GRAMS_PER_LB, GramsCO2PerKWh, Seconds
 
 _TRACE = ("path", "time_column", "value_column", "unit", "basis")
 _ASKED = ("timeout_s", "every_s", "stale_s", "fallback")
@@ -45,7 +45,7 @@ UNITS: Mapping[str, float] = {
     "g/MWh": 0.001,
     "kg/MWh": 1.0,
     "t/MWh": 1000.0,
-    "lb/MWh": 0.45359237,
+    "lb/MWh": GRAMS_PER_LB / 1000.0,
 }
 """Units of intensity, in g CO2/kWh. A pound is 0.45359237 kg by definition."""
 

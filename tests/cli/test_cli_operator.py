@@ -12,9 +12,9 @@ from curtail_dist.cli.main import main
 from curtail_dist.config import RunConfig
 from curtail_dist.coordination import EmbeddedEtcd, open_store
 from curtail_dist.coordination.store import CoordinationStore
-from curtail_dist.membership.agent_state import AgentState
+from curtail_dist.membership.agent.orders import Order, standing_order
+from curtail_dist.membership.agent.state import AgentState
 from curtail_dist.membership.keys import Keys
-from curtail_dist.membership.orders import Order, standing_order
 
 KEYS = Keys("day")
 

@@ -11,7 +11,7 @@ from curtail_dist.config import RunConfig
 from curtail_dist.coordination import EmbeddedEtcd, MemoryCluster, MemoryStore
 from curtail_dist.coordination.store import CoordinationStore, Entry
 from curtail_dist.errors import StoreUnavailable
-from curtail_dist.membership.agent_state import AgentState
+from curtail_dist.membership.agent.state import AgentState
 from curtail_dist.membership.keys import Keys
 from curtail_dist.membership.records import Commit, Epoch, Member, Presence
 from curtail_dist.report.live import LiveView

@@ -19,9 +19,9 @@ from curtail_dist.energy.policy import Policy, build_policy
 from curtail_dist.energy.signals import SeriesSignal, Signal
 from curtail_dist.energy.stepfunction import StepFunction
 from curtail_dist.errors import StoreUnavailable
-from curtail_dist.membership.controller import Agent, Parts
+from curtail_dist.membership.agent.controller import Agent, Parts
+from curtail_dist.membership.agent.leaving import Limits
 from curtail_dist.membership.keys import Keys
-from curtail_dist.membership.leaving import Limits
 from curtail_dist.membership.records import Commit, Epoch, Member, Presence
 from curtail_dist.telemetry.record import EventLog, Record, read_events
 from curtail_dist.testing.provisioner import ScriptedProvisioner

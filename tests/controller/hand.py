@@ -6,7 +6,7 @@ from collections.abc import Callable
 from curtail_dist.clock import SystemClock
 from curtail_dist.coordination import MemoryStore
 from curtail_dist.energy.signals import Reading
-from curtail_dist.membership.agent_state import AgentState
+from curtail_dist.membership.agent.state import AgentState
 from curtail_dist.membership.keys import Keys
 from curtail_dist.membership.notice import Notice
 from curtail_dist.membership.records import CloseRequest

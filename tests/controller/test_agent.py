@@ -12,9 +12,9 @@ from hand import WAIT_S, eventually
 from curtail_dist.clock import SystemClock, VirtualClock
 from curtail_dist.coordination import MemoryStore
 from curtail_dist.errors import CoordinationError, StoreUnavailable
-from curtail_dist.membership.controller import COMPLETE, INTERRUPTED
+from curtail_dist.membership.agent.controller import COMPLETE, INTERRUPTED
+from curtail_dist.membership.agent.leaving import Limits
 from curtail_dist.membership.keys import Keys
-from curtail_dist.membership.leaving import Limits
 from curtail_dist.membership.notice import Notice
 from curtail_dist.testing.provisioner import KILLED, STOPPED, ScriptedProvisioner
 

@@ -1,6 +1,6 @@
 """What has become of ranks, told from their processes."""
 
-from curtail_dist.membership.fate import Fate, fate
+from curtail_dist.membership.agent.fate import Fate, fate
 from curtail_dist.membership.provision import RanksState
 
 

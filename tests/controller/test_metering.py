@@ -9,7 +9,7 @@ from curtail_dist.energy.meters.spans import Metering
 from curtail_dist.energy.signals import SeriesSignal
 from curtail_dist.energy.stepfunction import StepFunction
 from curtail_dist.errors import MeterUnavailable
-from curtail_dist.membership.controller import COMPLETE
+from curtail_dist.membership.agent.controller import COMPLETE
 
 
 class Counter:

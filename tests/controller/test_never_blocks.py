@@ -7,8 +7,8 @@ from hand import DIRTY, GREEN, KEYS, WAIT_S, eventually
 
 from curtail_dist.coordination import MemoryStore
 from curtail_dist.energy.policy import Threshold
-from curtail_dist.membership.controller import COMPLETE, INTERRUPTED
-from curtail_dist.membership.leaving import Limits
+from curtail_dist.membership.agent.controller import COMPLETE, INTERRUPTED
+from curtail_dist.membership.agent.leaving import Limits
 from curtail_dist.membership.records import Commit
 from curtail_dist.testing.provisioner import KILLED, STOPPED, ScriptedProvisioner
 

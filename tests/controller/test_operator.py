@@ -6,8 +6,8 @@ import pytest
 from hand import DIRTY, KEYS, WAIT_S, Hand, eventually
 
 from curtail_dist.coordination import MemoryStore
-from curtail_dist.membership.controller import STOPPED
-from curtail_dist.membership.orders import Order
+from curtail_dist.membership.agent.controller import STOPPED
+from curtail_dist.membership.agent.orders import Order
 from curtail_dist.membership.records import Commit
 
 

@@ -15,7 +15,7 @@ from faults.lab import STEP_S, STEPS, write_data
 from curtail_dist.cli.main import main
 from curtail_dist.config import RunConfig
 from curtail_dist.coordination import EmbeddedEtcd, open_store
-from curtail_dist.membership.agent_state import AgentState
+from curtail_dist.membership.agent.state import AgentState
 from curtail_dist.membership.keys import Keys
 from curtail_dist.membership.records import Commit, decode
 from curtail_dist.telemetry.record import Record, read_events

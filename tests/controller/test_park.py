@@ -9,7 +9,7 @@ from hand import DIRTY, GREEN, KEYS, WAIT_S, Grid, eventually
 
 from curtail_dist.clock import SystemClock
 from curtail_dist.coordination import MemoryStore
-from curtail_dist.membership.controller import COMPLETE, INTERRUPTED
+from curtail_dist.membership.agent.controller import COMPLETE, INTERRUPTED
 from curtail_dist.membership.records import Epoch, Member, Presence
 from curtail_dist.telemetry.events import Phase
 from curtail_dist.telemetry.record import EventLog

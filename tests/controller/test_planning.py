@@ -21,10 +21,10 @@ from curtail_dist.energy.signals import Reading
 from curtail_dist.energy.stages import Move, Standing, draining, gone, polled, started, up
 from curtail_dist.energy.stepfunction import StepFunction
 from curtail_dist.energy.synthetic import solar_heavy, wind_heavy
+from curtail_dist.membership.agent.outlook import Outlook
+from curtail_dist.membership.agent.planning import Own, Plans, plan, read_outlooks
+from curtail_dist.membership.agent.progress import RunProgress
 from curtail_dist.membership.keys import Keys
-from curtail_dist.membership.outlook import Outlook
-from curtail_dist.membership.planning import Own, Plans, plan, read_outlooks
-from curtail_dist.membership.progress import RunProgress
 from curtail_dist.membership.records import Commit, Work
 from curtail_dist.membership.view import View
 

@@ -10,8 +10,8 @@ from curtail_dist.energy.meters.spans import Metering
 from curtail_dist.energy.policy import Policy
 from curtail_dist.energy.signals import Signal
 from curtail_dist.energy.stepfunction import StepFunction
-from curtail_dist.membership.leaving import Limits
-from curtail_dist.membership.planning import Plans
+from curtail_dist.membership.agent.leaving import Limits
+from curtail_dist.membership.agent.planning import Plans
 from curtail_dist.membership.provision import Provisioner
 from curtail_dist.telemetry.record import EventLog
 

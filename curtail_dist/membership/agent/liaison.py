@@ -6,6 +6,7 @@ leave and how its site stands, is written by a thread, again and again until it 
 
 import logging
 import threading
+import time
 from contextlib import suppress
 
 from curtail_dist.coordination.store import CoordinationStore, Lease
@@ -46,6 +47,7 @@ class Liaison:
         self._to_show: dict[str, bytes] = {}
         """Key -> value that is to live on the lease."""
         self._lease: Lease | None = None
+        self._renew_at = 0.0
         self._closing = False
         self._trouble = ""
         self._failure: CoordinationError | None = None
@@ -135,7 +137,8 @@ class Liaison:
     def _run(self) -> None:
         while True:
             with self._changed:
-                self._changed.wait_for(self._has_work, self._ttl_s / 3)
+                left = self._renew_at - time.monotonic() if self._lease else self._ttl_s / 3
+                self._changed.wait_for(self._has_work, max(0.0, left))
                 if self._closing:
                     break
             try:
@@ -153,12 +156,13 @@ class Liaison:
     def _attempt(self) -> None:
         """Write what is wanted, or renew the lease; raises what makes the store useless for good."""
         try:
+            if self._lease is not None and time.monotonic() >= self._renew_at:
+                self._lease.keep_alive()
+                self._renew_at = time.monotonic() + self._ttl_s / 3
             if not self._noticed:
                 self._write_notice()
             elif self._to_show != self._shown:
                 self._write_shown()
-            elif self._lease is not None:
-                self._lease.keep_alive()
         except LeaseExpired:
             self._lease, self._shown = None, {}
         except StoreUnavailable as error:
@@ -193,7 +197,9 @@ class Liaison:
         return {self._keys.close(self._site): request.encode()}
 
     def _write_shown(self) -> None:
-        self._lease = self._lease or self._store.grant(self._ttl_s)
+        if self._lease is None:
+            self._lease = self._store.grant(self._ttl_s)
+            self._renew_at = time.monotonic() + self._ttl_s / 3
         for key, value in self._to_show.items():
             if self._shown.get(key) != value:
                 self._store.put(key, value, lease=self._lease)

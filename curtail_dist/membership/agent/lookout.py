@@ -2,7 +2,7 @@
 
 from curtail_dist.energy.freshness import Sighting, fresh, observe
 from curtail_dist.energy.signals import Fed, Reading, Signal
-from curtail_dist.membership.troubles import Troubles
+from curtail_dist.membership.agent.troubles import Troubles
 from curtail_dist.telemetry.events import ReadingSeen, SignalLost
 from curtail_dist.telemetry.record import EventLog
 from curtail_dist.units import Seconds, Watts

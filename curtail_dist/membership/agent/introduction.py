@@ -6,7 +6,7 @@ from curtail_dist.config import RunConfig
 from curtail_dist.energy.emissions import PowerModel
 from curtail_dist.energy.signals import Signal
 from curtail_dist.errors import SignalUnavailable
-from curtail_dist.membership.troubles import Troubles
+from curtail_dist.membership.agent.troubles import Troubles
 from curtail_dist.telemetry.events import SiteStarted
 from curtail_dist.telemetry.record import EventLog
 from curtail_dist.units import SECONDS_PER_HOUR, GramsCO2PerKWh, Seconds

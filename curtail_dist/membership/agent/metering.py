@@ -6,7 +6,7 @@ from collections.abc import Callable
 from curtail_dist.energy.emissions import PowerModel
 from curtail_dist.energy.meters.spans import Metering
 from curtail_dist.energy.stages import Stage
-from curtail_dist.membership.troubles import Troubles
+from curtail_dist.membership.agent.troubles import Troubles
 from curtail_dist.telemetry.events import Energy, MeterOpened
 from curtail_dist.telemetry.record import EventLog
 from curtail_dist.units import Seconds, Watts

@@ -20,8 +20,8 @@ from curtail_dist.energy.signals import Reading
 from curtail_dist.energy.stages import Stage, Standing
 from curtail_dist.energy.stepfunction import StepFunction
 from curtail_dist.errors import MembershipError, SignalUnavailable
-from curtail_dist.membership.outlook import Outlook
-from curtail_dist.membership.progress import RunProgress
+from curtail_dist.membership.agent.outlook import Outlook
+from curtail_dist.membership.agent.progress import RunProgress
 from curtail_dist.membership.view import View
 from curtail_dist.telemetry.events import Planned
 from curtail_dist.telemetry.record import EventLog

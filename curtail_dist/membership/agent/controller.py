@@ -18,17 +18,17 @@ from curtail_dist.energy.policy import Decision, Wanted
 from curtail_dist.energy.signals import Reading
 from curtail_dist.energy.stages import Move, Stage, overruled, polled
 from curtail_dist.errors import CoordinationError
-from curtail_dist.membership.agent_state import state_of
-from curtail_dist.membership.interrupts import Interrupts
-from curtail_dist.membership.introduction import introduce
-from curtail_dist.membership.liaison import Liaison
-from curtail_dist.membership.metering import PowerWatch
-from curtail_dist.membership.orders import Order, standing_order
-from curtail_dist.membership.parts import Parts, plans_of
-from curtail_dist.membership.planning import Own
-from curtail_dist.membership.ranks import Plan, SiteRanks
-from curtail_dist.membership.troubles import Troubles
-from curtail_dist.membership.watching import Lookout
+from curtail_dist.membership.agent.interrupts import Interrupts
+from curtail_dist.membership.agent.introduction import introduce
+from curtail_dist.membership.agent.liaison import Liaison
+from curtail_dist.membership.agent.lookout import Lookout
+from curtail_dist.membership.agent.metering import PowerWatch
+from curtail_dist.membership.agent.orders import Order, standing_order
+from curtail_dist.membership.agent.parts import Parts, plans_of
+from curtail_dist.membership.agent.planning import Own
+from curtail_dist.membership.agent.ranks import Plan, SiteRanks
+from curtail_dist.membership.agent.state import state_of
+from curtail_dist.membership.agent.troubles import Troubles
 from curtail_dist.telemetry.events import Decided, Ordered, Phase
 from curtail_dist.units import Seconds, hours
 

@@ -19,11 +19,11 @@ from curtail_dist.energy.stages import (
     up,
 )
 from curtail_dist.errors import CurtailError
-from curtail_dist.membership.fate import Fate, fate
-from curtail_dist.membership.leaving import Leaving, Limits
-from curtail_dist.membership.liaison import Liaison
+from curtail_dist.membership.agent.clockwatch import RanksWatch
+from curtail_dist.membership.agent.fate import Fate, fate
+from curtail_dist.membership.agent.leaving import Leaving, Limits
+from curtail_dist.membership.agent.liaison import Liaison
 from curtail_dist.membership.provision import Provisioner, RanksState
-from curtail_dist.membership.watch import RanksWatch
 from curtail_dist.telemetry.events import Phase, RanksDied, RanksExited, RanksStarted, StageEntered
 from curtail_dist.telemetry.joining import DECIDED_AT
 from curtail_dist.telemetry.record import EventLog
