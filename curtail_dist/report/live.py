@@ -51,6 +51,7 @@ class LiveView:
             "run_started": self._run_started,
             "site_started": self._site_started,
             "reading": self._reading,
+            "energy": self._energy,
             "signal_lost": self._signal_lost,
             "phase": self._phase,
             "ranks_died": self._ranks_died,
@@ -147,9 +148,13 @@ class LiveView:
 
     def _site_started(self, record: Record) -> None:
         site = self._site(record)
+        site.pue = record.fields.get("pue", 1.0)
         site.watts = {phase: record[f"{phase}_w"] for phase in ("train", "idle", "join", "sync")}
         site.threshold_g_per_kwh = record["threshold_g_per_kwh"]
         site.outlook = tuple((t, value) for t, value in record["outlook"])
+
+    def _energy(self, record: Record) -> None:
+        self._site(record).measured(record["since"], record["until"], record["joules"])
 
     def _reading(self, record: Record) -> None:
         self._site(record).read(record["g_per_kwh"])

@@ -7,10 +7,32 @@ from datetime import datetime
 from itertools import pairwise
 
 from curtail_dist.energy.emissions import drawn_as
-from curtail_dist.units import GramsCO2PerKWh, Seconds, Watts, kilograms, kwh
+from curtail_dist.units import GramsCO2PerKWh, Joules, Seconds, Watts, kilograms, kwh
 
 RATE_STEPS = 20
 """A rate is taken over so many `step` events."""
+
+
+KEPT = 1024
+"""Stretches of constant power and intensity that are kept for a meter to correct."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Stretch:
+    """A stretch of constant power and intensity, as modelled."""
+
+    start: Seconds
+    stop: Seconds
+    watts: Watts
+    g_per_kwh: GramsCO2PerKWh
+
+    def joules(self, since: Seconds, until: Seconds) -> Joules:
+        """What was drawn of it on [since, until)."""
+        return self.watts * max(0.0, min(self.stop, until) - max(self.start, since))
+
+    def kg(self, since: Seconds, until: Seconds) -> float:
+        """What that emitted."""
+        return kilograms(kwh(self.joules(since, until)) * self.g_per_kwh)
 
 
 def _recent() -> deque[tuple[datetime, int]]:
@@ -35,18 +57,36 @@ class SiteView:
     joins: list[Mapping[str, Seconds]] = field(default_factory=list[Mapping[str, Seconds]])
     """Of each join, where its real time went, by cause; empty where that was not recorded."""
     kg: float = 0.0
-    """Kilograms of CO2 so far, at the last known intensity where there is no fresh reading."""
+    """Kilograms of CO2 so far, at the last known intensity where there is no fresh reading; by the power
+    model until a meter has told better."""
     watts: dict[str, Watts] = field(default_factory=dict[str, Watts])
-    """Modelled power by what it is drawn for."""
+    """Modelled power by what it is drawn for, PUE included."""
+    pue: float = 1.0
     _known: GramsCO2PerKWh = 0.0
     _since: Seconds = 0.0
     _steps: deque[tuple[datetime, int]] = field(default_factory=_recent)
+    _stretches: deque["_Stretch"] = field(default_factory=lambda: deque[_Stretch](maxlen=KEPT))
 
     def advance(self, t: Seconds) -> None:
         """Add what was emitted up to run time `t` in the present phase; an earlier `t` adds nothing."""
-        span = max(0.0, t - self._since)
-        self.kg += kilograms(kwh(self.watts.get(drawn_as(self.phase), 0.0) * span) * self._known)
-        self._since += span
+        if t <= self._since:
+            return
+        watts = self.watts.get(drawn_as(self.phase), 0.0)
+        stretch = _Stretch(start=self._since, stop=t, watts=watts, g_per_kwh=self._known)
+        self.kg += stretch.kg(self._since, t)
+        self._stretches.append(stretch)
+        self._since = t
+
+    def measured(self, since: Seconds, until: Seconds, joules: Joules) -> None:
+        """Let what a meter drew on [since, until), without PUE, take the place of what was modelled.
+
+        It is divided among the phases as the model's watts are; what was drawn while off is not the run's.
+        """
+        met = [stretch for stretch in self._stretches if stretch.stop > since and stretch.start < until]
+        modelled = sum(stretch.joules(since, until) for stretch in met)
+        if modelled > 0:
+            emitted = sum(stretch.kg(since, until) for stretch in met)
+            self.kg += emitted * (joules * self.pue / modelled - 1.0)
 
     def read(self, g_per_kwh: GramsCO2PerKWh | None) -> None:
         """Take a new intensity; None: there is no fresh reading."""

@@ -1,4 +1,5 @@
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from curtail_dist.report.tail import EventTail
 from curtail_dist.telemetry.events import (
     Committed,
     Decided,
+    Energy,
     FaultInjected,
     Ordered,
     Phase,
@@ -20,6 +22,7 @@ from curtail_dist.telemetry.events import (
     Rewound,
     RoundDiscarded,
     SignalLost,
+    Step,
     StoreFound,
     StoreLost,
     Trouble,
@@ -175,6 +178,36 @@ def test_a_parked_site_is_shown_and_draws_idle_power(tmp_path: Path):
     assert not any("join" in line for line in lines)
     view.sites["texas"].enter("parked")
     assert "parked" in shown(view)
+
+
+def test_what_a_meter_measured_takes_the_place_of_what_was_modelled(tmp_path: Path):
+    clock = SetClock()
+    with EventLog(tmp_path, site="texas", process="agent.1", clock=clock) as log:
+        log.emit(replace(site_started(train_w=1200.0, idle_w=120.0), pue=1.2))
+        log.emit(ReadingSeen(g_per_kwh=50.0, measured_t=0.0, source="trace"))
+        log.emit(Phase(phase="train"))
+        view = LiveView(tmp_path)
+        for clock.t in (1000.0, 2000.0):
+            log.emit(Step(steps=1, tokens=1, rows=1, loss=None))
+            view.poll()
+        assert view.kg == pytest.approx(1.2 * (2000 / 3600) * 50 / 1000)
+        log.emit(Energy(since=500.0, until=1500.0, joules=1_500_000.0))
+        view.poll()
+    metered_kwh, modelled_kwh = 1.2 * 1.5 / 3.6, 1.2 * 1000 / 3600
+    assert view.kg == pytest.approx((metered_kwh + modelled_kwh) * 50 / 1000)
+
+
+def test_what_a_meter_measured_while_the_site_was_off_is_not_the_runs(tmp_path: Path):
+    clock = SetClock()
+    with EventLog(tmp_path, site="texas", process="agent.1", clock=clock) as log:
+        log.emit(site_started())
+        log.emit(ReadingSeen(g_per_kwh=50.0, measured_t=0.0, source="trace"))
+        log.emit(Phase(phase="off"))
+        clock.t = 1000.0
+        log.emit(Energy(since=0.0, until=1000.0, joules=1e6))
+    view = LiveView(tmp_path)
+    view.poll()
+    assert view.kg == 0.0
 
 
 def test_a_site_that_trains_on_without_the_store_is_shown_until_it_has_it_back(tmp_path: Path):
