@@ -3,7 +3,8 @@
 from dataclasses import asdict, dataclass
 from typing import Self
 
-from curtail_dist.membership.records import decode, encode
+from curtail_dist.membership.keys import Keys
+from curtail_dist.membership.records import CloseRequest, Commit, Epoch, decode, encode
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,3 +23,19 @@ class Notice:
     def decode(cls, value: bytes) -> Self:
         """Read a stored value."""
         return cls(**decode(value))
+
+
+def asking(
+    keys: Keys, site: str, notice: Notice, *, epoch: Epoch | None, head: Commit | None
+) -> dict[str, bytes]:
+    """Return what to write, in one transaction, to have a site leave.
+
+    Where it is a member the others are asked, too, to end the open round with the inner step that they are in
+    now. The ranks of the site ask for that, but only when their own step has ended: then the others' would come
+    on top of it.
+    """
+    puts = {keys.drain(site): notice.encode()}
+    if not notice.after_commit and epoch is not None and head is not None and site in epoch.sites:
+        request = CloseRequest(epoch=epoch.number, round=head.version + 1, reason="drain")
+        puts[keys.close(site)] = request.encode()
+    return puts

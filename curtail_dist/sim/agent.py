@@ -4,9 +4,9 @@ from collections.abc import Callable
 
 from curtail_dist.errors import CurtailError, StateError
 from curtail_dist.membership.effects import Effect
-from curtail_dist.membership.notice import Notice
+from curtail_dist.membership.notice import Notice, asking
 from curtail_dist.membership.part import Part
-from curtail_dist.membership.records import Commit, Member
+from curtail_dist.membership.records import Commit, Epoch, Member
 from curtail_dist.sim import calls, holding, meeting, training
 from curtail_dist.sim.process import Handler, Mutant, Process, Trap
 from curtail_dist.sim.setting import KEYS
@@ -82,8 +82,16 @@ class Agent:
 
     def _put(self, notice: Notice) -> None:
         if not self.wanted:
-            puts = {KEYS.drain(self.site): notice.encode()}
-            self._world.store.contents.transact(compare={}, puts=puts, lease=0)
+            contents = self._world.store.contents
+            epoch, head = contents.get(KEYS.epoch), contents.get(KEYS.head)
+            puts = asking(
+                KEYS,
+                self.site,
+                notice,
+                epoch=None if epoch is None else Epoch.decode(epoch.value),
+                head=None if head is None else Commit.decode(head.value),
+            )
+            contents.transact(compare={}, puts=puts, lease=0)
 
     def _write(self, work: Callable[[], object]) -> None:
         """Write until it is certain."""

@@ -13,8 +13,7 @@ from curtail_dist.coordination.store import CoordinationStore, Lease
 from curtail_dist.errors import CoordinationError, LeaseExpired, StoreUnavailable
 from curtail_dist.membership.board import Board
 from curtail_dist.membership.keys import Keys
-from curtail_dist.membership.notice import Notice
-from curtail_dist.membership.records import CloseRequest
+from curtail_dist.membership.notice import Notice, asking
 from curtail_dist.membership.view import View
 from curtail_dist.units import Seconds
 
@@ -175,26 +174,15 @@ class Liaison:
     def _write_notice(self) -> None:
         with self._changed:
             notice = self._notice
-        key = self._keys.drain(self._site)
         if notice is None:
-            self._store.delete(key)
+            self._store.delete(self._keys.drain(self._site))
         else:
-            self._store.transact(compare={}, puts={key: notice.encode(), **self._close_request(notice)})
+            view = self._board.view()
+            puts = asking(self._keys, self._site, notice, epoch=view.epoch, head=view.head)
+            self._store.transact(compare={}, puts=puts)
         with self._changed:
             self._noticed = notice == self._notice
             self._changed.notify_all()
-
-    def _close_request(self, notice: Notice) -> dict[str, bytes]:
-        """Return what has the others end the open round, too, with the inner step that they are in now.
-
-        The site's ranks ask for it themselves, but only when their own step has ended: then theirs would come
-        on top of it.
-        """
-        view = self._board.view()
-        if notice.after_commit or view.epoch is None or view.head is None or not self.seated:
-            return {}
-        request = CloseRequest(epoch=view.epoch.number, round=view.head.version + 1, reason="drain")
-        return {self._keys.close(self._site): request.encode()}
 
     def _write_shown(self) -> None:
         if self._lease is None:
