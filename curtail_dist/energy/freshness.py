@@ -28,15 +28,16 @@ def observe(
 ) -> Sighting | None:
     """Ask the signal once; return its answer, or `previous` where it does not answer.
 
-    A forecast does not take the place of an answer that may still be believed. Where the source knows that it
-    has no value for now (OutsideTrace), nothing stands in for it: None.
+    A forecast does not take the place of an answer that may still be believed, and does not outlast the
+    signal that gave it: for how long one may stand in is for the signal to say. Where the source knows that
+    it has no value for now (OutsideTrace), nothing stands in for it: None.
     """
     try:
         reading = signal.latest()
     except OutsideTrace:
         return None
     except SignalUnavailable:
-        return previous
+        return None if previous is not None and previous.reading.from_forecast else previous
     held = fresh(previous, now=now, max_age_s=max_age_s)
     if reading.from_forecast and held is not None and not held.from_forecast:
         return previous

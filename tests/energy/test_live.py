@@ -11,6 +11,8 @@ from curtail_dist.clock import SystemClock, VirtualClock
 from curtail_dist.clock.service import ClockService
 from curtail_dist.config import SignalConfig
 from curtail_dist.energy import open_signal
+from curtail_dist.energy.freshness import fresh, observe
+from curtail_dist.energy.policy import PolicyMemory, Threshold
 from curtail_dist.energy.providers import Chain, LiveSignal
 from curtail_dist.energy.providers.answers import Answer, ProviderFailure
 from curtail_dist.errors import ConfigError, SignalUnavailable
@@ -176,6 +178,45 @@ def test_for_an_hour_a_forecast_stands_in_and_is_marked_as_one():
     told.t = 3600.0
     with pytest.raises(SignalUnavailable, match="it is down"):
         chain.latest()
+
+
+def test_a_site_runs_on_for_that_hour_and_no_longer_and_is_not_started():
+    told, sighting, seen = Told(), None, []
+    chain, rule = Chain([told.signal]), Threshold(threshold=100.0, leave_delay_s=0.0)
+    told.answers((0.0, 50.0), (1800.0, 70.0), (7200.0, 90.0))
+    for told.t in (10.0, 900.0, 901.0, 2000.0, 3599.0, 3600.0):
+        if told.t > 10.0:
+            told.fails()
+        sighting = observe(chain, sighting, now=told.t, max_age_s=900.0)
+        reading = fresh(sighting, now=told.t, max_age_s=900.0)
+        does = [
+            rule.decide(PolicyMemory(), running=running, reading=reading, now=told.t)[0].action
+            for running in (True, False)
+        ]
+        seen.append((reading and reading.value, *does))
+    assert seen == [
+        (50.0, "keep", "start"),
+        (50.0, "keep", "start"),
+        (50.0, "keep", "keep"),
+        (70.0, "keep", "keep"),
+        (70.0, "keep", "keep"),
+        (None, "drain", "keep"),
+    ]
+
+
+def test_an_old_answer_is_stale_however_far_its_forecast_reaches():
+    told = Told()
+    told.t = 72_000.0
+    told.answers((0.0, 50.0), (72_000.0, 70.0), (90_000.0, 90.0))
+    with pytest.raises(SignalUnavailable, match="1200 min old, which is stale"):
+        told.signal.latest()
+
+
+def test_what_holds_now_is_what_was_said_of_now_and_not_a_forecast_of_it():
+    told = Told()
+    told.t = 700.0
+    told.answers((0.0, 50.0), (600.0, 70.0))
+    assert [(one.value, one.measured_at) for one in told.signal.forecast(1e4)] == [(50.0, 0.0)]
 
 
 def test_a_single_value_is_no_forecast():

@@ -1,6 +1,7 @@
 import math
 import subprocess
 import sys
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -135,6 +136,11 @@ def test_a_forecast_does_not_take_the_place_of_an_answer_that_may_still_be_belie
     later = observe(Scripted(foreseen), answered, now=901.0, max_age_s=900.0)
     assert later is not None
     assert later.reading == foreseen
+
+
+def test_a_forecast_that_is_no_longer_given_is_not_held_over():
+    foreseen = Sighting(reading=replace(LOW, from_forecast=True), renewed_at=0.0)
+    assert observe(Scripted(SignalUnavailable("too old")), foreseen, now=1.0, max_age_s=900.0) is None
 
 
 def test_what_was_asked_earlier_is_as_old_as_its_answer():

@@ -5,6 +5,7 @@ import math
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
 from random import Random
 from typing import Literal
@@ -94,7 +95,9 @@ class LiveSignal:
             raise SignalUnavailable(f"{self.source}: {self._failure}")
         if now - self._answered > self._holds_s:
             raise SignalUnavailable(f"{self.source}: it was last asked {now - self._answered:.0f} s ago")
-        return self._reading(answer, now)
+        first, *later = answer.points  # what it expected of moments before it was asked is not of now
+        at, value = [first, *(point for point in later if self._answered < point[0] <= now)][-1]
+        return self._at(min(at, now), value)
 
     def foreseen(self, within_s: Seconds) -> Reading:
         """Return what the newest forecast says of now, if it is not older than `within_s`.
@@ -104,7 +107,12 @@ class LiveSignal:
         now, answer = self._unix_now(), self._answer
         if answer is None or now - self._answered >= within_s or len(answer.points) < 2:
             raise SignalUnavailable(f"{self.source}: it has given no forecast within {within_s:g} s")
-        return self._reading(answer, now, from_forecast=True)
+        newest = answer.points[-1][0]
+        if now - newest > self._provider.stale_s:
+            raise SignalUnavailable(f"{self.source}: its forecast ended {_ago(now - newest)} ago")
+        at, value = ([point for point in answer.points if point[0] <= now] or [answer.points[0]])[-1]
+        # For how long it stands in was just looked at; as a reading it is one of now.
+        return replace(self._at(min(at, now), value), from_forecast=True, answered_at=None)
 
     def forecast(self, horizon: Seconds) -> list[Reading]:
         """Return what the newest answer says from now on. See Signal."""
@@ -140,10 +148,13 @@ class LiveSignal:
             self._asked.set()
 
     def _checked(self, answer: Answer, now: UnixSeconds) -> Answer:
-        """Refuse what says nothing of now: it is too old, or from a future that has not come."""
-        first, newest = answer.points[0][0], answer.points[-1][0]
-        if now - newest > self._provider.stale_s:
-            raise ProviderFailure(f"its newest value is {_ago(now - newest)} old, which is stale")
+        """Refuse what says nothing of now: it is too old, or from a future that has not come.
+
+        The first value counts, which is to hold now: an old answer is one however far its forecast reaches.
+        """
+        first = answer.points[0][0]
+        if now - first > self._provider.stale_s:
+            raise ProviderFailure(f"its value for now is {_ago(now - first)} old, which is stale")
         if first - now > SKEW_S:
             raise ProviderFailure(f"its first value is for {_ago(first - now)} from now; compare the clocks")
         return answer
@@ -160,18 +171,10 @@ class LiveSignal:
         backoff = min(every, _FIRST_RETRY_S * 2.0 ** min(self._failures - 1, 10))
         return backoff * (1.0 + 0.2 * self._random.random())
 
-    def _reading(self, answer: Answer, now: UnixSeconds, *, from_forecast: bool = False) -> Reading:
-        newest = answer.points[-1][0]
-        if now - newest > self._provider.stale_s:
-            raise SignalUnavailable(f"{self.source}: its newest value is {_ago(now - newest)} old")
-        at, value = ([point for point in answer.points if point[0] <= now] or [answer.points[0]])[-1]
-        return self._at(min(at, now), value, from_forecast=from_forecast)
-
-    def _at(self, at: UnixSeconds, value: float, *, from_forecast: bool = False) -> Reading:
+    def _at(self, at: UnixSeconds, value: float) -> Reading:
         return Reading(
             value=value,
             measured_at=at - self._start,
-            from_forecast=from_forecast,
             basis=self.basis,
             source=self.source,
             answered_at=self._answered - self._start,
