@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Literal
 
 from curtail_dist.config.signals import UNITS
-from curtail_dist.energy.columns import Columns, columns_of
+from curtail_dist.energy.columns import Columns, columns_of, told_by
 from curtail_dist.energy.stepfunction import StepFunction
 from curtail_dist.errors import TraceError
 from curtail_dist.units import GramsCO2PerKWh
@@ -113,24 +113,27 @@ def _read(
     reader = csv.reader(lines)
     times: list[datetime] = []
     values: list[float] = []
+    kinds: set[str] = set()
     try:
         header = [name.strip() for name in next(reader, list[str]())]
         columns = columns_of(path, header, time_column=names[0], value_column=names[1])
-        at, of = columns.time, columns.value
+        at, of, kind = columns.time, columns.value, columns.signal_type
         for row in reader:
             if not any(cell.strip() for cell in row):
                 continue
             place = f"{path}:{reader.line_num + skipped}"
-            if len(row) <= max(at, of):
+            if len(row) <= max(at, of, kind or 0):
                 raise TraceError(
                     f"{place} has {len(row)} cells; it must have those of {', '.join(header)}: "
                     "complete or drop the row"
                 )
             times.append(_time(row[at].strip(), place, header[at], times[-1] if times else None))
             values.append(_value(row[of].strip(), place, header[of], lowest))
+            if kind is not None:
+                kinds.add(row[kind].strip())
     except csv.Error as error:
         raise TraceError(f"{path}:{reader.line_num + skipped} is not CSV ({error}); mend the line") from error
-    return columns, times, values
+    return told_by(columns, kinds, path) if times else columns, times, values
 
 
 def _time(text: str, place: str, column: str, before: datetime | None) -> datetime:

@@ -135,3 +135,60 @@ def test_a_header_in_which_two_columns_would_fit_is_refused(write):
     text = "point_time,value,value_2\n2026-03-21T17:00:00Z,100,1\n2026-03-21T17:05:00Z,200,2\n"
     with pytest.raises(TraceError, match="must be clear"):
         read_trace(write(text))
+
+
+TWO = "2026-03-21 17:00:00,{0}\n2026-03-21 17:05:00,{0}\n"
+
+
+@pytest.mark.parametrize("index", ["time", "Timestamp", ""])
+def test_where_only_the_value_is_named_times_are_the_known_or_the_first_column(write, index):
+    path = write(f"{index},DE,FR\n" + TWO.format("300,50"))
+    assert read_trace(path, value_column="FR").values == (50.0, 50.0)
+
+
+def test_times_that_are_known_count_though_they_do_not_come_first(write):
+    path = write("zone,time,moer\nx,2026-03-21T17:00:00Z,1\nx,2026-03-21T17:05:00Z,2\n")
+    assert read_trace(path, value_column="moer").values == (1.0, 2.0)
+
+
+@pytest.mark.parametrize(
+    ("header", "named", "value", "basis"),
+    [
+        ("point_time,value", "value", 453.59237, "marginal"),
+        ("Datetime (UTC),Carbon intensity gCO\u2082eq/kWh (direct)", "", 1000.0, "average"),
+        (
+            "Datetime (UTC),Carbon intensity gCO\u2082eq/kWh (direct)",
+            "Carbon intensity gCO\u2082eq/kWh (direct)",
+            1000.0,
+            "average",
+        ),
+    ],
+)
+def test_a_known_column_has_its_unit_and_basis_though_it_is_named(write, header, named, value, basis):
+    trace = read_trace(write(f"{header}\n" + TWO.format("1000")), value_column=named)
+    assert (trace.values[0], trace.basis) == (pytest.approx(value), basis)
+
+
+def test_rows_of_watttime_say_what_they_are(write):
+    rows = "point_time,value,signal_type\n" + TWO.format("1000,{0}")
+    assert read_trace(write(rows.format("co2_moer"))).basis == "marginal"
+    assert read_trace(write(rows.format("co2_aoer"))).basis == "average"
+    with pytest.raises(TraceError, match="signal_type 'health_damage'; all must be of one of 'co2_moer'"):
+        read_trace(write(rows.format("health_damage")))
+
+
+def test_rows_of_watttime_that_are_of_two_kinds_are_refused(write):
+    rows = "point_time,value,signal_type\n2026-03-21T17:00:00Z,1,co2_moer\n2026-03-21T17:05:00Z,1,co2_aoer\n"
+    with pytest.raises(TraceError, match="'co2_aoer', 'co2_moer'"):
+        read_trace(write(rows))
+
+
+def test_two_columns_that_could_be_times_are_refused(write):
+    with pytest.raises(TraceError, match="must be clear"):
+        read_trace(write("time,point_time,g_per_kwh\n" + TWO.format("2026-03-21 17:00:00,1")))
+
+
+def test_where_only_times_are_named_the_value_is_known_by_its_name(write):
+    assert read_trace(write("when,g_per_kwh\n" + TWO.format("5")), time_column="when").values == (5.0, 5.0)
+    with pytest.raises(TraceError, match="must be clear"):
+        read_trace(write("when,value\n" + TWO.format("5")), time_column="when")
