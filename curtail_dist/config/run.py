@@ -68,7 +68,16 @@ class RunConfig:
             key = f"sites.{name}.signal.microgrid.train_w"
             holds = grid is None or grid.train_w == train_w
             require(holds, key, grid and grid.train_w, f"the site's power.train_w, {train_w:g}")
+            self._check_rhythm(f"sites.{name}.signal", site.signal)
         self._check_streaming()
+
+    def _check_rhythm(self, key: str, signal: SignalConfig) -> None:
+        """Raise ConfigError where a feed is asked more rarely than its answers are believed."""
+        every_s, most = signal.every_s, self.policy.max_age_s
+        holds = every_s is None or every_s < most
+        require(holds, f"{key}.every_s", every_s, f"less than policy.max_age_s, {most:g}")
+        if signal.fallback is not None:
+            self._check_rhythm(f"{key}.fallback", signal.fallback)
 
     def _check_streaming(self) -> None:
         """Raise ConfigError unless fragments and overlapped steps fit the rounds."""

@@ -100,7 +100,8 @@ class SignalConfig:
     value_at: str = ""
     """With `http`: JSON pointer (RFC 6901) to the value, such as /data/0/intensity."""
     time_at: str = ""
-    """With `http`: JSON pointer to the time from which it holds (ISO 8601, or Unix seconds). Default: now."""
+    """With `http`: JSON pointer to the time from which it holds (ISO 8601, or Unix seconds). Default:
+    now, so that a feed that died cannot be told from one that lives."""
     forecast_at: str = ""
     """With `http`: JSON pointer to a list of what is expected."""
     forecast_value_at: str = ""
@@ -116,7 +117,7 @@ class SignalConfig:
     stale_s: Seconds | None = None
     """Age beyond which what a server gives as now counts as no answer. Default: by the provider's rhythm."""
     fallback: "SignalConfig | None" = None
-    """The signal to go by while this one is not to be had."""
+    """Another of what is asked over the network, to go by while this one is not to be had."""
 
     def __post_init__(self) -> None:
         require(self.kind in _KEYS, "signal.kind", self.kind, "one of " + ", ".join(_KEYS))
@@ -147,8 +148,11 @@ class SignalConfig:
             span = getattr(self, name)
             holds = span is None or (math.isfinite(span) and span > 0)
             require(holds, f"signal.{name}", span, "finite and above 0")
+        holds = self.fallback is None or self.fallback.kind in LIVE
+        must = f"one of {', '.join(LIVE)}: no file and no constant knows what is now"
+        require(holds, "signal.fallback.kind", self.fallback and self.fallback.kind, must)
 
     @property
     def live(self) -> bool:
-        """Whether it asks a server, or falls back on one that does."""
-        return self.kind in LIVE or (self.fallback is not None and self.fallback.live)
+        """Whether it asks a server."""
+        return self.kind in LIVE

@@ -407,3 +407,13 @@ def test_a_table_of_ones_own_comes_back_as_it_was_written():
     given = RunConfig.from_mapping(tree(outer={"by_sites": {1: [0.7, 0.6], 2.5: [1, 0.8]}}))
     assert given.outer.by_sites == {"1": (0.7, 0.6), "2.5": (1.0, 0.8)}
     assert RunConfig.from_mapping(given.to_mapping()) == given
+
+
+@pytest.mark.parametrize("place", ["signal", "fallback"])
+def test_a_feed_that_is_asked_more_rarely_than_it_is_believed_is_refused(place):
+    feed = {"kind": "carbonintensity", "every_s": 900.0}
+    signal = feed if place == "signal" else {"kind": "carbonintensity", "fallback": feed}
+    key = "sites.texas.signal.every_s" if place == "signal" else "sites.texas.signal.fallback.every_s"
+    said = refused(sites={"texas": {**SITE, "signal": signal}})
+    assert said == f"{key} is 900.0; it must be less than policy.max_age_s, 900"
+    RunConfig.from_mapping(tree(sites={"texas": {**SITE, "signal": signal}}, policy={"max_age_s": 901.0}))

@@ -275,14 +275,28 @@ def test_the_thread_asks_again_and_again_until_it_is_closed():
 def test_a_run_file_names_a_fallback_that_is_opened_and_closed_with_it():
     now = datetime.now(UTC)
     with serve() as feed:
-        feed.replies["/now"] = Reply({}, status=500)
-        fallback = SignalConfig(kind="constant", value=77.0, basis="average")
+        feed.replies |= {"/now": Reply({}, status=500), "/other": Reply({"v": 77.0})}
+        fallback = SignalConfig(kind="http", url=f"{feed.url}/other", value_at="/v", basis="average")
         signal = open_signal(
             section(feed.url, fallback=fallback), clock=SystemClock(now), start=now, site="texas"
         )
         reading = signal.latest()
         assert (reading.value, reading.basis) == (77.0, "average")
         signal.close()
+        assert not any(thread.name == "signal" for thread in threading.enumerate())
+
+
+@pytest.mark.parametrize("still", [{"kind": "constant", "value": 5.0}, {"kind": "trace", "path": "x.csv"}])
+def test_what_cannot_know_of_now_is_no_fallback(still):
+    with pytest.raises(ConfigError, match=r"signal\.fallback\.kind is '.*no file and no constant knows"):
+        section("http://x", fallback=SignalConfig(**still))
+
+
+def test_a_refusal_is_told_though_another_failure_came_before(caplog):
+    told = Told()
+    for error in (ProviderFailure("down"), ProviderFailure("down"), ProviderFailure("401", refused=True)):
+        told.fails(error)
+    assert [record.getMessage() for record in caplog.records] == ["feed: down", "feed: 401"]
 
 
 def test_a_virtual_clock_cannot_follow_a_real_feed():

@@ -127,10 +127,9 @@ every = pytest.mark.parametrize("make", MAKERS, ids=lambda make: make.__name__)
         (maps, [(-120, 120.0), (3480, 80.0)], "average"),
         (britain, [(-120, 266.0), (1680, 100.0)], "average"),
         (prometheus, [(0, 123.0)], "marginal"),
-        (vessim, [(0, 42.0)], "marginal"),
         (own, [(-60, 50.0), (600, 100.0)], "marginal"),
     ],
-    ids=[make.__name__ for make in MAKERS],
+    ids=[make.__name__ for make in MAKERS if make is not vessim],
 )
 def test_what_it_says_in_grams_a_kwh_and_from_when(feed, make, points, basis):
     provider = make(feed)
@@ -237,7 +236,7 @@ def test_watttime_in_another_unit_is_refused(feed):
     provider = watttime(feed)
     said = {"data": [{"point_time": moment(0), "value": 1}], "meta": {"units": "percentile"}}
     feed.replies["/v3/forecast"] = Reply(said)
-    with pytest.raises(ProviderFailure, match="percentile"):
+    with pytest.raises(ProviderFailure, match="another unit; they must be in lbs_co2_per_mwh"):
         provider.ask(T)
 
 
@@ -249,6 +248,31 @@ def test_electricity_maps_without_a_forecast_in_the_plan_tells_the_newest_value(
     forecasts = [asked for asked in feed.asked if "forecast" in asked.path]
     assert len(forecasts) == 1
     assert feed.asked[0].headers["auth-token"] == SECRET
+
+
+@pytest.mark.parametrize("reply", [Reply({}, status=500), Reply("<html>"), Reply({"forecast": 3})])
+def test_a_forecast_of_electricity_maps_that_fails_costs_no_value(feed, reply):
+    provider = maps(feed)
+    feed.replies["/v3/carbon-intensity/forecast"] = reply
+    assert provider.ask(T).points == ((T - 120, 120.0),)
+
+
+def test_a_forecast_of_electricity_maps_is_not_asked_for_before_it_may_be(feed):
+    provider = maps(feed)
+    feed.replies["/v3/carbon-intensity/forecast"] = Reply({}, status=429, headers={"Retry-After": "1000"})
+    for after in (0, 999, 1000):
+        provider.ask(T + after)
+    asked = [one.path.partition("?")[0].rpartition("/")[2] for one in feed.asked]
+    assert asked == ["latest", "forecast", "latest", "latest", "forecast"]
+
+
+@pytest.mark.parametrize("where", ["v", "t"])
+def test_a_credential_that_a_server_sends_back_as_a_value_is_not_shown(feed, where):
+    provider = own(feed)
+    feed.replies["/intensity.json"] = Reply({"now": {"v": 1.0, "t": T, where: SECRET}, "next": []})
+    with pytest.raises(ProviderFailure, match="it gives other text as a") as caught:
+        provider.ask(T)
+    assert SECRET not in f"{caught.value} {caught.value.__cause__}"
 
 
 def test_britain_by_region_asks_for_the_postcode(feed):
@@ -284,12 +308,35 @@ def test_a_prometheus_token_is_sent(feed, tmp_path):
     assert feed.asked[0].headers["Authorization"] == "Bearer from-a-file"
 
 
-def test_a_vessim_that_stands_still_says_nothing_new(feed):
+def goes_on(feed: Feed, minutes: float, carbon: float) -> None:
+    said = {"time": moment(minutes), "grid_signals": {"carbon": carbon}}
+    feed.replies["/microgrids/texas"] = Reply(said)
+
+
+def test_a_vessim_counts_once_it_was_seen_to_go_on(feed):
     provider = vessim(feed)
-    assert provider.ask(T).points == ((T, 42.0),)
-    assert provider.ask(T + 60).points == ((T, 42.0),)
-    feed.replies["/microgrids/texas"] = Reply({"time": moment(1), "grid_signals": {"carbon": 43.0}})
+    for after in (0, 60):
+        with pytest.raises(ProviderFailure, match="not seen to go on yet"):
+            provider.ask(T + after)
+    goes_on(feed, 1, 43.0)
     assert provider.ask(T + 120).points == ((T + 120, 43.0),)
+    assert provider.ask(T + 180).points == ((T + 120, 43.0),)
+    assert provider.basis == "marginal"
+
+
+def test_a_vessim_that_stands_still_counts_no_more_until_it_goes_on(feed):
+    provider = vessim(feed)
+    with pytest.raises(ProviderFailure):
+        provider.ask(T)
+    goes_on(feed, 1, 43.0)
+    provider.ask(T + 60)
+    assert provider.ask(T + 960).points == ((T + 60, 43.0),)
+    with pytest.raises(ProviderFailure, match="stood still for 900 s"):
+        provider.ask(T + 961)
+    with pytest.raises(ProviderFailure, match="not seen to go on yet"):
+        provider.ask(T + 962)
+    goes_on(feed, 2, 44.0)
+    assert provider.ask(T + 970).points == ((T + 970, 44.0),)
 
 
 def test_a_grid_signal_that_vessim_does_not_have_is_named_with_those_it_has(feed):

@@ -1,7 +1,7 @@
 """What a provider says when it is asked."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal, Protocol, Self
@@ -70,21 +70,34 @@ class Provider(Protocol):
 
 
 def unix(text: object) -> UnixSeconds:
-    """Read a time: ISO 8601 (UTC where it says no offset) or Unix seconds. Raises ProviderFailure."""
+    """Read a time: ISO 8601 (UTC where it says no offset) or Unix seconds. Raises ProviderFailure.
+
+    What stands there in its place is not repeated: a server may send back what it was asked with.
+    """
     if isinstance(text, int | float) and not isinstance(text, bool):
         return float(text)
     try:
         moment = datetime.fromisoformat(str(text))
-    except ValueError as error:
-        raise ProviderFailure(f"it gives {text!r} as a time; it must be ISO 8601 or Unix seconds") from error
+    except ValueError:
+        raise ProviderFailure(
+            f"it gives {_kind(text)} as a time; it must be ISO 8601 or Unix seconds"
+        ) from None
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
 
 
 def number(value: object) -> float:
-    """Read a number. Raises ProviderFailure."""
-    if isinstance(value, bool) or not isinstance(value, int | float | str):
-        raise ProviderFailure(f"it gives {value!r} as a value; it must be a number")
+    """Read a number. Raises ProviderFailure, which does not repeat what stands there in its place."""
     try:
-        return float(value)
-    except ValueError as error:
-        raise ProviderFailure(f"it gives {value!r} as a value; it must be a number") from error
+        if isinstance(value, int | float | str) and not isinstance(value, bool):
+            return float(value)
+    except (ValueError, OverflowError):
+        pass
+    raise ProviderFailure(f"it gives {_kind(value)} as a value; it must be a number") from None
+
+
+_KINDS: Mapping[type, str] = {str: "other text", list: "a list", dict: "a mapping", bool: "true or false"}
+
+
+def _kind(value: object) -> str:
+    """Name what stands in a reply without showing it."""
+    return _KINDS.get(type(value), "nothing" if value is None else "no number")

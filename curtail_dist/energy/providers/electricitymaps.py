@@ -1,5 +1,6 @@
 """Electricity Maps, API v3: average intensity of a zone, and its forecast where the plan has one."""
 
+import logging
 import urllib.parse
 from typing import Any, Literal, cast
 
@@ -8,6 +9,8 @@ from curtail_dist.energy.providers.answers import Answer, ProviderFailure, UnixS
 from curtail_dist.energy.providers.credentials import Secret
 from curtail_dist.energy.providers.pointer import resolve
 from curtail_dist.energy.providers.web import get_json
+
+log = logging.getLogger(__name__)
 
 URL = "https://api.electricitymaps.com"
 TOKEN = "ELECTRICITYMAPS_TOKEN"
@@ -32,7 +35,7 @@ class ElectricityMaps:
         self.stale_s = config.stale_s or 2.5 * 3600.0
 
     def ask(self, now: UnixSeconds) -> Answer:
-        """Ask for the newest value, and for the forecast unless the plan has none."""
+        """Ask for the newest value, and for the forecast; what goes wrong with that costs no value."""
         said = self._get("latest")
         first = unix(resolve(said, "/datetime"))
         points = [(first, number(resolve(said, "/carbonIntensity")))]
@@ -40,9 +43,9 @@ class ElectricityMaps:
             try:
                 points += [point for point in self._forecast() if point[0] > first]
             except ProviderFailure as failure:
-                if not failure.refused:
-                    raise
-                self._forecast_at = now + _FORECAST_AGAIN_S
+                again_s = _FORECAST_AGAIN_S if failure.refused else failure.retry_after_s or 0.0
+                self._forecast_at = now + again_s
+                log.info("%s: no forecast: %s", self.source, failure)
         return Answer.of(points)
 
     def _forecast(self) -> list[tuple[UnixSeconds, float]]:

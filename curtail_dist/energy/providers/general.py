@@ -88,8 +88,9 @@ class PrometheusProvider(_Own):
 class VessimProvider(_Own):
     """A named grid signal of a microgrid at Vessim's REST service: what the published prototype polled.
 
-    Its times are those of Vessim's simulation: an answer counts as one of now. A service that says the same
-    time again and again stands still, and its last value says nothing of now.
+    Its times are those of Vessim's simulation, of any day: an answer counts as one of now. The service goes
+    on answering after its simulation has ended, with the last state. So nothing counts before its time was
+    seen to move, and a value is as old as the last move.
     """
 
     def __init__(self, config: SignalConfig, site: str) -> None:
@@ -97,7 +98,8 @@ class VessimProvider(_Own):
         name = config.microgrid_name or site
         self._url = f"{config.url.rstrip('/')}/microgrids/{urllib.parse.quote(name, safe='')}"
         super().__init__(config, f"grid signal {config.grid_signal} at {shown(self._url)}")
-        self._newest: tuple[Any, UnixSeconds] | None = None
+        self._time: Any = None
+        self._moved_at: UnixSeconds | None = None
 
     def ask(self, now: UnixSeconds) -> Answer:
         """Ask once."""
@@ -106,8 +108,13 @@ class VessimProvider(_Own):
         if not isinstance(signals, dict) or self._config.grid_signal not in signals:
             names = ", ".join(sorted(map(str, signals))) if isinstance(signals, dict) else "none"  # pyright: ignore[reportUnknownArgumentType]
             raise ProviderFailure(f"it has no grid signal {self._config.grid_signal}; it has: {names}")
-        time = resolve(said, "/time")
-        if self._newest is None or self._newest[0] != time:
-            self._newest = (time, now)
+        before, self._time = self._time, resolve(said, "/time")
+        if before is not None and self._time != before:
+            self._moved_at = now
+        if self._moved_at is None:
+            raise ProviderFailure("it answers, but its simulation was not seen to go on yet")
+        if now - self._moved_at > self.stale_s:
+            self._moved_at = None  # whoever starts it anew has to be seen to
+            raise ProviderFailure(f"it answers, but its simulation has stood still for {self.stale_s:g} s")
         value = number(signals[self._config.grid_signal]) * self._factor  # pyright: ignore[reportUnknownArgumentType]
-        return Answer.of([(self._newest[1], value)])
+        return Answer.of([(self._moved_at, value)])

@@ -54,6 +54,7 @@ class LiveSignal:
         self._answered: UnixSeconds = -math.inf
         self._failure = "it has not answered yet"
         self._failures = 0
+        self._refused = False
         self._closing = threading.Event()
         self._asked = threading.Event()
         self._thread = threading.Thread(target=self._run, name="signal", daemon=True)
@@ -161,12 +162,14 @@ class LiveSignal:
 
     def _failed(self, error: SignalUnavailable) -> Seconds:
         every = self._provider.every_s
-        if not self._failures:
+        refused = isinstance(error, ProviderFailure) and error.refused
+        if not self._failures or refused != self._refused:
             log.warning("%s: %s", self.source, error)
+        self._refused = refused
         self._failure, self._failures = str(error), self._failures + 1
         if isinstance(error, ProviderFailure) and error.retry_after_s is not None:
             return min(max(error.retry_after_s, _FIRST_RETRY_S), _LONGEST_S)
-        if isinstance(error, ProviderFailure) and error.refused:
+        if refused:
             return max(every, _REFUSED_S)
         backoff = min(every, _FIRST_RETRY_S * 2.0 ** min(self._failures - 1, 10))
         return backoff * (1.0 + 0.2 * self._random.random())

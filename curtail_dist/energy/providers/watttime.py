@@ -46,7 +46,7 @@ class WattTime:
             said = self._forecast()
         units = resolve(said, "/meta/units")
         if units != "lbs_co2_per_mwh":
-            raise ProviderFailure(f"its values are in {units!r}; they must be in lbs_co2_per_mwh")
+            raise ProviderFailure("its values are in another unit; they must be in lbs_co2_per_mwh")
         points = resolve(said, "/data")
         if not isinstance(points, list):
             raise ProviderFailure("its data is no list")

@@ -16,11 +16,13 @@ from curtail_dist.units import Seconds
 
 _MAX_REPLY_BYTES = 8 << 20
 _CHUNK_BYTES = 1 << 16
+_HEADERS = {"Accept": "application/json", "User-Agent": "curtail-dist"}
+"""Some servers turn away what calls itself by the name of a programming language."""
 
 
 def get_json(url: str, *, headers: Mapping[str, str] | None = None, timeout_s: Seconds) -> Any:
     """Return what a server answers, as JSON. Raises ProviderFailure, which shows no header and no query."""
-    request = urllib.request.Request(url, headers={"Accept": "application/json"})
+    request = urllib.request.Request(url, headers=_HEADERS)
     for name, value in (headers or {}).items():
         # Unredirected: a server that sends us elsewhere does not make us show a token there.
         request.add_unredirected_header(name, value)
