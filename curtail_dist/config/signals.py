@@ -121,6 +121,8 @@ class SignalConfig:
 
     def __post_init__(self) -> None:
         require(self.kind in _KEYS, "signal.kind", self.kind, "one of " + ", ".join(_KEYS))
+        holds = self.microgrid is None or self.kind == "vessim"
+        require(holds, "signal.kind", self.kind, "vessim where signal.microgrid is given")
         for one in fields(self):
             given = getattr(self, one.name)
             default = {} if one.name == "headers" else one.default
