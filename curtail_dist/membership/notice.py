@@ -31,8 +31,7 @@ def asking(
     """Return what to write, in one transaction, to have a site leave.
 
     Where it is a member the others are asked, too, to end the open round with the inner step that they are in
-    now. The ranks of the site ask for that, but only when their own step has ended: then the others' would come
-    on top of it.
+    now. The site's own ranks ask for that when their own step has ended: the others' would come on top of it.
     """
     puts = {keys.drain(site): notice.encode()}
     if not notice.after_commit and epoch is not None and head is not None and site in epoch.sites:
