@@ -156,6 +156,15 @@ def test_a_site_that_is_held_or_blind_publishes_that_it_cannot_take_part(tmp_pat
         assert Outlook.decode(town.entries[KEYS.outlook("a")].value).futures == ()
 
 
+def test_a_running_site_is_planned_for_without_a_cap_that_nothing_sets(tmp_path):
+    config = run_config(tmp_path, "a")
+    capped = replace(config.sites["a"].power, capped_w=1000.0, capped_speed=0.8)
+    config = replace(config, sites={"a": replace(config.sites["a"], power=capped)})
+    town = Town(config, {})
+    town.plans["a"].look(0.0, town.view, own())
+    assert Outlook.decode(town.entries[KEYS.outlook("a")].value).power.capped_w is None
+
+
 def test_between_two_plans_the_newest_one_holds_and_not_for_ever(tmp_path):
     town = Town(run_config(tmp_path, "a", "b", replan_s=600.0), {})
     plans = town.plans["a"]

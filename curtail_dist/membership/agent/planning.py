@@ -10,7 +10,7 @@ next plan, which knows what was done, makes up for it. An outlook lives on its a
 import logging
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median
 
 from curtail_dist.config import PolicyConfig, RunConfig
@@ -82,7 +82,8 @@ class Plans:
         self._publish = publish
         self._events = events
         self._forecast = forecast
-        self._power = PowerModel.from_config(own.power, pue=own.footprint.pue)
+        power = PowerModel.from_config(own.power, pue=own.footprint.pue)
+        self._power = replace(power, capped_w=None, capped_speed=1.0)  # nothing here could set a cap
         self._past = past
         self._seen: list[tuple[Seconds, GramsCO2PerKWh]] = []
         self._joins: list[Seconds] = []
