@@ -78,7 +78,7 @@ class Stage:
     """Inner steps until the run is complete."""
     arrivals: list[float] = field(default_factory=list)
     departures: list[float] = field(default_factory=list)
-    limits: Limits = field(default_factory=Limits)
+    limits: Limits = field(default_factory=lambda: Limits(settle_s=0.1))
     policy: Policy | None = None
     """In place of the run file's."""
     metering: Metering | None = None

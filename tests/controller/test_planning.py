@@ -309,7 +309,7 @@ def kg(course: Course, grids: dict[str, Grid]) -> float:
 
 
 def test_plans_of_many_are_as_good_as_one_plan_for_all_and_meet_the_deadline(tmp_path):
-    config = run_config(tmp_path, "sun", "wind", pair_efficiency=0.8)
+    config = run_config(tmp_path, "sun", "wind", pair_efficiency=0.8, replan_s=600.0)
     makers = {"sun": solar_heavy, "wind": wind_heavy}
     grids = {
         name: Grid(
@@ -335,13 +335,14 @@ def test_plans_of_many_are_as_good_as_one_plan_for_all_and_meet_the_deadline(tmp
         manner=Manner(poll_s=300.0, rhythm=rhythm),
         work_s=work_s,
         plan=planner.plan,
+        replan_s=600.0,
     ).play(DAY)
     assert course.finished_at is not None
     single = sum(
         account(one.played.intervals[name], grid.power, grid.intensity).emissions_kg
         for name, grid in grids.items()
     )
-    assert kg(course, grids) == pytest.approx(single, rel=0.1)
+    assert kg(course, grids) <= 1.1 * single
 
 
 def test_an_agent_publishes_plans_and_follows(stage, hand, make_config):
