@@ -6,6 +6,7 @@ weather has in common stays.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -90,6 +91,17 @@ class Foresight:
         nearness = np.exp(-(times - times[0]) / self.nearness_s)
         found: list[float] = np.maximum(0.0, past + (last - past[0]) * nearness).tolist()
         return found
+
+
+def means(series: StepFunction, edges: Sequence[Seconds]) -> StepFunction:
+    """Return a series with its mean between each two edges; its first and last values hold beyond it."""
+    known = np.array(series.edges)
+    sums = np.concatenate([[0.0], np.cumsum(np.diff(known) * np.array(series.values))])
+    at = np.array(edges)
+    low, high = np.minimum(at - known[0], 0.0), np.maximum(at - known[-1], 0.0)
+    whole = np.interp(at, known, sums) + low * series.values[0] + high * series.values[-1]
+    found: list[float] = (np.diff(whole) / np.diff(at)).tolist()
+    return StepFunction(edges=tuple(edges), values=tuple(found))
 
 
 def _at(series: StepFunction, at: Array) -> Array:

@@ -211,17 +211,12 @@ def test_a_forecast_stands_in_every_future_as_far_as_it_goes(tmp_path):
 
 
 @settings(max_examples=30)
-@given(
-    st.lists(
-        st.lists(st.floats(0.0, 3000.0), min_size=1, max_size=20).map(
-            lambda values: StepFunction(
-                edges=tuple(300.0 * index for index in range(len(values) + 1)), values=tuple(values)
-            )
-        ),
-        max_size=3,
-    )
-)
-def test_an_outlook_survives_its_encoding_to_a_tenth_of_a_gram(futures):
+@given(st.integers(0, 20), st.data())
+def test_an_outlook_survives_its_encoding_to_a_tenth_of_a_gram(pieces, data):
+    edges = tuple(300.0 * index for index in range(pieces + 1))
+    values = st.lists(st.floats(0.0, 3000.0), min_size=pieces, max_size=pieces)
+    series = values.map(lambda found: StepFunction(edges=edges, values=tuple(found)))
+    futures = data.draw(st.lists(series, max_size=3 if pieces else 0))
     before = replace(outlook(), futures=tuple(futures))
     after = Outlook.decode(before.encode())
     assert replace(after, futures=()) == replace(before, futures=())
@@ -230,14 +225,25 @@ def test_an_outlook_survives_its_encoding_to_a_tenth_of_a_gram(futures):
         assert found.values == pytest.approx(known.values, abs=0.051)
 
 
-def test_an_outlook_over_weeks_stays_small(tmp_path):
-    config = run_config(tmp_path, "a")
-    config = replace(config, run=replace(config.run, deadline_h=21 * 24.0))
-    past = solar_heavy(seed=3, start=START - timedelta(days=9), days=40).series(START)
-    town = Town(config, {"a": past})
-    town.plans["a"].look(0.0, town.view, own(past.at(0.0)))
-    assert len(Outlook.decode(town.entries[KEYS.outlook("a")].value).futures) == 7
-    assert len(town.entries[KEYS.outlook("a")].value) < 50_000
+@pytest.mark.parametrize("days", [1, 7, 21, 365])
+def test_an_outlook_stays_small_however_far_the_deadline_and_however_fine_the_price(tmp_path, days):
+    config = run_config(tmp_path, "a", g_per_currency=100.0, replan_s=60.0)
+    config = replace(config, run=replace(config.run, deadline_h=days * 24.0))
+    count = days * 288
+    edges = tuple(300.0 * index for index in range(count + 1))
+    published: list[bytes] = []
+    plans = Plans(
+        config,
+        "a",
+        publish=published.append,
+        events=Log(),  # pyright: ignore[reportArgumentType]
+        past=solar_heavy(seed=3, start=START - timedelta(days=9), days=10).series(START),
+        price=StepFunction(edges=edges, values=tuple(0.1 + 0.001 * (index % 7) for index in range(count))),
+    )
+    plans.look(0.0, View(keys=KEYS, entries={}), own())
+    (value,) = published
+    assert len(Outlook.decode(value).futures) == 7
+    assert len(value) < 100_000
 
 
 def commit(version: int, *, steps: dict[str, int], rows: int, total: int = 1000) -> Commit:

@@ -15,8 +15,9 @@ class Outlook:
 
     made_at: Seconds
     futures: tuple[StepFunction, ...]
-    """Its intensity from then on, in futures that are equally likely and the same ones at every site; a price
-    of electricity is in it where one counts. Empty: the site cannot take part now."""
+    """Its intensity from then on, in futures that are equally likely and the same ones at every site; all
+    have the same edges. A price of electricity is in it where one counts. Empty: the site cannot take part
+    now."""
     power: PowerModel
     runs: bool
     """Whether it joins or trains."""
@@ -25,21 +26,22 @@ class Outlook:
     join_s: Seconds
     """What a start takes there."""
 
+    def __post_init__(self) -> None:
+        if any(future.edges != self.futures[0].edges for future in self.futures):
+            raise ValueError("the futures of an outlook have different edges; they must have the same")
+
     def encode(self) -> bytes:
-        """Return the stored value; intensities to a tenth, which no plan depends on."""
-        futures = [
-            [[round(at, 1) for at in future.edges], [round(value, 1) for value in future.values]]
-            for future in self.futures
-        ]
+        """Return the stored value; times and intensities to a tenth, which no plan depends on."""
+        edges = [round(at, 1) for at in self.futures[0].edges] if self.futures else []
+        futures = [[round(value, 1) for value in future.values] for future in self.futures]
         rest = {"made_at": self.made_at, "runs": self.runs, "joins_s": self.joins_s, "join_s": self.join_s}
-        return encode({**rest, "futures": futures, "power": asdict(self.power)})
+        return encode({**rest, "edges": edges, "futures": futures, "power": asdict(self.power)})
 
     @classmethod
     def decode(cls, value: bytes) -> Self:
         """Read a stored value."""
         raw = decode(value)
-        raw["futures"] = tuple(
-            StepFunction(edges=tuple(edges), values=tuple(values)) for edges, values in raw["futures"]
-        )
+        edges = tuple(raw.pop("edges"))
+        raw["futures"] = tuple(StepFunction(edges=edges, values=tuple(values)) for values in raw["futures"])
         raw["power"] = PowerModel(**raw["power"])
         return cls(**raw)

@@ -19,25 +19,19 @@ from curtail_dist.energy.policy import Advice, Wanted
 from curtail_dist.energy.signals import Reading
 from curtail_dist.energy.stages import Stage, Standing
 from curtail_dist.energy.stepfunction import StepFunction
-from curtail_dist.errors import MembershipError, SignalUnavailable
+from curtail_dist.errors import MembershipError
+from curtail_dist.membership.agent.foreseeing import Forecast, Foreseer
 from curtail_dist.membership.agent.outlook import Outlook
 from curtail_dist.membership.agent.progress import RunProgress
 from curtail_dist.membership.view import View
 from curtail_dist.telemetry.events import Planned
 from curtail_dist.telemetry.record import EventLog
-from curtail_dist.units import SECONDS_PER_DAY, SECONDS_PER_HOUR, GramsCO2PerKWh, Seconds
+from curtail_dist.units import SECONDS_PER_HOUR, Seconds
 
 log = logging.getLogger(__name__)
 
-FUTURES = 7
-"""Futures that an outlook holds at most; as many days of history are needed."""
-_PIECES = 200
-"""Steps of a future at most, so that an outlook stays small."""
-_HISTORY_S = 28 * SECONDS_PER_DAY
 STALE_PLANS = 2
 """Age of an outlook, in `policy.replan_s`, beyond which it is left out: its agent does not plan any more."""
-
-Forecast = Callable[[Seconds], list[Reading]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,17 +69,15 @@ class Plans:
             past: The site's intensity from before the run, where it is known.
             price: The price of its electricity per kWh, where it is known.
         """
-        self._price = price
         own = config.site(site)
         self._config = config
         self._site = site
+        self._deadline_s = config.run.deadline_h * SECONDS_PER_HOUR
         self._publish = publish
         self._events = events
-        self._forecast = forecast
         power = PowerModel.from_config(own.power, pue=own.footprint.pue)
         self._power = replace(power, capped_w=None, capped_speed=1.0)  # nothing here could set a cap
-        self._past = past
-        self._seen: list[tuple[Seconds, GramsCO2PerKWh]] = []
+        self._foreseer = Foreseer(config, site, forecast=forecast, past=past, price=price)
         self._joins: list[Seconds] = []
         self._progress = RunProgress()
         self._next: Seconds | None = None
@@ -112,9 +104,8 @@ class Plans:
 
     def _note(self, now: Seconds, own: Own) -> None:
         """Remember what was read, and how long a join took."""
-        reading, was = own.reading, self._was
-        if reading is not None and not reading.from_forecast and (not self._seen or now > self._seen[-1][0]):
-            self._seen.append((now, reading.value))
+        self._foreseer.note(now, own.reading)
+        was = self._was
         if was.stage is Stage.JOINING and own.standing.stage is Stage.ON:
             self._joins.append(own.standing.since - was.since)
 
@@ -129,7 +120,7 @@ class Plans:
             self._config.policy,
             outlooks,
             now=now,
-            deadline_s=self._config.run.deadline_h * SECONDS_PER_HOUR,
+            deadline_s=self._deadline_s,
             work_s=work_s,
             efficiency=efficiency,
         )
@@ -145,11 +136,16 @@ class Plans:
         )
 
     def _outlook(self, now: Seconds, own: Own) -> Outlook:
+        from curtail_dist.energy.planner import aim  # numpy: only where plans are made
+
         standing, join_s = own.standing, self._join_s
+        until = aim(self._config.policy, self._deadline_s, now=now)
         joining = standing.stage is Stage.JOINING
         return Outlook(
             made_at=now,
-            futures=() if own.reading is None or own.barred else self._futures(now, own.reading),
+            futures=()
+            if own.reading is None or own.barred
+            else self._foreseer.futures(now, until, own.reading),
             power=self._power,
             runs=standing.runs,
             joins_s=max(0.0, join_s - (now - standing.since)) if joining else 0.0,
@@ -159,56 +155,6 @@ class Plans:
     @property
     def _join_s(self) -> Seconds:
         return median(self._joins) if self._joins else self._config.clock.join_s
-
-    def _futures(self, now: Seconds, reading: Reading) -> tuple[StepFunction, ...]:
-        from curtail_dist.energy.futures import Foresight  # numpy: only where plans are made
-        from curtail_dist.energy.planner import aim
-        from curtail_dist.energy.prices import weighed
-
-        deadline_s = self._config.run.deadline_h * SECONDS_PER_HOUR
-        until = aim(self._config.policy, deadline_s, now=now)
-        step_s = max(self._config.policy.replan_s, (until - now) / _PIECES)
-        foresight = Foresight(futures=FUTURES, step_s=step_s)
-        history = self._history(now)
-        futures = foresight.of(
-            now=now,
-            until=until,
-            reading=reading.value,
-            history=history,
-            forecast=self._foreseen(now, until),
-            count=foresight.count(history, now),
-        )
-        g_per_currency = self._config.policy.g_per_currency
-        return tuple(weighed(future, self._price, g_per_currency) for future in futures)
-
-    def _history(self, now: Seconds) -> StepFunction | None:
-        """Return what was, from before the run as it was given and since then as it was read."""
-        points = [point for point in self._seen if point[0] > now - _HISTORY_S]
-        past = None if self._past is None else self._past.clipped(now - _HISTORY_S, now)
-        if past is not None and past.end >= now - self._config.policy.replan_s:
-            return past
-        before = [] if past is None or not points else past.points()[:-1]
-        before = [point for point in before if point[0] < points[0][0]]
-        if len(points) < 2:
-            return past
-        return StepFunction.from_points([*before, *points, (now + 1.0, points[-1][1])])
-
-    def _foreseen(self, now: Seconds, until: Seconds) -> StepFunction | None:
-        """Return what the provider expects from now on, None where it expects nothing."""
-        if self._forecast is None:
-            return None
-        try:
-            readings = self._forecast(until - now)
-        except SignalUnavailable as error:
-            log.info("site %s plans without a forecast: %s", self._site, error)
-            return None
-        if len(readings) < 2:
-            return None
-        points = [(max(now, one.measured_at), one.value) for one in readings]
-        edges = dict(points)
-        last = points[-1][0] + (points[-1][0] - points[-2][0])
-        rising = sorted(edges.items())
-        return StepFunction.from_points([*rising, (last, rising[-1][1])]) if len(rising) > 1 else None
 
 
 def read_outlooks(view: View, *, now: Seconds, policy: PolicyConfig) -> dict[str, Outlook]:
