@@ -40,8 +40,8 @@ class PolicyMemory:
     """Readings in a row since the signal was lost, as far as they count."""
 
 
-Wanted: TypeAlias = Literal["off", "on", "capped"]
-"""What a plan wants of a site."""
+Wanted: TypeAlias = Literal["off", "on", "capped", "late"]
+"""What a plan wants of a site; `late` is on, since the work does not fit before the deadline."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +49,8 @@ class Advice:
     """What a plan for all sites says, for the moment and the readings that it was made for."""
 
     price: float
-    """Price of work at which the work is done by the deadline, g CO2 a site-second."""
+    """Price of work at which the work is done by the deadline, g CO2 a site-second; infinite where it does
+    not fit."""
     wanted: Mapping[str, Wanted]
     """By site."""
 
@@ -191,6 +192,10 @@ class WorkPrice(_Rule):
         reason = f"{seen.reading.value:g} g/kWh, and the plan wants the site {seen.wanted}"
         if seen.wanted == "off":
             return Decision(action="drain" if seen.running else "keep", reason=reason), memory
+        if seen.wanted == "late":
+            reason = (
+                f"{seen.reading.value:g} g/kWh, and the work does not fit before the deadline: all are on"
+            )
         return replace(_on(seen, reason), capped=seen.wanted == "capped"), memory
 
 

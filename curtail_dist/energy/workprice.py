@@ -65,14 +65,22 @@ class Question:
 def advise(question: Question) -> Advice:
     """Plan, and return what the plan wants of each site now. Pure."""
     if question.work_s <= 0 or question.deadline_s - question.now < 1.0:
-        late = "on" if question.work_s > 0 else "off"
+        late = "late" if question.work_s > 0 else "off"
         return Advice(
             price=math.inf if question.work_s > 0 else 0.0, wanted=dict.fromkeys(question.sites, late)
         )
     slots = Slots.widening(question.now, question.deadline_s, slot_s=question.slot_s, join_s=question.join_s)
     group = _Group.of(question, slots)
-    price = float(_prices(group, question).mean())
-    return Advice(price=price, wanted=group.wanted(price, question.change_s))
+    prices = _prices(group, question)
+    price = float(prices.mean())
+    wanted = group.wanted(price, question.change_s)
+    if prices.min() >= _highest_price(question):  # even all that there is does not do it
+        price, wanted = math.inf, {name: _late(word) for name, word in wanted.items()}
+    return Advice(price=price, wanted=wanted)
+
+
+def _late(word: Wanted) -> Wanted:
+    return "late" if word == "on" else word
 
 
 def _prices(group: "_Group", question: Question) -> Array:

@@ -121,6 +121,7 @@ PRICE = build_policy(PolicyConfig(kind="work-price"))
         (False, "on", "start", False),
         (False, "capped", "start", True),
         (False, "off", "keep", False),
+        (False, "late", "start", False),
         (False, None, "keep", False),
         (True, "on", "keep", False),
         (True, "capped", "keep", True),
@@ -133,6 +134,12 @@ def test_a_work_price_does_what_the_plan_wants(running, wanted, action, capped):
         PolicyMemory(), running=running, reading=reading(300.0), now=0.0, wanted=wanted
     )
     assert (decision.action, decision.capped) == (action, capped)
+
+
+def test_a_work_price_says_that_the_work_does_not_fit():
+    decision, _ = PRICE.decide(PolicyMemory(), running=True, reading=reading(300.0), now=0.0, wanted="late")
+    assert decision.action == "keep"
+    assert decision.reason == "300 g/kWh, and the work does not fit before the deadline: all are on"
 
 
 def test_a_work_price_without_a_reading_follows_no_plan():

@@ -1,3 +1,4 @@
+import math
 from dataclasses import replace
 
 import pytest
@@ -44,8 +45,17 @@ def test_work_is_done_where_and_when_it_emits_least():
 
 
 def test_without_time_to_spare_every_site_is_on_whatever_its_intensity():
-    assert ask(8, a=site([400] * 4), b=site([500] * 4)).wanted == {"a": "on", "b": "on"}
-    assert ask(99, a=site([400] * 4), b=site([500] * 4)).wanted == {"a": "on", "b": "on"}
+    fits = ask(8, a=site([400] * 4), b=site([500] * 4))
+    assert fits.wanted == {"a": "on", "b": "on"}
+    assert math.isfinite(fits.price)
+    late = ask(8.1, a=site([400] * 4), b=site([500] * 4))
+    assert late.wanted == {"a": "late", "b": "late"}
+    assert math.isinf(late.price)
+
+
+def test_work_that_fits_in_one_future_alone_is_not_given_up():
+    sometimes = site([100] * 8, [100] * 4)
+    assert ask(6, a=sometimes).wanted == {"a": "on"}
 
 
 def test_no_work_is_left_for_no_one():
@@ -54,7 +64,7 @@ def test_no_work_is_left_for_no_one():
 
 def test_after_the_deadline_all_that_are_left_are_wanted():
     question = Question(now=10.0, deadline_s=10.0, work_s=1.0, sites={"a": site([10])}, join_s=0.0)
-    assert advise(question).wanted == {"a": "on"}
+    assert advise(question).wanted == {"a": "late"}
 
 
 def test_a_dip_too_short_to_pay_for_a_start_is_left_out():

@@ -25,6 +25,8 @@ class Outlook:
     """What is left of its joining, as far as can be said."""
     join_s: Seconds
     """What a start takes there."""
+    efficiency: float | None = None
+    """Share of the time that sites trained while several were up, as its agent measured it."""
 
     def __post_init__(self) -> None:
         if any(future.edges != self.futures[0].edges for future in self.futures):
@@ -34,8 +36,8 @@ class Outlook:
         """Return the stored value; times and intensities to a tenth, which no plan depends on."""
         edges = [round(at, 1) for at in self.futures[0].edges] if self.futures else []
         futures = [[round(value, 1) for value in future.values] for future in self.futures]
-        rest = {"made_at": self.made_at, "runs": self.runs, "joins_s": self.joins_s, "join_s": self.join_s}
-        return encode({**rest, "edges": edges, "futures": futures, "power": asdict(self.power)})
+        own = {name: getattr(self, name) for name in ("made_at", "runs", "joins_s", "join_s", "efficiency")}
+        return encode({**own, "edges": edges, "futures": futures, "power": asdict(self.power)})
 
     @classmethod
     def decode(cls, value: bytes) -> Self:
