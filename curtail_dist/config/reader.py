@@ -12,8 +12,6 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, TypeVar
 
-import yaml
-
 from curtail_dist.errors import ConfigError
 
 T = TypeVar("T")
@@ -21,6 +19,8 @@ T = TypeVar("T")
 
 def load_yaml(path: Path) -> dict[str, Any]:
     """Read a YAML file whose top level is a mapping; raises ConfigError with the file's name."""
+    import yaml  # half of what importing this package would take
+
     try:
         loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -38,6 +38,8 @@ def load_yaml(path: Path) -> dict[str, Any]:
 
 def override(tree: dict[str, Any], assignment: str) -> None:
     """Apply one `a.b=c` to a tree in place; the value is read as YAML."""
+    import yaml
+
     path, equals, text = assignment.partition("=")
     if not equals or not path:
         raise ConfigError(f"--set got {assignment!r}; it must read KEY.KEY=VALUE")

@@ -5,8 +5,6 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Self
 
-import yaml
-
 from curtail_dist.config.paths import absolute
 from curtail_dist.config.policy import PolicyConfig
 from curtail_dist.config.reader import build, load_yaml, override, plain
@@ -125,6 +123,8 @@ class RunConfig:
 
     def to_yaml(self, path: Path) -> None:
         """Write the effective configuration."""
+        import yaml
+
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(yaml.safe_dump(self.to_mapping(), sort_keys=False), encoding="utf-8")
 
