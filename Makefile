@@ -24,7 +24,7 @@ demo: .venv/.ready ## a curtailment day at three sites, in minutes; the report i
 
 test: .venv/.ready ## all tests that need no GPU
 	cargo test --quiet --locked --manifest-path rustbpe/Cargo.toml
-	$(RUN)pytest $(TESTS)
+	$(RUN)pytest -n 2 --dist loadfile $(TESTS)
 
 check: .venv/.ready ## format, lint, types, layers
 	$(RUN)ruff format --check

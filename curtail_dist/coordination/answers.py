@@ -46,12 +46,23 @@ def parse(endpoint: str, status: int, raw: bytes) -> Json:
         ) from error
     if status == 200:
         return body
-    message = str(body.get("message") or body.get("error"))
+    code, message = _refusal(body)
     if "lease not found" in message:
         raise LeaseExpired("the lease no longer exists: grant another and write its keys again")
-    if body.get("code") in _UNANSWERED:
+    if code in _UNANSWERED:
         raise NoAnswer(endpoint, message, sent=True)
     raise CoordinationError(f"etcd at {endpoint} refuses the call (HTTP {status}): {message}")
+
+
+def _refusal(body: Json) -> tuple[int | None, str]:
+    """Return the gRPC code and the message of an error.
+
+    A call has them at the top, {"code", "message"}; a stream below, {"error": {"grpc_code", "message"}}.
+    """
+    nested = body.get("error")
+    if isinstance(nested, dict):
+        return nested.get("grpc_code"), str(nested.get("message"))
+    return body.get("code"), str(body.get("message") or nested)
 
 
 def reason(error: Exception) -> str:

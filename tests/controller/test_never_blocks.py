@@ -19,10 +19,9 @@ def test_the_signal_is_looked_at_while_ranks_drain_and_a_drain_is_taken_back(sta
     eventually(lambda: stage.at == "draining" and hand.notice() is not None)
     hand.polls_on()
     hand.grid.value = GREEN
-    eventually(lambda: stage.at == "on")
+    eventually(lambda: hand.stages() == ["joining", "on", "draining", "on"])
     assert hand.notice() is None
     assert stage.provisioner.starts == 1
-    assert hand.stages() == ["joining", "on", "draining", "on"]
     stage.finish_run()
     stage.provisioner.finish(0)
     assert running.result(WAIT_S) == COMPLETE
