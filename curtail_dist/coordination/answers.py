@@ -59,10 +59,10 @@ def _refusal(body: Json) -> tuple[int | None, str]:
 
     A call has them at the top, {"code", "message"}; a stream below, {"error": {"grpc_code", "message"}}.
     """
-    nested = body.get("error")
-    if isinstance(nested, dict):
-        return nested.get("grpc_code"), str(nested.get("message"))
-    return body.get("code"), str(body.get("message") or nested)
+    error: Json | str | None = body.get("error")
+    if isinstance(error, dict):
+        return error.get("grpc_code"), str(error.get("message"))
+    return body.get("code"), str(body.get("message") or error)
 
 
 def reason(error: Exception) -> str:
