@@ -8,7 +8,7 @@ import torch
 from nanochat import checkpoint, shards
 from nanochat.dataset import manifest_path
 from nanochat.evaluate import bits_per_byte, validation_batches
-from nanochat.model import GPT, GPTConfig
+from nanochat.model import GPTConfig, build_model
 from nanochat.settings import require
 from nanochat.tok_train import tokenizer_path
 from nanochat.tokenizer import Tokenizer
@@ -33,7 +33,7 @@ def main(argv: list[str] | None = None) -> None:
     tokenizer = Tokenizer.load(tokenizer_path(args.root))
     require(tokenizer.hash == facts["tokenizer"], "the tokenizer's hash", tokenizer.hash, facts["tokenizer"])
     config = GPTConfig.from_mapping(facts["model"])
-    model = GPT(config)
+    model = build_model(config)
     checkpoint.restore(path, model)
     model.to(args.device)
     batches = validation_batches(

@@ -11,7 +11,8 @@ from nanochat import checkpoint, shards
 from nanochat.dataset import manifest_path
 from nanochat.evaluate import bits_per_byte, validation_batches
 from nanochat.loop import StepReport, train
-from nanochat.model import GPT, GPTConfig, plain
+from nanochat.model import GPTConfig, build_model, plain
+from nanochat.model.config import VARIANTS
 from nanochat.optim import OptimConfig, build_optimizer
 from nanochat.packing import Batch, Packer
 from nanochat.schedule import Pace, Schedule
@@ -53,8 +54,13 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     """Read and check the arguments."""
     parser = Parser("Train a model in one process.")
     parser.add_argument("--depth", type=int, default=20, help="layers")
+    parser.add_argument("--variant", choices=sorted(VARIANTS), default="2026-01", help="of the recipe")
     parser.add_argument("--width", type=int, default=None, help="n_embd; by default 64 x depth")
     parser.add_argument("--heads", type=int, default=None, help="n_head; by default width / 128")
+    parser.add_argument("--kv-heads", type=int, default=None, help="n_kv_head; by default as many as heads")
+    parser.add_argument(
+        "--window-pattern", default=None, help="windows of the layers, such as SSSL; by default the variant's"
+    )
     parser.add_argument("--sequence-length", type=int, default=2_048, help="tokens of a window")
     parser.add_argument("--num-iterations", type=int, required=True, help="steps, in all")
     parser.add_argument("--device-batch-size", type=int, default=32, help="windows of a forward pass")
@@ -102,7 +108,7 @@ class Training:
         self.accumulate = batch_tokens // self.capacity
         matrix_lr = {} if args.matrix_lr is None else {"matrix_lr": args.matrix_lr}
         self.optim_config = OptimConfig(batch_tokens=batch_tokens, **matrix_lr)
-        self.model = GPT(self.config, seed=args.seed).to(self.device)
+        self.model = build_model(self.config, seed=args.seed).to(self.device)
         self.optimizer = build_optimizer(self.model, self.optim_config)
         self.step = 0
         place = self._restore() if args.resume else {"row": 0, "pending": []}
@@ -186,7 +192,14 @@ class Training:
 
 
 def _model_config(args: argparse.Namespace, tokenizer: Tokenizer) -> GPTConfig:
-    shape = {"depth": args.depth, "n_embd": args.width, "n_head": args.heads}
+    shape = {
+        "depth": args.depth,
+        "variant": args.variant,
+        "n_embd": args.width,
+        "n_head": args.heads,
+        "n_kv_head": args.kv_heads,
+        "window_pattern": args.window_pattern,
+    }
     given = {name: value for name, value in shape.items() if value is not None}
     return GPTConfig.from_mapping(
         {**given, "vocab_size": tokenizer.vocab_size, "sequence_length": args.sequence_length}

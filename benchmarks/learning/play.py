@@ -17,7 +17,7 @@ import torch
 import curtail_dist as cd
 from curtail_dist.outer.rules import TABLES
 from learning.corpus import VOCABULARY, Corpus
-from nanochat.model import GPT, GPTConfig
+from nanochat.model import GPT, GPTConfig, build_model
 from nanochat.optim import OptimConfig, build_optimizer
 from nanochat.schedule import Schedule, apply
 
@@ -146,7 +146,7 @@ def _model(plan: Plan, corpus: Corpus) -> GPT:
     shape = GPTConfig(
         n_layer=4, n_embd=112, n_head=2, n_kv_head=2, vocab_size=VOCABULARY, sequence_length=corpus.length
     )
-    return GPT(shape, seed=plan.seed)
+    return build_model(shape, seed=plan.seed)
 
 
 def _inner(model: GPT, corpus: Corpus) -> torch.optim.Optimizer:

@@ -25,7 +25,7 @@ from curtail_launch.settings import Recipe, read_recipe
 from nanochat import shards
 from nanochat.evaluate import bits_per_byte, validation_batches
 from nanochat.loop import StepReport, train
-from nanochat.model import GPT
+from nanochat.model import GPT, build_model
 from nanochat.optim import build_optimizer
 from nanochat.packing import Batch, empty_batch, pack
 from nanochat.schedule import Pace
@@ -81,7 +81,7 @@ def run(config: cd.RunConfig, name: str) -> None:
     described = json.dumps(asdict(recipe.model), sort_keys=True)
     program = {"tokenizer": tokenizer.hash, "model_config": hashlib.sha256(described.encode()).hexdigest()}
     with cd.Site(config, name=name, program=program) as site:
-        model = GPT(recipe.model, seed=config.run.seed).to(device)
+        model = build_model(recipe.model, seed=config.run.seed).to(device)
         optimizer = build_optimizer(model, recipe.optimizer)
         evaluator = Evaluator(config, recipe, tokenizer, device)
         outer = cd.DiLoCo(site, model, optimizer)

@@ -5,7 +5,7 @@ import torch
 
 from nanochat.evaluate import bits_per_byte, validation_batches
 from nanochat.loop import train
-from nanochat.model import GPT, GPTConfig
+from nanochat.model import GPTConfig, build_model
 from nanochat.optim import OptimConfig, build_optimizer
 from nanochat.packing import Batch
 from nanochat.schedule import Pace, Schedule
@@ -40,7 +40,7 @@ def run(model, batches, **changes):
 
 
 def test_a_step_is_reported_once_with_loss_tokens_and_rate():
-    reports = run(GPT(SMALL), [batch(i) for i in range(36)])
+    reports = run(build_model(SMALL), [batch(i) for i in range(36)])
     assert [r.tokens for r in reports] == [32] * 36
     assert reports[0].loss == pytest.approx(math.log(64), abs=0.02)
     assert reports[-1].loss < 1.5
@@ -48,7 +48,7 @@ def test_a_step_is_reported_once_with_loss_tokens_and_rate():
 
 
 def test_gradients_are_dropped_before_anyone_is_told():
-    model = GPT(SMALL)
+    model = build_model(SMALL)
     seen = []
 
     def look(_):
@@ -67,7 +67,7 @@ def test_a_batch_is_pulled_only_when_its_step_begins():
             yield batch(i)
 
     run(
-        GPT(SMALL),
+        build_model(SMALL),
         batches(),
         after_step=lambda _: steps.append(len(pulled)),
         pace=STEADY,
@@ -107,8 +107,8 @@ def test_two_accumulated_batches_step_as_one_of_twice_the_rows():
         targets=torch.cat([first.targets, second.targets]),
         num_tokens=64,
     )
-    [apart], [a] = gradients(GPT(SMALL), [first, second], accumulate=2)
-    [together], [b] = gradients(GPT(SMALL), [joined])
+    [apart], [a] = gradients(build_model(SMALL), [first, second], accumulate=2)
+    [together], [b] = gradients(build_model(SMALL), [joined])
     assert a.tokens == b.tokens == 64 and a.loss == pytest.approx(b.loss, rel=1e-5)
     assert all(torch.allclose(p, q, atol=1e-6) for p, q in zip(apart, together, strict=True))
 
@@ -116,21 +116,21 @@ def test_two_accumulated_batches_step_as_one_of_twice_the_rows():
 def test_a_padded_batch_weighs_as_much_as_it_has_tokens():
     padded = batch(0, counted=8)
     alone = Batch(inputs=padded.inputs[:1], targets=padded.targets[:1], num_tokens=8)
-    (small, whole), reports = gradients(GPT(SMALL), [padded, alone])
+    (small, whole), reports = gradients(build_model(SMALL), [padded, alone])
     assert [r.tokens for r in reports] == [8, 8]
     assert reports[0].loss == pytest.approx(reports[1].loss, rel=1e-5)
     assert all(torch.allclose(p * 4, q, atol=1e-6) for p, q in zip(small, whole, strict=True))
 
 
 def test_the_same_batches_give_the_same_bytes():
-    models = [GPT(SMALL), GPT(SMALL)]
+    models = [build_model(SMALL), build_model(SMALL)]
     for model in models:
         run(model, [batch(i) for i in range(5)])
     assert all(torch.equal(a, b) for a, b in zip(models[0].parameters(), models[1].parameters(), strict=True))
 
 
 def test_bits_per_byte_of_guessing_follow_from_the_vocabulary():
-    model = GPT(SMALL)
+    model = build_model(SMALL)
     with torch.no_grad():
         model.head.weight.zero_()
     batches = validation_batches(["abcdefghijk"] * 4, Letters(), sequences=3, batch_size=2, sequence_length=8)
@@ -141,7 +141,7 @@ def test_bits_per_byte_of_guessing_follow_from_the_vocabulary():
 
 
 def test_bits_per_byte_leave_out_the_specials_cost():
-    model = GPT(SMALL, seed=1)
+    model = build_model(SMALL, seed=1)
     with torch.no_grad():
         model.head.weight.normal_(0, 1, generator=torch.Generator().manual_seed(0))
     [batch] = validation_batches(["abc", "def"], Letters(), sequences=1, batch_size=1, sequence_length=7)

@@ -5,7 +5,7 @@ import sys
 import pytest
 import torch
 
-from nanochat.model import GPT, GPTConfig
+from nanochat.model import GPTConfig, build_model
 from nanochat.muon import orthogonalize, reduce_variance
 from nanochat.optim import MuonAdamW, OptimConfig, build_optimizer
 
@@ -137,7 +137,7 @@ def test_adamw_is_torchs():
 
 
 def test_every_parameter_is_in_one_group_with_the_recipes_rate():
-    model = GPT(SMALL)
+    model = build_model(SMALL)
     groups = {g["name"]: g for g in build_optimizer(model, OptimConfig(batch_tokens=2**17)).param_groups}
     held = [p for g in groups.values() for p in g["params"]]
     assert {id(p) for p in held} == {id(p) for p in model.parameters()} and len(held) == len(
@@ -161,11 +161,11 @@ def train_a_step(model, optimizer, seed):
 
 
 def test_a_loaded_state_goes_on_with_the_same_bytes():
-    model = GPT(SMALL)
+    model = build_model(SMALL)
     optimizer = build_optimizer(model, OptimConfig())
     for step in range(3):
         train_a_step(model, optimizer, step)
-    twin = GPT(SMALL, seed=9)
+    twin = build_model(SMALL, seed=9)
     twin.load_state_dict(model.state_dict())
     other = build_optimizer(twin, OptimConfig())
     other.load_state_dict(copy.deepcopy(optimizer.state_dict()))

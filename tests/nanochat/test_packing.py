@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nanochat.model import GPT, GPTConfig
+from nanochat.model import GPTConfig, build_model
 from nanochat.packing import Packer, empty_batch, pack
 
 BOS = 999
@@ -166,7 +166,7 @@ def test_a_packer_given_the_pending_tokens_goes_on_as_the_first_would(cut):
 def tiny_model():
     """A GPT that knows the bos of `Characters` and is not at its beginning, where much is 0 anyway."""
     config = GPTConfig(n_layer=2, n_embd=16, n_head=2, n_kv_head=1, vocab_size=1000, sequence_length=8)
-    model = GPT(config, seed=1)
+    model = build_model(config, seed=1)
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
         for parameter in model.parameters():

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from nanochat.model import GPT, GPTConfig
+from nanochat.model import GPTConfig, build_model
 from nanochat.optim import OptimConfig, build_optimizer
 from nanochat.schedule import Schedule, apply
 
@@ -43,7 +43,7 @@ def test_no_shares_of_zero_length_divide_by_zero():
 
 def test_applying_sets_rates_without_compounding():
     config = GPTConfig(n_layer=1, n_embd=16, n_head=1, n_kv_head=1, vocab_size=64, sequence_length=8)
-    optimizer = build_optimizer(GPT(config), OptimConfig())
+    optimizer = build_optimizer(build_model(config), OptimConfig())
     for _ in range(2):
         assert apply(optimizer, Schedule(), 0.8) == pytest.approx(0.5)
     for group in optimizer.param_groups:

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from curtail_dist.state import inner
-from nanochat.model import GPT, GPTConfig
+from nanochat.model import GPTConfig, build_model
 from nanochat.optim import OptimConfig, build_optimizer
 
 SHAPES = [(4, 3), (5,), ()]
@@ -41,14 +41,14 @@ def adamw():
 
 
 def muon():
-    model = GPT(
+    model = build_model(
         GPTConfig(vocab_size=64, n_layer=2, n_head=2, n_kv_head=1, n_embd=32, sequence_length=16), seed=3
     )
     return build_optimizer(model, OptimConfig())
 
 
 def muon_of_bfloat16():
-    model = GPT(
+    model = build_model(
         GPTConfig(vocab_size=64, n_layer=2, n_head=2, n_kv_head=1, n_embd=32, sequence_length=16), seed=3
     )
     return build_optimizer(model.to(torch.bfloat16), OptimConfig())
