@@ -8,11 +8,12 @@ from typing import NoReturn
 
 
 class Parser(argparse.ArgumentParser):
-    """An argument parser with `--root` whose errors are one line."""
+    """An argument parser, as a rule with `--root`, whose errors are one line."""
 
-    def __init__(self, description: str) -> None:
+    def __init__(self, description: str, *, root: bool = True) -> None:
         super().__init__(description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
-        self.add_argument("--root", type=Path, required=True, help="directory of data and outputs")
+        if root:
+            self.add_argument("--root", type=Path, required=True, help="directory of data and outputs")
 
     def error(self, message: str) -> NoReturn:
         """Say what is wrong in one line; exit with 2."""

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from functools import partial
+from pathlib import Path
 
 import torch
 import torch.distributed as dist
@@ -29,6 +30,7 @@ from nanochat.model import GPT, build_model
 from nanochat.optim import build_optimizer
 from nanochat.packing import Batch, empty_batch, pack
 from nanochat.schedule import Pace
+from nanochat.tok_train import tokenizer_path
 from nanochat.tokenizer import Tokenizer
 
 
@@ -81,6 +83,7 @@ def run(config: cd.RunConfig, name: str) -> None:
     described = json.dumps(asdict(recipe.model), sort_keys=True)
     program = {"tokenizer": tokenizer.hash, "model_config": hashlib.sha256(described.encode()).hexdigest()}
     with cd.Site(config, name=name, program=program) as site:
+        _keep(tokenizer, tokenizer_path(config.run.directory))
         model = build_model(recipe.model, seed=config.run.seed).to(device)
         optimizer = build_optimizer(model, recipe.optimizer)
         evaluator = Evaluator(config, recipe, tokenizer, device)
@@ -112,6 +115,12 @@ def run(config: cd.RunConfig, name: str) -> None:
         outer.close()
     if several:
         dist.destroy_process_group()  # else the process may abort as it ends, with all its work done
+
+
+def _keep(tokenizer: Tokenizer, path: Path) -> None:
+    """Put the tokenizer beside the snapshots: then the run directory is all that one needs of a model."""
+    if not path.exists() and int(os.environ.get("LOCAL_RANK", "0")) == 0:
+        tokenizer.save(path)
 
 
 def _pack(

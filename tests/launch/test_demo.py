@@ -2,6 +2,8 @@
 
 import json
 import signal
+import subprocess
+import sys
 import time
 
 import pytest
@@ -136,6 +138,17 @@ def test_the_report_stands_in_the_run_directory_and_says_the_same_when_made_agai
     assert (day.out / "report.png").read_bytes().startswith(b"\x89PNG")
     assert (day.out / "config.yaml").exists()
     assert json.loads(json.dumps(summarize([day.out]))) == summary
+
+
+def test_one_can_talk_to_what_it_trained(day):
+    ask = [sys.executable, "-m", "nanochat.chat", str(day.out), "--max-tokens", "20", "--prompt"]
+    told = subprocess.run(
+        [*ask, "import", "--complete"], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (told.returncode, told.stderr) == (0, "")
+    assert told.stdout.strip()
+    answered = subprocess.run([*ask, "Hello?"], capture_output=True, text=True, timeout=60, check=False)
+    assert (answered.returncode, answered.stderr) == (0, "")
 
 
 def test_what_it_says_can_be_read_in_a_file(day):
