@@ -23,21 +23,35 @@ NORM_EPS = 1e-6
 MOMENT_FLOOR = 1e-10
 
 
-def orthogonalize(g: Tensor) -> Tensor:  # g: [K, m, n]
+def orthogonalize(g: Tensor, norm_margin: float = NORM_MARGIN) -> Tensor:  # g: [K, m, n]
     """Approach the orthogonal factor U V^T of each g = U S V^T.
 
     Computed in bf16 on CUDA and in fp32 elsewhere; the result has g's dtype. The singular values, after
-    division by 1.02 x the Frobenius norm, come near 1 wherever they were above about 1e-3.
+    division by `norm_margin` x the Frobenius norm, come near 1 wherever they were above about 1e-3.
     """
     x = g.bfloat16() if g.is_cuda else g.float()
     tall = x.size(-2) > x.size(-1)
     x = x.mT if tall else x  # the small Gram matrix: [K, s, s] with s = min(m, n)
-    x = x / (x.norm(dim=(-2, -1), keepdim=True) * NORM_MARGIN + NORM_EPS)
+    x = x / (x.norm(dim=(-2, -1), keepdim=True) * norm_margin + NORM_EPS)
     for a, b, c in POLAR_EXPRESS:
         gram = x @ x.mT
         poly = torch.baddbmm(gram, gram, gram, beta=b, alpha=c)  # b A + c A^2
         x = torch.baddbmm(x, poly, x, beta=a)  # a X + (b A + c A^2) X
     return (x.mT if tall else x).to(g.dtype)
+
+
+def equalize_rows(g: Tensor) -> Tensor:  # g: [K, m, n]
+    """Give all rows of a matrix the same norm, and keep the matrix's (arXiv 2603.28254)."""
+    wide = g.float()
+    rows = wide.norm(dim=-1, keepdim=True).clamp_min(NORM_EPS)  # [K, m, 1]
+    whole = wide.norm(dim=(-2, -1), keepdim=True)  # [K, 1, 1]
+    return (wide * (whole / g.size(-2) ** 0.5 / rows)).to(g.dtype)
+
+
+def restore_norm(u: Tensor) -> Tensor:  # u: [K, m, n]
+    """Give a matrix the Frobenius norm that it would have were it orthogonal: sqrt(min(m, n))."""
+    wanted = min(u.size(-2), u.size(-1)) ** 0.5
+    return u * (wanted / u.norm(dim=(-2, -1), keepdim=True).clamp_min(NORM_EPS))
 
 
 def moment_shape(shape: torch.Size) -> tuple[int, int]:

@@ -42,6 +42,12 @@ class Schedule:
         """Build from a mapping with the fields of this class; ValueError for an unknown or bad key."""
         return from_mapping(cls, "schedule", values)
 
+    @classmethod
+    def for_steps(cls, steps: int) -> Self:
+        """The schedule of a run of so many steps: of this variant, the same for all."""
+        del steps
+        return cls()
+
     def lr_factor(self, progress: float) -> float:
         """Factor of every learning rate."""
         p = _bounded(progress)

@@ -11,11 +11,11 @@ from nanochat import checkpoint, shards
 from nanochat.dataset import manifest_path
 from nanochat.evaluate import bits_per_byte, validation_batches
 from nanochat.loop import StepReport, train
-from nanochat.model import GPTConfig, build_model, plain
+from nanochat.model import GPT, GPTConfig, build_model, plain
 from nanochat.model.config import VARIANTS
-from nanochat.optim import OptimConfig, build_optimizer
 from nanochat.packing import Batch, Packer
-from nanochat.schedule import Pace, Schedule
+from nanochat.recipes import OPTIM_CONFIGS, SCHEDULES, build_optimizer
+from nanochat.schedule import Pace
 from nanochat.settings import require
 from nanochat.tok_train import tokenizer_path
 from nanochat.tokenizer import Tokenizer
@@ -62,7 +62,12 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         "--window-pattern", default=None, help="windows of the layers, such as SSSL; by default the variant's"
     )
     parser.add_argument("--sequence-length", type=int, default=2_048, help="tokens of a window")
-    parser.add_argument("--num-iterations", type=int, required=True, help="steps, in all")
+    length = parser.add_mutually_exclusive_group(required=True)
+    length.add_argument("--num-iterations", type=int, help="steps, in all")
+    length.add_argument("--target-flops", type=float, help="train for so many operations")
+    length.add_argument(
+        "--target-param-data-ratio", type=float, help="tokens for each weight that a token is multiplied by"
+    )
     parser.add_argument("--device-batch-size", type=int, default=32, help="windows of a forward pass")
     parser.add_argument(
         "--total-batch-size", type=int, default=None, help="tokens of a step; by default one pass"
@@ -82,7 +87,11 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     )
     args = parser.parse_args(argv)
     for name in ("depth", "num_iterations", "device_batch_size", "eval_sequences", "sequence_length"):
-        require(getattr(args, name) >= 1, f"--{name.replace('_', '-')}", getattr(args, name), "at least 1")
+        value = getattr(args, name)
+        require(value is None or value >= 1, f"--{name.replace('_', '-')}", value, "at least 1")
+    for name in ("target_flops", "target_param_data_ratio"):
+        value = getattr(args, name)
+        require(value is None or value > 0, f"--{name.replace('_', '-')}", value, "above 0")
     for name in ("eval_every", "save_every"):
         require(getattr(args, name) >= 0, f"--{name.replace('_', '-')}", getattr(args, name), "at least 0")
     return args
@@ -107,9 +116,10 @@ class Training:
         )
         self.accumulate = batch_tokens // self.capacity
         matrix_lr = {} if args.matrix_lr is None else {"matrix_lr": args.matrix_lr}
-        self.optim_config = OptimConfig(batch_tokens=batch_tokens, **matrix_lr)
         self.model = build_model(self.config, seed=args.seed).to(self.device)
-        self.optimizer = build_optimizer(self.model, self.optim_config)
+        optim_config = OPTIM_CONFIGS[self.config.variant](batch_tokens=batch_tokens, **matrix_lr)
+        self.optimizer = build_optimizer(self.model, optim_config)
+        self.steps = _steps(args, self.model, batch_tokens)
         self.step = 0
         place = self._restore() if args.resume else {"row": 0, "pending": []}
         packer = Packer(
@@ -135,7 +145,7 @@ class Training:
             "tokenizer": self.tokenizer.hash,
             "data": self.manifest.hash,
             "batch_tokens": self.accumulate * self.capacity,
-            "num_iterations": self.args.num_iterations,
+            "num_iterations": self.steps,
         }
 
     def _restore(self) -> dict[str, Any]:
@@ -156,14 +166,16 @@ class Training:
     def run(self) -> None:
         """Train to the last step; evaluate and save on the way and at the end."""
         per_step = self.accumulate * self.capacity
-        last = self.args.num_iterations
+        last = self.steps
         if self.step == 0:
             say(f"step 0 of {last}, val bpb {self.bits_per_byte():.4f}")
         train(
             self.model,
             self.optimizer,
             self._batches(last - self.step),
-            pace=Pace(schedule=Schedule(), progress=lambda: self.step / last),
+            pace=Pace(
+                schedule=SCHEDULES[self.config.variant].for_steps(last), progress=lambda: self.step / last
+            ),
             after_step=lambda report: self._after_step(report, per_step, last),
             accumulate=self.accumulate,
         )
@@ -204,6 +216,17 @@ def _model_config(args: argparse.Namespace, tokenizer: Tokenizer) -> GPTConfig:
     return GPTConfig.from_mapping(
         {**given, "vocab_size": tokenizer.vocab_size, "sequence_length": args.sequence_length}
     )
+
+
+def _steps(args: argparse.Namespace, model: GPT, batch_tokens: int) -> int:
+    """Steps of the run, by whichever of its lengths was given."""
+    if args.num_iterations is not None:
+        return args.num_iterations
+    if args.target_flops is not None:
+        tokens = args.target_flops / model.flops_per_token()
+    else:
+        tokens = args.target_param_data_ratio * model.product_count()
+    return max(1, round(tokens / batch_tokens))
 
 
 def _due(step: int, every: int) -> bool:

@@ -18,7 +18,7 @@ import curtail_dist as cd
 from curtail_dist.outer.rules import TABLES
 from learning.corpus import VOCABULARY, Corpus
 from nanochat.model import GPT, GPTConfig, build_model
-from nanochat.optim import OptimConfig, build_optimizer
+from nanochat.recipes import OptimConfig, build_optimizer
 from nanochat.schedule import Schedule, apply
 
 BATCH = 12

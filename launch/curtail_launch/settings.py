@@ -9,7 +9,7 @@ from curtail_dist.config import RunConfig
 from curtail_dist.config.reader import build
 from curtail_dist.errors import ConfigError
 from nanochat.model import GPTConfig
-from nanochat.optim import OptimConfig
+from nanochat.recipes import OPTIM_CONFIGS, SCHEDULES, OptimConfig, OptimConfig202607
 from nanochat.schedule import Schedule
 
 
@@ -32,9 +32,9 @@ class TrainOptions:
     eval_sequences: int = 64
     """Held-out sequences of an evaluation."""
     optimizer: Mapping[str, Any] = field(default_factory=dict[str, Any])
-    """Learning rates and constants of Muon and AdamW (nanochat.optim.OptimConfig)."""
+    """Learning rates and constants of Muon and AdamW (nanochat.recipes.OPTIM_CONFIGS, by variant)."""
     schedule: Mapping[str, Any] = field(default_factory=dict[str, Any])
-    """Warm-up, warm-down, momentum (nanochat.schedule.Schedule)."""
+    """Warm-up, warm-down, momentum (nanochat.recipes.SCHEDULES, by variant)."""
 
     def __post_init__(self) -> None:
         for name in ("total_tokens", "device_batch_size", "threads", "eval_every", "eval_sequences"):
@@ -51,7 +51,7 @@ class Recipe:
     options: TrainOptions
     tokenizer: Path
     model: GPTConfig
-    optimizer: OptimConfig
+    optimizer: OptimConfig | OptimConfig202607
     schedule: Schedule
 
 
@@ -62,12 +62,13 @@ def read_recipe(config: RunConfig) -> Recipe:
     if not tokenizer.is_file():
         raise ConfigError(f"train.tokenizer is {tokenizer}, which is no file; train a tokenizer first")
     try:
+        model = GPTConfig.from_mapping(config.model)
         return Recipe(
             options=options,
             tokenizer=tokenizer,
-            model=GPTConfig.from_mapping(config.model),
-            optimizer=OptimConfig.from_mapping(options.optimizer),
-            schedule=Schedule.from_mapping(options.schedule),
+            model=model,
+            optimizer=OPTIM_CONFIGS[model.variant].from_mapping(options.optimizer),
+            schedule=SCHEDULES[model.variant].from_mapping(options.schedule),
         )
     except ValueError as error:
         raise ConfigError(str(error)) from error

@@ -27,8 +27,8 @@ from nanochat import shards
 from nanochat.evaluate import bits_per_byte, validation_batches
 from nanochat.loop import StepReport, train
 from nanochat.model import GPT, build_model
-from nanochat.optim import build_optimizer
 from nanochat.packing import Batch, empty_batch, pack
+from nanochat.recipes import build_optimizer
 from nanochat.schedule import Pace
 from nanochat.tok_train import tokenizer_path
 from nanochat.tokenizer import Tokenizer

@@ -6,8 +6,8 @@ import torch
 from nanochat.evaluate import bits_per_byte, validation_batches
 from nanochat.loop import train
 from nanochat.model import GPTConfig, build_model
-from nanochat.optim import OptimConfig, build_optimizer
 from nanochat.packing import Batch
+from nanochat.recipes import OptimConfig, build_optimizer
 from nanochat.schedule import Pace, Schedule
 
 SMALL = GPTConfig(n_layer=2, n_embd=32, n_head=2, n_kv_head=2, vocab_size=64, sequence_length=8)

@@ -1,7 +1,7 @@
 import math
 
+import plain_model
 import pytest
-import reference
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -112,7 +112,7 @@ def test_logits_and_loss_are_those_of_a_plain_reference(variant, name):
     length = 24 if variant == "2026-01" else 140  # beyond the short window, which is 8 or 128
     model = trained_a_little(shaped(variant, name, sequence_length=16 if variant == "2026-01" else 512))
     inputs, targets = tokens(rows=1, length=length), tokens(1, rows=1, length=length)
-    expected = reference.logits(model, inputs[0])
+    expected = plain_model.logits(model, inputs[0])
     found = model.logits(inputs)[0]
     assert (found.double() - expected).abs().max().item() < 1e-5
     loss = torch.nn.functional.cross_entropy(expected, targets[0])

@@ -5,9 +5,10 @@ import sys
 import pytest
 import torch
 
-from nanochat.model import GPTConfig, build_model
-from nanochat.muon import orthogonalize, reduce_variance
-from nanochat.optim import MuonAdamW, OptimConfig, build_optimizer
+from nanochat.model import GPTConfig, build_model, plain
+from nanochat.muon import equalize_rows, orthogonalize, reduce_variance, restore_norm
+from nanochat.optim import MuonAdamW
+from nanochat.recipes import OptimConfig, OptimConfig202607, build_optimizer, v2026_07
 
 SMALL = GPTConfig(n_layer=2, n_embd=32, n_head=2, n_kv_head=2, vocab_size=64, sequence_length=8)
 
@@ -104,6 +105,44 @@ def test_muon_matches_a_plain_reference_over_several_steps(shape):
         assert torch.allclose(w.detach().double(), expected, atol=1e-5)
 
 
+def test_a_gaussian_updates_singular_values_are_near_one_before_variance_reduction():
+    """m x 4m and square, as variant 2026-01 takes them and as 2026-07 does."""
+    wide, square = (torch.randn(2, 256, n, generator=generator(5)) for n in (1_024, 256))
+    for update in (orthogonalize, lambda g: restore_norm(orthogonalize(equalize_rows(g), 1.01))):
+        values = torch.linalg.svdvals(update(wide))
+        assert 0.7 <= values.min().item() <= values.max().item() <= 1.3
+        values = torch.linalg.svdvals(update(square))
+        assert ((values >= 0.7) & (values <= 1.3)).double().mean().item() >= 0.97
+        assert values.max().item() <= 1.2
+
+
+def test_rows_are_made_equal_and_the_norm_is_kept():
+    g = torch.randn(3, 6, 10, generator=generator(1)) * torch.logspace(-3, 2, 6)[:, None]
+    equal = equalize_rows(g)
+    rows = equal.norm(dim=-1)
+    assert torch.allclose(rows, rows[:, :1].expand_as(rows), rtol=1e-4)
+    assert torch.allclose(equal.norm(dim=(1, 2)), g.norm(dim=(1, 2)), rtol=1e-4)
+    assert torch.allclose(equal / rows[..., None], g / g.norm(dim=-1, keepdim=True), atol=1e-5)
+    assert torch.equal(equalize_rows(torch.zeros(1, 2, 3)), torch.zeros(1, 2, 3))
+
+
+def test_an_updates_norm_is_that_of_an_orthogonal_matrix():
+    u = restore_norm(torch.randn(2, 6, 10, generator=generator(1)))
+    assert torch.allclose(u.norm(dim=(1, 2)), torch.full((2,), 6**0.5))
+    assert torch.equal(restore_norm(torch.zeros(1, 2, 3)), torch.zeros(1, 2, 3))
+
+
+def test_a_balanced_groups_step_is_made_of_these_parts():
+    weight = torch.randn(5, 9, generator=generator(3)).requires_grad_()
+    before = weight.detach().clone()
+    weight.grad = torch.randn(5, 9, generator=generator(4)) * torch.logspace(-2, 0, 5)[:, None]
+    g = weight.grad[None] * (1 - 0.9) * (1 + 0.9)  # Nesterov's first direction, from an empty buffer
+    u = restore_norm(orthogonalize(equalize_rows(g), 1.01))
+    u, _ = reduce_variance(u, torch.zeros(1, 1, 9), 0.9)
+    muon([weight], balanced=True, norm_margin=1.01, beta2=0.9, weight_decay=0.0).step()
+    assert torch.allclose(weight.detach(), before - 0.02 * u[0], atol=1e-6)
+
+
 def test_decay_pulls_only_where_the_update_does():
     weight = torch.full((2, 2), 3.0).requires_grad_()
     weight.grad = torch.tensor([[1.0, 0.0], [0.0, -1.0]])
@@ -115,7 +154,8 @@ def test_decay_pulls_only_where_the_update_does():
     assert pulled[0, 0] > 0.01 and pulled[1, 1] == 0
 
 
-def test_adamw_is_torchs():
+@pytest.mark.parametrize("decay", [0.0, 0.3])
+def test_adamw_is_torchs(decay):
     ours = torch.randn(6, generator=generator()).requires_grad_()
     theirs = ours.detach().clone().requires_grad_()
     group = {
@@ -125,9 +165,10 @@ def test_adamw_is_torchs():
         "initial_lr": 0.1,
         "betas": (0.8, 0.95),
         "eps": 1e-10,
+        "weight_decay": decay,
     }
     optimizer = MuonAdamW([group])
-    reference = torch.optim.AdamW([theirs], lr=0.1, betas=(0.8, 0.95), eps=1e-10, weight_decay=0)
+    reference = torch.optim.AdamW([theirs], lr=0.1, betas=(0.8, 0.95), eps=1e-10, weight_decay=decay)
     for step in range(5):
         ours.grad = torch.randn(6, generator=generator(step))
         theirs.grad = ours.grad.clone()
@@ -151,6 +192,78 @@ def test_every_parameter_is_in_one_group_with_the_recipes_rate():
     assert groups["matrices"]["lr"] == pytest.approx(0.02 * batch)
     assert groups["matrices"]["weight_decay"] == pytest.approx(0.2 * 36)
     assert all(p.ndim == 2 for p in groups["matrices"]["params"])
+
+
+NEW = GPTConfig.from_mapping({"depth": 4, "variant": "2026-07", "vocab_size": 512, "sequence_length": 8})
+
+
+def test_the_new_variants_parameters_have_its_rates_and_decays():
+    model = build_model(NEW)
+    groups = {
+        g["name"]: g for g in build_optimizer(model, OptimConfig202607(batch_tokens=2**17)).param_groups
+    }
+    width, batch = (256 / 768) ** -0.5, 0.5
+    expected = {
+        "embedding": (0.3 * width * batch, (0.8, 0.995), 0.001),
+        "value_embeddings": (0.15 * width * batch, (0.8, 0.995), 0.01),
+        "head": (0.008 * width * batch, (0.8, 0.96), 0.01),
+        "x0_lambdas": (0.5 * batch, (0.96, 0.95), 0.0),
+        "residual_lambdas": (0.005 * batch, (0.8, 0.95), 0.05),
+        "entry": (0.2, (0.8, 0.95), 0.0),
+    }
+    for name, (lr, betas, decay) in expected.items():
+        group = groups[name]
+        assert (group["lr"], group["betas"], group["weight_decay"]) == (pytest.approx(lr), betas, decay)
+    matrices = groups["matrices"]
+    assert (matrices["balanced"], matrices["norm_margin"], matrices["beta2"]) == (True, 1.01, 0.9)
+    assert all(p.ndim == 2 for p in matrices["params"])
+    twelve = 12 * 12 * 768**2 + 6 * 6 * 12 + 512 * 768
+    four = 4 * 12 * 256**2 + 2 * 2 * 12 + 512 * 256
+    assert matrices["weight_decay"] == pytest.approx(0.28 * batch * twelve / four)
+
+
+def test_horizon_and_batch_follow_the_parameters_that_scale():
+    for depth in (4, 12, 20):
+        config = GPTConfig.from_depth(depth, variant="2026-07")
+        with torch.device("meta"):
+            model = build_model(config)
+        scaling = sum(p.numel() for p in model.blocks.parameters()) + model.head.weight.numel()
+        assert v2026_07.scaling_parameters(config) == scaling
+        assert v2026_07.horizon_tokens(config) == 12 * scaling
+    assert [v2026_07.batch_tokens(GPTConfig.from_depth(d, variant="2026-07")) for d in (4, 12, 20, 32)] == [
+        2**18,
+        2**19,
+        2**20,
+        2**21,
+    ]
+
+
+@pytest.mark.parametrize(
+    ("variant", "config"), [("2026-01", OptimConfig202607()), ("2026-07", OptimConfig())]
+)
+def test_settings_of_another_variant_are_refused(variant, config):
+    model = build_model(GPTConfig(**{**plain(NEW), "variant": variant}))
+    with pytest.raises(ValueError, match=f"optim's variant is '{config.variant}'; it must be {variant}"):
+        build_optimizer(model, config)
+
+
+def test_the_new_variant_learns():
+    """Smear and gates start at nothing: each parameter has to move in a few steps."""
+    shape = {"n_layer": 4, "n_embd": 48, "n_head": 3, "n_kv_head": 3, "vocab_size": 64, "sequence_length": 8}
+    model = build_model(GPTConfig(**shape, variant="2026-07"))
+    optimizer = build_optimizer(model, OptimConfig202607(batch_tokens=2**15))
+    start = {name: p.detach().clone() for name, p in model.named_parameters()}
+    inputs = torch.randint(0, 64, (4, 9), generator=generator(1))
+    losses = []
+    for _ in range(20):
+        loss = model(inputs[:, :-1], inputs[:, 1:])
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        losses.append(loss.item())
+    assert losses[-1] < losses[0] / 2
+    still = [name for name, p in model.named_parameters() if torch.equal(p.detach(), start[name])]
+    assert not still
 
 
 def train_a_step(model, optimizer, seed):

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from nanochat.model import GPTConfig, build_model
-from nanochat.optim import OptimConfig, build_optimizer
+from nanochat.recipes import OptimConfig, Schedule202607, build_optimizer
 from nanochat.schedule import Schedule, apply
 
 
@@ -66,3 +66,28 @@ def test_applying_sets_rates_without_compounding():
 def test_a_bad_schedule_is_refused(values, message):
     with pytest.raises(ValueError, match=message):
         Schedule.from_mapping(values)
+
+
+def test_the_new_variant_warms_up_over_steps_and_falls_to_a_twentieth():
+    schedule = Schedule202607.for_steps(1_000)
+    assert schedule.lr_factor(20 / 1_000) == pytest.approx(0.5)
+    assert [schedule.lr_factor(p) for p in (0.04, 0.2, 0.35)] == [1.0, 1.0, 1.0]
+    assert schedule.lr_factor(0.675) == pytest.approx((1 + 0.05) / 2)
+    assert [schedule.lr_factor(p) for p in (1.0, 1.3)] == pytest.approx([0.05, 0.05])
+
+
+def test_the_new_variants_momentum_rises_over_400_steps_and_falls_in_the_warm_down():
+    schedule = Schedule202607.for_steps(4_000)
+    found = [schedule.muon_momentum(p) for p in (0.0, 200 / 4_000, 0.1, 0.35, 0.675, 1.0, 1.3)]
+    assert found == pytest.approx([0.85, 0.91, 0.97, 0.97, 0.935, 0.90, 0.90])
+
+
+def test_the_new_variants_decay_fades_like_a_cosine():
+    found = [Schedule202607().weight_decay_factor(p) for p in (0.0, 0.25, 0.5, 1.0, 1.3)]
+    assert found == pytest.approx([1.0, (1 + 0.5**0.5) / 2, 0.5, 0.0, 0.0])
+
+
+def test_a_run_shorter_than_its_warm_ups_still_has_a_schedule():
+    schedule = Schedule202607.for_steps(30)
+    assert schedule.lr_factor(0.35) == 1.0 and schedule.lr_factor(0.1) < 0.3
+    assert Schedule.for_steps(30) == Schedule()

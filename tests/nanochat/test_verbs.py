@@ -55,6 +55,21 @@ def test_other_arguments_and_a_corrupt_shard_prepare_again(tmp_path):
     assert third.hash == second.hash
 
 
+@pytest.mark.parametrize(
+    ("length", "steps"),
+    [
+        (["--num-iterations", "2"], 2),
+        (["--target-param-data-ratio", "0.02"], 6),
+        (["--target-flops", "1e8"], 3),
+    ],
+)
+def test_a_run_of_the_new_variant_is_as_long_as_asked(prepared, tmp_path, capsys, length, steps):
+    root = a_root_like(prepared, tmp_path / "root")
+    arguments = ["--root", str(root), *TINY, "--variant", "2026-07", "--window-pattern", "SL", *length]
+    assert verb.run(train.main, arguments) == 0
+    assert f"step {steps} of {steps}" in capsys.readouterr().out
+
+
 def test_the_real_library_fills_both_splits_of_different_files(prepared):
     manifest = shards.load(dataset.manifest_path(prepared))
     train_rows, val_rows = (list(shards.read_texts(manifest, split)) for split in ("train", "val"))

@@ -7,7 +7,7 @@ import torch
 
 from curtail_dist.state import inner
 from nanochat.model import GPTConfig, build_model
-from nanochat.optim import OptimConfig, build_optimizer
+from nanochat.recipes import OptimConfig, build_optimizer
 
 SHAPES = [(4, 3), (5,), ()]
 
