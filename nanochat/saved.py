@@ -52,7 +52,7 @@ def load_newest(directory: Path) -> Saved:
     if saved is None:
         raise ValueError(
             f"{directory} holds no whole snapshot and no checkpoint; it must hold one: "
-            "train first, or copy a snapshot from state.snapshots there"
+            "train first, or copy a snapshot from state.url there"
         )
     words, rows = saved.tokenizer.vocab_size, saved.model.config.vocab_size
     require(words == rows, f"the vocabulary of {tokenizer_path(directory)}", words, f"{rows}, as the model's")
