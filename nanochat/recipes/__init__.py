@@ -1,7 +1,7 @@
 """How each variant is trained: its optimizer's groups and its schedule."""
 
 from nanochat.model import GPT
-from nanochat.optim import MuonAdamW
+from nanochat.optim import MuonAdamW, ShardedMuonAdamW
 from nanochat.recipes.v2026_01 import OptimConfig
 from nanochat.recipes.v2026_07 import OptimConfig202607, Schedule202607
 from nanochat.schedule import Schedule
@@ -24,8 +24,15 @@ SCHEDULES: dict[str, type[Schedule]] = {"2026-01": Schedule, "2026-07": Schedule
 """The schedule, by variant."""
 
 
-def build_optimizer(model: GPT, config: OptimConfig | OptimConfig202607) -> MuonAdamW:
+def build_optimizer(
+    model: GPT, config: OptimConfig | OptimConfig202607, *, sharded: bool = False
+) -> MuonAdamW:
     """One optimizer over all parameters of `model`, each in one group.
+
+    Args:
+        model: Of the same variant.
+        config: Its recipe.
+        sharded: Divide update and state over the ranks of the default process group, which is there.
 
     Raises:
         ValueError: The settings are those of another variant than the model's.
@@ -35,4 +42,4 @@ def build_optimizer(model: GPT, config: OptimConfig | OptimConfig202607) -> Muon
     grouped = [id(p) for group in groups for p in group["params"]]
     expected = [id(p) for p in model.parameters()]
     assert sorted(grouped) == sorted(expected), "a parameter is in no group, or in two"
-    return MuonAdamW(groups)
+    return ShardedMuonAdamW(groups) if sharded else MuonAdamW(groups)

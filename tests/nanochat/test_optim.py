@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from nanochat.model import GPTConfig, build_model, plain
-from nanochat.muon import equalize_rows, orthogonalize, reduce_variance, restore_norm
 from nanochat.optim import MuonAdamW
+from nanochat.optim.muon import equalize_rows, orthogonalize, reduce_variance, restore_norm
 from nanochat.recipes import OptimConfig, OptimConfig202607, build_optimizer, v2026_07
 
 SMALL = GPTConfig(n_layer=2, n_embd=32, n_head=2, n_kv_head=2, vocab_size=64, sequence_length=8)
