@@ -1,16 +1,17 @@
 """A checkpoint of the vanilla loop: model, optimizer and place in the data, in one safetensors file."""
 
 import json
+from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from nanochat.files import replacing
+from nanochat.optim import MuonAdamW, Whole
 
 SCHEMA = 1
 
@@ -25,11 +26,18 @@ def newest(root: Path) -> Path | None:
     return max(root.glob("checkpoints/step-*.safetensors"), default=None)
 
 
-def save(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, facts: Mapping[str, Any]) -> None:
-    """Write a checkpoint, atomically. `facts` are JSON values; the same state gives the same bytes."""
+def save(path: Path, model: nn.Module, whole: Whole, facts: Mapping[str, Any]) -> None:
+    """Write a checkpoint, atomically; the same state gives the same bytes.
+
+    Args:
+        path: What it held is replaced.
+        model: Its parameters and buffers are kept.
+        whole: The state of its optimizer; empty for a model that is not to be trained on.
+        facts: JSON values.
+    """
     tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
     for name, parameter in model.named_parameters():
-        for key, value in optimizer.state[parameter].items():
+        for key, value in whole.get(parameter, {}).items():
             tensors[f"optimizer.{key}.{name}"] = value
     held = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     metadata = {"facts": json.dumps({"schema": SCHEMA, **facts}, sort_keys=True)}
@@ -53,7 +61,7 @@ def facts_of(path: Path) -> dict[str, Any]:
     return facts
 
 
-def restore(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer | None = None) -> None:
+def restore(path: Path, model: nn.Module, optimizer: MuonAdamW | None = None) -> None:
     """Copy a checkpoint's tensors into a model, and into an optimizer over its parameters if one is given.
 
     Raises:
@@ -61,6 +69,7 @@ def restore(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer | Non
     """
     parameters = dict(model.named_parameters())
     weights: dict[str, Tensor] = {}
+    whole: defaultdict[Tensor, dict[str, Tensor]] = defaultdict(dict)
     with safe_open(path, framework="pt") as file:
         for full_name in file.keys():  # noqa: SIM118 - not a mapping
             kind, _, name = full_name.partition(".")
@@ -68,10 +77,10 @@ def restore(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer | Non
                 weights[name] = file.get_tensor(full_name)
             elif optimizer is not None:
                 key, _, name = name.partition(".")
-                parameter = parameters[name]
-                tensor = file.get_tensor(full_name)
-                optimizer.state[parameter][key] = tensor if tensor.ndim == 0 else tensor.to(parameter.device)
+                whole[parameters[name]][key] = file.get_tensor(full_name)
     try:
         model.load_state_dict(weights)
     except RuntimeError as error:
         raise ValueError(f"checkpoint {path} is of another model ({error}): give the same shape") from error
+    if optimizer is not None:
+        optimizer.take_whole(whole)

@@ -1,14 +1,17 @@
 """Bits per byte: the loss in a unit that does not depend on the tokenizer."""
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import torch
 from torch import Tensor
 
-from nanochat.model import GPT, IGNORE_INDEX
+from nanochat.model import IGNORE_INDEX
 from nanochat.packing import Batch, Encoder, Packer
 from nanochat.settings import require
+
+Model = Callable[..., Tensor]
+"""A GPT, perhaps compiled: (inputs, targets, reduction) -> losses."""
 
 
 def validation_batches(
@@ -53,8 +56,7 @@ def _joined(rows: list[Batch], device: torch.device | str) -> Batch:
     )
 
 
-@torch.no_grad()
-def bits_per_byte(model: GPT, batches: Iterable[Batch], token_bytes: Tensor) -> float:
+def bits_per_byte(model: Model, batches: Iterable[Batch], token_bytes: Tensor) -> float:
     """Summed nats / ln 2 / summed bytes of the targets.
 
     Args:
@@ -65,6 +67,18 @@ def bits_per_byte(model: GPT, batches: Iterable[Batch], token_bytes: Tensor) -> 
     Raises:
         ValueError: No target has bytes.
     """
+    return per_byte(*nats_and_bytes(model, batches, token_bytes))
+
+
+def per_byte(nats: float, length: float) -> float:
+    """Bits per byte of so many nats over so many bytes. Raises ValueError if there are no bytes."""
+    require(length > 0, "the bytes of the validation targets", length, "above 0")
+    return nats / math.log(2) / length
+
+
+@torch.no_grad()
+def nats_and_bytes(model: Model, batches: Iterable[Batch], token_bytes: Tensor) -> tuple[float, int]:
+    """Both sums of `bits_per_byte`, so that ranks can add theirs up."""
     nats, length = 0.0, 0
     for batch in batches:
         targets = batch.targets.flatten()  # [B * T]
@@ -75,5 +89,4 @@ def bits_per_byte(model: GPT, batches: Iterable[Batch], token_bytes: Tensor) -> 
             losses = model(batch.inputs, batch.targets, reduction="none")  # [B * T]
         nats += losses[counted].double().sum().item()
         length += int(bytes_of[counted].sum().item())
-    require(length > 0, "the bytes of the validation targets", length, "above 0")
-    return nats / math.log(2) / length
+    return nats, length

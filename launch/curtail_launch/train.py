@@ -28,6 +28,7 @@ from nanochat.evaluate import bits_per_byte, validation_batches
 from nanochat.loop import StepReport, train
 from nanochat.model import GPT, build_model
 from nanochat.packing import Batch, empty_batch, pack
+from nanochat.ranks import join_ranks, several_ranks
 from nanochat.recipes import build_optimizer
 from nanochat.schedule import Pace
 from nanochat.tok_train import tokenizer_path
@@ -72,9 +73,9 @@ def run(config: cd.RunConfig, name: str) -> None:
     recipe = read_recipe(config)
     torch.set_num_threads(recipe.options.threads)
     device = torch.device(_device(recipe.options.device))
-    several = int(os.environ.get("WORLD_SIZE", "1")) > 1
+    several = several_ranks()
     if several:
-        device = _join_ranks(device)
+        device = join_ranks(device)
     tokenizer = Tokenizer.load(recipe.tokenizer)
     if tokenizer.vocab_size != recipe.model.vocab_size:
         raise cd.ConfigError(
@@ -127,15 +128,6 @@ def _pack(
     rows: Iterator[Row], *, shape: tuple[int, int], tokenizer: Tokenizer, device: torch.device
 ) -> Iterator[Batch]:
     return pack(rows, tokenizer, *shape, device)
-
-
-def _join_ranks(device: torch.device) -> torch.device:
-    """Meet the other ranks of this site; return this rank's device."""
-    if device.type == "cuda":
-        device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
-        torch.cuda.set_device(device)
-    dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo")
-    return device
 
 
 def _device(wanted: str) -> str:

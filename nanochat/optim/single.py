@@ -65,7 +65,7 @@ class MuonAdamW(torch.optim.Optimizer):
                 muon_step(stack, grads, [self.state[p] for p in stack], group)
 
     def whole_state(self) -> Whole:
-        """The state of each parameter that has one, as a checkpoint keeps it; the tensors are the state's own."""
+        """The state of each parameter that has one, for a checkpoint; the tensors are the state's own."""
         return {p: dict(state) for p, state in self.state.items()}
 
     def take_whole(self, whole: Whole) -> None:

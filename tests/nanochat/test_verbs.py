@@ -1,3 +1,4 @@
+import json
 import os
 import subprocess
 import sys
@@ -23,6 +24,10 @@ def a_root_like(prepared, path):
     for name in ("data", "tokenizer"):
         (path / name).symlink_to(prepared / name)
     return path
+
+
+def log_of(root):
+    return [json.loads(line) for line in (root / "log.jsonl").read_text().splitlines()]
 
 
 def last_checkpoint(root, step):
@@ -104,26 +109,41 @@ def test_a_run_that_was_interrupted_ends_with_the_same_bytes(prepared, tmp_path,
     assert "step 7 of 7, 1792 tokens" in capsys.readouterr().out
 
 
+def test_the_log_of_a_resumed_run_has_every_step_once(prepared, tmp_path):
+    root = a_root_like(prepared, tmp_path / "root")
+    arguments = ["--root", str(root), *TINY, "--num-iterations", "5", "--save-every", "2", "--log-every", "1"]
+    assert verb.run(train.main, arguments) == 0
+    before = log_of(root)
+    (root / "checkpoints" / "step-0000005.safetensors").unlink()
+    with (root / "log.jsonl").open("a") as file:
+        file.write('{"step": 6, "lo')  # half a line of a run that died
+    assert verb.run(train.main, [*arguments, "--resume"]) == 0
+    after = log_of(root)
+    assert [record["step"] for record in after] == [0, 1, 2, 3, 4, 5]
+    assert [record.get("loss") for record in after] == [record.get("loss") for record in before]
+    assert all(record["tokens_per_s"] > 0 and "mfu" not in record for record in after[1:])
+
+
+def test_samples_go_on_with_the_prompts(prepared, tmp_path, capsys):
+    root = a_root_like(prepared, tmp_path / "root")
+    arguments = ["--root", str(root), *TINY, "--num-iterations", "3", "--sample-every", "2"]
+    assert verb.run(train.main, arguments) == 0
+    sampled = [record for record in log_of(root) if "samples" in record]
+    assert [record["step"] for record in sampled] == [2, 3]
+    assert [text.split(" ")[0] for text in sampled[0]["samples"]] == ["def", "import", "The"]
+    assert repr(sampled[0]["samples"][0]) in capsys.readouterr().out
+
+
 def test_training_lowers_the_bits_per_byte_that_eval_reports(prepared, tmp_path, capsys):
     root = a_root_like(prepared, tmp_path / "root")
     arguments = [*TINY, "--num-iterations", "40", "--eval-every", "20"]
     assert verb.run(train.main, ["--root", str(root), *arguments]) == 0
-    lines = capsys.readouterr().out.splitlines()
-    bpb = [float(line.rsplit(" ", 1)[1]) for line in lines]
+    bpb = [record["val_bpb"] for record in log_of(root) if "val_bpb" in record]
+    said = capsys.readouterr().out
+    assert all(f"val bpb {value:.4f}" in said for value in bpb)
     assert len(bpb) == 3 and bpb[-1] < bpb[1] < bpb[0]
     assert verb.run(eval.main, ["--root", str(root), "--sequences", "8", "--device", "cpu"]) == 0
     assert float(capsys.readouterr().out.rsplit(" ", 1)[1]) == pytest.approx(bpb[-1], abs=2e-4)
-
-
-def test_the_stream_goes_round_when_the_texts_end(prepared):
-    manifest = shards.load(dataset.manifest_path(prepared))
-    tokenizer = train.Tokenizer.load(tok_train.tokenizer_path(prepared))
-    packer = train.Packer(tokenizer, batch_size=64, sequence_length=512)
-    rows = train.EndlessRows(manifest, packer, row=0, device=train.torch.device("cpu"))
-    stream = iter(rows)
-    count = sum(shard.rows for shard in manifest.of_split("train"))
-    while rows.place()["row"] <= count:
-        next(stream)
 
 
 @pytest.mark.parametrize(
@@ -132,6 +152,11 @@ def test_the_stream_goes_round_when_the_texts_end(prepared):
         (train.main, ["--num-iterations", "0"], "--num-iterations is 0; it must be at least 1"),
         (train.main, [*TINY, "--num-iterations", "1", "--resume"], "has no checkpoint to resume"),
         (train.main, [*TINY, "--num-iterations", "1", "--total-batch-size", "100"], "a multiple of 128"),
+        (
+            train.main,
+            [*TINY, "--num-iterations", "1", "--log-every", "-1"],
+            "--log-every is -1; it must be at",
+        ),
         (eval.main, [], "has no checkpoint"),
         (dataset.main, ["--max-bytes", "10"], "leaves split train empty"),
         (dataset.main, ["--source", "nowhere"], "source is 'nowhere'; it must be stdlib or a directory"),

@@ -1,0 +1,72 @@
+"""Arguments of the verbs that train: batch, cadence, device."""
+
+import argparse
+
+import torch
+
+from nanochat.settings import require
+
+
+def add_device(parser: argparse.ArgumentParser) -> None:
+    """`--device`."""
+    parser.add_argument(
+        "--device", default="cuda" if torch.cuda.is_available() else "cpu", help="cpu or cuda"
+    )
+
+
+def add_training(parser: argparse.ArgumentParser) -> None:
+    """How a step is made up, how often one looks, and where it runs."""
+    parser.add_argument("--device-batch-size", type=int, default=32, help="windows of a forward pass")
+    parser.add_argument(
+        "--total-batch-size",
+        type=int,
+        default=None,
+        help="tokens of a step; by default one pass of each rank",
+    )
+    parser.add_argument("--eval-sequences", type=int, default=256, help="windows of an evaluation")
+    for name, default, what in (
+        ("eval", 250, "evaluations of the held-out split"),
+        ("save", 0, "checkpoints"),
+        ("log", 10, "lines of the log"),
+    ):
+        parser.add_argument(
+            f"--{name}-every", type=int, default=default, help=f"steps between {what}; 0: at the end only"
+        )
+    parser.add_argument(
+        "--sample-every", type=int, default=0, help="steps between samples of what it writes; 0: none"
+    )
+    parser.add_argument("--resume", action="store_true", help="go on from the newest checkpoint")
+    parser.add_argument(
+        "--compile",
+        action=argparse.BooleanOptionalAction,
+        default=None,
+        help="compile the model; by default on CUDA only",
+    )
+    add_device(parser)
+
+
+def check_training(args: argparse.Namespace) -> None:
+    """Raise ValueError for the first of `add_training`'s that is out of range."""
+    for name in ("device_batch_size", "eval_sequences"):
+        require(getattr(args, name) >= 1, _option(name), getattr(args, name), "at least 1")
+    for name in ("eval_every", "save_every", "sample_every", "log_every"):
+        require(getattr(args, name) >= 0, _option(name), getattr(args, name), "at least 0")
+    lacking = args.device == "cuda" and not torch.cuda.is_available()
+    require(not lacking, "--device", args.device, "cpu: this machine has no CUDA device")
+
+
+def accumulation(args: argparse.Namespace, sequence_length: int, ranks: int) -> int:
+    """Passes of a step at each rank. Raises ValueError if the batch is not whole passes of all ranks."""
+    capacity = args.device_batch_size * sequence_length * ranks
+    tokens = args.total_batch_size or capacity
+    require(tokens > 0 and tokens % capacity == 0, "--total-batch-size", tokens, f"a multiple of {capacity}")
+    return tokens // capacity
+
+
+def to_compile(args: argparse.Namespace) -> bool:
+    """Whether the model is compiled."""
+    return args.device == "cuda" if args.compile is None else args.compile
+
+
+def _option(name: str) -> str:
+    return f"--{name.replace('_', '-')}"

@@ -1,0 +1,221 @@
+"""A run of the vanilla loop: steps from a stream of batches, looks on the way, checkpoints."""
+
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from nanochat import checkpoint
+from nanochat.files import write_text
+from nanochat.loop import StepReport, train
+from nanochat.model import GPT
+from nanochat.optim import MuonAdamW
+from nanochat.packing import Batch
+from nanochat.prefetch import prefetched
+from nanochat.ranks import Ranks
+from nanochat.schedule import Pace, Schedule
+from nanochat.settings import require
+from nanochat.speed import Speed, peak_flops
+from nanochat.stream import Place, Placed, Share
+from nanochat.verb import say
+
+Record = dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Watch:
+    """Something to look at on the way, and at the end."""
+
+    every: int
+    """Steps between two looks; 0: at the end only."""
+    look: Callable[[], Record]
+    """Called at all ranks; what the one that leads got goes into the record of the step."""
+    at_start: bool = False
+    """Whether to look before the first step too."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """What is trained, on what, and how far."""
+
+    model: GPT
+    forward: torch.nn.Module
+    """The model, or the model compiled."""
+    optimizer: MuonAdamW
+    schedule: Schedule
+    batches: Callable[[Place, Share], Iterator[Placed]]
+    """Batches of a share of the stream, from a place on, without end."""
+    steps: int
+    accumulate: int
+    """Batches of a step, at each rank."""
+    tokens_per_step: int
+    """Positions of a step, at all ranks."""
+    identity: Mapping[str, Any]
+    """What a checkpoint must share with this run to be gone on from; JSON values."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Keeping:
+    """What is kept of a run, and how often."""
+
+    directory: Path
+    """Gets `checkpoints/` and `log.jsonl`."""
+    save_every: int
+    """Steps between checkpoints; 0: at the end only."""
+    log_every: int
+    """Steps between lines of the log; 0: only where something was looked at."""
+
+
+class Training:
+    """Owns where a run stands; `run` advances it to its last step."""
+
+    def __init__(self, job: Job, keeping: Keeping, ranks: Ranks, watches: Sequence[Watch]) -> None:
+        """Stand at the beginning."""
+        self._job = job
+        self._keeping = keeping
+        self._ranks = ranks
+        self._watches = watches
+        self._log = _Log(keeping.directory / "log.jsonl") if ranks.leads else None
+        self._step = 0
+        self._place = Place()
+        peak = peak_flops(ranks.device)
+        whole = None if peak is None else peak * ranks.count
+        self._speed = Speed(job.model.flops_per_token(), whole, time.perf_counter)
+
+    def resume(self) -> None:
+        """Stand where the newest checkpoint was written. Raises ValueError if none is there or fits."""
+        directory = self._keeping.directory
+        path = checkpoint.newest(directory)
+        if path is None:
+            raise ValueError(f"{directory} has no checkpoint to resume; it must have one: leave out --resume")
+        facts = checkpoint.facts_of(path)
+        for key, value in self._job.identity.items():
+            there = facts.get(key)
+            require(there == value, f"checkpoint {path}: {key}", there, f"{value!r}, as asked")
+        checkpoint.restore(path, self._job.model, self._job.optimizer)
+        self._step, self._place = facts["step"], Place(*facts["place"])
+
+    def run(self) -> None:
+        """Train to the last step; look, log and save on the way and at the end."""
+        job = self._job
+        if self._log is not None:
+            self._log.begin(self._step)
+        if self._step == 0:
+            self._say({"step": 0}, [watch for watch in self._watches if watch.at_start])
+        share = Share(rank=self._ranks.rank, ranks=self._ranks.count)
+        source = islice(
+            job.batches(self._place, share), (job.steps - self._step) * job.accumulate
+        )  # ends with the last step: the thread that makes them ends too
+        with prefetched(map(self._pinned, source)) as ready:
+            train(
+                job.forward,
+                job.optimizer,
+                self._arriving(ready),
+                pace=Pace(schedule=job.schedule, progress=lambda: self._step / job.steps),
+                after_step=self._after_step,
+                accumulate=job.accumulate,
+            )
+
+    def _pinned(self, placed: Placed) -> Placed:
+        """In memory that a GPU can read on its own."""
+        if self._ranks.device.type != "cuda":
+            return placed
+        batch = placed.batch
+        return placed._replace(
+            batch=Batch(
+                inputs=batch.inputs.pin_memory(),
+                targets=batch.targets.pin_memory(),
+                num_tokens=batch.num_tokens,
+            )
+        )
+
+    def _arriving(self, ready: Iterator[Placed]) -> Iterator[Batch]:
+        # The loop pulls a step's batches together, so that the last place is the step's.
+        for batch, place in ready:
+            self._place = place
+            yield Batch(
+                inputs=batch.inputs.to(self._ranks.device, non_blocking=True),
+                targets=batch.targets.to(self._ranks.device, non_blocking=True),
+                num_tokens=batch.num_tokens,
+            )
+
+    def _after_step(self, report: StepReport) -> None:
+        self._step += 1
+        self._speed.add(self._job.tokens_per_step)
+        ended = self._step == self._job.steps
+        due = [watch for watch in self._watches if ended or _due(self._step, watch.every)]
+        if due or ended or _due(self._step, self._keeping.log_every):
+            self._say(self._trained(report), due)
+        if ended or _due(self._step, self._keeping.save_every):
+            self._save()
+
+    def _trained(self, report: StepReport) -> Record:
+        nats, tokens = self._ranks.sum([report.loss * report.tokens, report.tokens])
+        rate, share = self._speed.look()
+        return {
+            "step": self._step,
+            "tokens": self._step * self._job.tokens_per_step,
+            "loss": nats / max(tokens, 1),
+            "lr_factor": report.lr_factor,
+            "tokens_per_s": rate,
+            **({} if share is None else {"mfu": share}),
+        }
+
+    def _say(self, record: Record, due: Sequence[Watch]) -> None:
+        began = time.perf_counter()
+        for watch in due:
+            record |= watch.look()
+        self._speed.leave_out(time.perf_counter() - began)
+        if self._log is not None:
+            self._log.write(record)
+            say(_line(record, self._job.steps))
+
+    def _save(self) -> None:
+        whole = self._job.optimizer.whole_state()
+        if self._ranks.leads:
+            path = checkpoint.checkpoint_path(self._keeping.directory, self._step)
+            facts = {**self._job.identity, "step": self._step, "place": list(self._place)}
+            checkpoint.save(path, self._job.model, whole, facts)
+
+
+class _Log:
+    """The steps' records, a line of JSON each."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def begin(self, step: int) -> None:
+        """Keep what was written up to `step`, which is where the run goes on."""
+        kept: list[str] = []
+        if step and self._path.exists():
+            lines = self._path.read_text(encoding="utf-8").splitlines()
+            # A run that died may have left half a line, and steps that no checkpoint has.
+            kept = [line for line in lines if line.endswith("}") and json.loads(line)["step"] <= step]
+        write_text(self._path, "".join(f"{line}\n" for line in kept))
+
+    def write(self, record: Record) -> None:
+        with self._path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(record, sort_keys=True) + "\n")
+
+
+def _line(record: Record, steps: int) -> str:
+    said = dict(record)
+    texts = said.pop("samples", [])
+    parts = [f"step {said.pop('step')} of {steps}"]
+    if "tokens" in said:
+        parts.append(f"{said.pop('tokens')} tokens")
+    for name, value in said.items():
+        digits = ".0f" if name == "tokens_per_s" else ".4f"
+        parts.append(
+            f"{name.replace('_', ' ')} {value:{digits}}" if isinstance(value, float) else f"{name} {value}"
+        )
+    return "\n".join([", ".join(parts), *(f"  {text!r}" for text in texts)])
+
+
+def _due(step: int, every: int) -> bool:
+    return every > 0 and step % every == 0
