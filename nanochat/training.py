@@ -16,8 +16,8 @@ from nanochat.loop import StepReport, train
 from nanochat.model import GPT
 from nanochat.optim import MuonAdamW
 from nanochat.packing import Batch
-from nanochat.prefetch import prefetched
 from nanochat.ranks import Ranks
+from nanochat.read_ahead import read_ahead
 from nanochat.schedule import Pace, Schedule
 from nanochat.settings import require
 from nanochat.speed import Speed, peak_flops
@@ -111,7 +111,7 @@ class Training:
         source = islice(
             job.batches(self._place, share), (job.steps - self._step) * job.accumulate
         )  # ends with the last step: the thread that makes them ends too
-        with prefetched(map(self._pinned, source)) as ready:
+        with read_ahead(map(self._pinned, source)) as ready:
             train(
                 job.forward,
                 job.optimizer,

@@ -21,7 +21,7 @@ class _End:
 
 
 @contextmanager
-def prefetched(items: Iterable[T], *, depth: int = DEPTH) -> Iterator[Iterator[T]]:
+def read_ahead(items: Iterable[T], *, depth: int = DEPTH) -> Iterator[Iterator[T]]:
     """Iterate over `items` in a thread that keeps up to `depth` of them ready.
 
     What the iteration raises is raised where the item would have come. At the end of the block the thread is
@@ -49,7 +49,7 @@ def prefetched(items: Iterable[T], *, depth: int = DEPTH) -> Iterator[Iterator[T
             error = raised
         hand_over(_End(error))
 
-    thread = threading.Thread(target=make, name="prefetch", daemon=True)
+    thread = threading.Thread(target=make, name="read-ahead", daemon=True)
     thread.start()
     try:
         yield _until_end(ready)

@@ -2,11 +2,11 @@ import threading
 
 import pytest
 
-from nanochat.prefetch import prefetched
+from nanochat.read_ahead import read_ahead
 
 
 def test_what_comes_is_what_was_made_in_its_order():
-    with prefetched(range(50), depth=3) as ready:
+    with read_ahead(range(50), depth=3) as ready:
         assert list(ready) == list(range(50))
 
 
@@ -19,7 +19,7 @@ def test_items_are_made_ahead_but_no_more_than_asked():
             enough.release()
             yield i
 
-    with prefetched(items(), depth=3) as ready:
+    with read_ahead(items(), depth=3) as ready:
         for _ in range(4):  # three that wait, and one in the thread's hand
             assert enough.acquire(timeout=10)
         assert not enough.acquire(timeout=0.3)
@@ -33,7 +33,7 @@ def test_an_error_comes_where_the_item_would_have():
         yield 1
         raise ValueError("torn")
 
-    with prefetched(items()) as ready:
+    with read_ahead(items()) as ready:
         assert next(ready) == 1
         with pytest.raises(ValueError, match="torn"):
             next(ready)
@@ -45,8 +45,8 @@ def test_at_the_end_of_the_block_the_thread_is_gone(taken):
         while True:
             yield 0
 
-    with prefetched(endless()) as ready:
+    with read_ahead(endless()) as ready:
         for _ in range(taken):
             next(ready)
-        assert "prefetch" in [thread.name for thread in threading.enumerate()]
-    assert "prefetch" not in [thread.name for thread in threading.enumerate()]
+        assert "read-ahead" in [thread.name for thread in threading.enumerate()]
+    assert "read-ahead" not in [thread.name for thread in threading.enumerate()]
