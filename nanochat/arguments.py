@@ -63,9 +63,11 @@ def accumulation(args: argparse.Namespace, sequence_length: int, ranks: int) -> 
     return tokens // capacity
 
 
-def to_compile(args: argparse.Namespace) -> bool:
-    """Whether the model is compiled."""
-    return args.device == "cuda" if args.compile is None else args.compile
+def forward_of(model: torch.nn.Module, args: argparse.Namespace) -> torch.nn.Module:
+    """The model as a step calls it: compiled at its first use, or as it is."""
+    wanted = args.device == "cuda" if args.compile is None else args.compile
+    # The shapes of a run never change, but for a last evaluation batch.
+    return torch.compile(model, dynamic=False) if wanted else model  # pyright: ignore[reportReturnType]
 
 
 def _option(name: str) -> str:

@@ -52,6 +52,15 @@ class Batch:
     """Targets of the last row taken that are in this batch, in one before it, or in the row's `start`; None
     where all of them are."""
 
+    def to(self, device: torch.device | str) -> "Batch":
+        """The same on `device`; from pinned memory without waiting."""
+        inputs, targets = (one.to(device, non_blocking=True) for one in (self.inputs, self.targets))
+        return replace(self, inputs=inputs, targets=targets)
+
+    def pinned(self) -> "Batch":
+        """The same in memory that a GPU can read on its own."""
+        return replace(self, inputs=self.inputs.pin_memory(), targets=self.targets.pin_memory())
+
 
 class Packer:
     """Owns the tokens that no batch has had yet.

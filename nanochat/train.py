@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from nanochat import shards
-from nanochat.arguments import accumulation, add_training, check_training, to_compile
+from nanochat.arguments import accumulation, add_training, check_training, forward_of
 from nanochat.dataset import manifest_path
 from nanochat.evaluate import validation_batches
 from nanochat.model import GPT, GPTConfig, build_model, plain
@@ -74,7 +74,7 @@ def build(args: argparse.Namespace, ranks: Ranks) -> Training:
     )
     job = Job(
         model=model,
-        forward=compiled(model) if to_compile(args) else model,
+        forward=forward_of(model, args),
         optimizer=build_optimizer(model, optim_config, sharded=ranks.count > 1),
         schedule=SCHEDULES[config.variant].for_steps(steps),
         batches=stream.batches,
@@ -91,11 +91,6 @@ def build(args: argparse.Namespace, ranks: Ranks) -> Training:
     )
     keeping = Keeping(directory=args.root, save_every=args.save_every, log_every=args.log_every)
     return Training(job, keeping, ranks, _watches(args, job, tokenizer, manifest, ranks))
-
-
-def compiled(model: GPT) -> torch.nn.Module:
-    """The model, compiled at its first use; its shapes never change."""
-    return torch.compile(model, dynamic=False)  # pyright: ignore[reportReturnType]
 
 
 def _watches(

@@ -125,24 +125,13 @@ class Training:
         """In memory that a GPU can read on its own."""
         if self._ranks.device.type != "cuda":
             return placed
-        batch = placed.batch
-        return placed._replace(
-            batch=Batch(
-                inputs=batch.inputs.pin_memory(),
-                targets=batch.targets.pin_memory(),
-                num_tokens=batch.num_tokens,
-            )
-        )
+        return placed._replace(batch=placed.batch.pinned())
 
     def _arriving(self, ready: Iterator[Placed]) -> Iterator[Batch]:
         # The loop pulls a step's batches together, so that the last place is the step's.
         for batch, place in ready:
             self._place = place
-            yield Batch(
-                inputs=batch.inputs.to(self._ranks.device, non_blocking=True),
-                targets=batch.targets.to(self._ranks.device, non_blocking=True),
-                num_tokens=batch.num_tokens,
-            )
+            yield batch.to(self._ranks.device)
 
     def _after_step(self, report: StepReport) -> None:
         self._step += 1

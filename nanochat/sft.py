@@ -1,0 +1,155 @@
+"""Verb: mid-training and supervised fine-tuning: a trained model goes on with a mixture of examples.
+
+The loss counts the assistant's tokens, and all of a document's. Reads the newest model of `--from`; writes
+`ROOT/mid` or `ROOT/sft`, each a root that `chat`, `eval` and a further `sft` read.
+"""
+
+import argparse
+import sys
+from itertools import islice
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+
+from nanochat import checkpoint
+from nanochat.arguments import accumulation, add_training, check_training, forward_of
+from nanochat.mixture import Mixture, MixtureStream, batch_of, read_mixture, windows_of
+from nanochat.model import plain
+from nanochat.ranks import Ranks, together
+from nanochat.recipes import OPTIM_CONFIGS, build_optimizer
+from nanochat.saved import Saved, load_newest
+from nanochat.schedule import Schedule
+from nanochat.settings import require
+from nanochat.tok_train import tokenizer_path
+from nanochat.training import Job, Keeping, Training, Watch
+from nanochat.verb import Parser, run, say
+from nanochat.watches import watch_bits_per_byte, watch_samples
+
+
+class Stage(NamedTuple):
+    """What mid-training and fine-tuning differ in."""
+
+    lr_factor: float
+    """Of the recipe's learning rates."""
+    warmdown_share: float
+    """Share of the run over which they fall to 0."""
+
+
+STAGES = {"mid": Stage(lr_factor=1.0, warmdown_share=0.2), "sft": Stage(lr_factor=0.02, warmdown_share=1.0)}
+MOMENTUM = 0.95
+
+
+def parse(argv: list[str] | None) -> argparse.Namespace:
+    """Read and check the arguments."""
+    parser = Parser("Go on training a model with a mixture of conversations, questions and documents.")
+    parser.add_argument("--mixture", type=Path, required=True, help="YAML file; see nanochat/mixture.py")
+    parser.add_argument(
+        "--stage", choices=sorted(STAGES), default="sft", help="rates and place of the output"
+    )
+    parser.add_argument(
+        "--from", dest="source", type=Path, default=None, help="a run or root; by default ROOT/mid, then ROOT"
+    )
+    length = parser.add_mutually_exclusive_group(required=True)
+    length.add_argument("--num-iterations", type=int, help="steps, in all")
+    length.add_argument("--epochs", type=int, help="passes over the mixture")
+    parser.add_argument("--lr-factor", type=float, default=None, help="of the recipe's rates; by the stage")
+    parser.add_argument("--seed", type=int, default=1, help="of the examples' order")
+    add_training(parser)
+    args = parser.parse_args(argv)
+    for name in ("num_iterations", "epochs", "lr_factor"):
+        value = getattr(args, name)
+        require(value is None or value > 0, f"--{name.replace('_', '-')}", value, "above 0")
+    check_training(args)
+    return args
+
+
+def build(args: argparse.Namespace, ranks: Ranks) -> Training:
+    """The run that the arguments describe, at its beginning."""
+    saved = load_newest(_source(args))
+    model = saved.model.train().to(ranks.device)
+    mixture = read_mixture(args.mixture, saved.tokenizer)
+    length = model.config.sequence_length
+    accumulate = accumulation(args, length, ranks.count)
+    windows = accumulate * args.device_batch_size * ranks.count
+    stage, directory = STAGES[args.stage], args.root / args.stage
+    stream = MixtureStream(
+        mixture.train,
+        bos_id=saved.tokenizer.bos_id,
+        batch_size=args.device_batch_size,
+        sequence_length=length,
+        seed=args.seed,
+    )
+    steps = args.num_iterations or max(1, args.epochs * _windows(mixture, length) // windows)
+    optim_config = OPTIM_CONFIGS[model.config.variant](batch_tokens=windows * length, weight_decay=0.0)
+    optimizer = build_optimizer(model, optim_config, sharded=ranks.count > 1)
+    lr_factor = stage.lr_factor if args.lr_factor is None else args.lr_factor
+    for group in optimizer.param_groups:
+        group["initial_lr"] *= lr_factor
+    job = Job(
+        model=model,
+        forward=forward_of(model, args),
+        optimizer=optimizer,
+        schedule=Schedule(
+            warmdown_share=stage.warmdown_share, momentum_start=MOMENTUM, momentum_end=MOMENTUM
+        ),
+        batches=stream.batches,
+        steps=steps,
+        accumulate=accumulate,
+        tokens_per_step=windows * length,
+        identity={
+            "model": plain(model.config),
+            "tokenizer": saved.tokenizer.hash,
+            "data": mixture.hash,
+            "from": saved.path.name,
+            "stage": args.stage,
+            "batch_tokens": windows * length,
+            "num_iterations": steps,
+        },
+    )
+    if ranks.leads:
+        saved.tokenizer.save(tokenizer_path(directory))
+        say(f"{args.stage} from {saved.path}: {len(mixture.train)} examples, {steps} steps, into {directory}")
+    keeping = Keeping(directory=directory, save_every=args.save_every, log_every=args.log_every)
+    return Training(job, keeping, ranks, _watches(args, job, saved, mixture, ranks))
+
+
+def _source(args: argparse.Namespace) -> Path:
+    if args.source is not None:
+        return args.source
+    middle = args.root / "mid"
+    return middle if args.stage == "sft" and checkpoint.newest(middle) is not None else args.root
+
+
+def _windows(mixture: Mixture, length: int) -> int:
+    return sum(1 for _ in windows_of(mixture.train, length))
+
+
+def _watches(args: argparse.Namespace, job: Job, saved: Saved, mixture: Mixture, ranks: Ranks) -> list[Watch]:
+    watches: list[Watch] = []
+    if mixture.val:
+        length, size = job.model.config.sequence_length, args.device_batch_size
+        windows = list(islice(windows_of(mixture.val, length), args.eval_sequences))
+        batches = [
+            batch_of(windows[i : i + size], length, saved.tokenizer.bos_id).to(ranks.device)
+            for i in range(0, len(windows), size)
+        ]
+        token_bytes = saved.tokenizer.token_bytes().to(ranks.device)
+        watches.append(watch_bits_per_byte(job.forward, batches, token_bytes, ranks, every=args.eval_every))
+    if args.sample_every:
+        watches.append(watch_samples(job.model, saved.tokenizer, ranks, every=args.sample_every))
+    return watches
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Parse, then train."""
+    args = parse(argv)
+    with together(torch.device(args.device)) as ranks:
+        training = build(args, ranks)
+        if args.resume:
+            training.resume()
+        training.run()
+
+
+if __name__ == "__main__":
+    sys.exit(run(main))
