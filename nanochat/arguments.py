@@ -14,6 +14,13 @@ def add_device(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def check_device(args: argparse.Namespace) -> None:
+    """Raise ValueError for a device that is not there."""
+    require(args.device in ("cpu", "cuda"), "--device", args.device, "cpu or cuda")
+    lacking = args.device == "cuda" and not torch.cuda.is_available()
+    require(not lacking, "--device", args.device, "cpu: this machine has no CUDA device")
+
+
 def add_training(parser: argparse.ArgumentParser) -> None:
     """How a step is made up, how often one looks, and where it runs."""
     parser.add_argument("--device-batch-size", type=int, default=32, help="windows of a forward pass")
@@ -51,8 +58,7 @@ def check_training(args: argparse.Namespace) -> None:
         require(getattr(args, name) >= 1, _option(name), getattr(args, name), "at least 1")
     for name in ("eval_every", "save_every", "sample_every", "log_every"):
         require(getattr(args, name) >= 0, _option(name), getattr(args, name), "at least 0")
-    lacking = args.device == "cuda" and not torch.cuda.is_available()
-    require(not lacking, "--device", args.device, "cpu: this machine has no CUDA device")
+    check_device(args)
 
 
 def accumulation(args: argparse.Namespace, sequence_length: int, ranks: int) -> int:

@@ -1,51 +1,101 @@
-"""Verb: bits per byte of a checkpoint on the held-out split."""
+"""Verb: a model on the held-out split, on CORE, and on questions to a chat model."""
 
+import argparse
+import json
 import sys
 from pathlib import Path
+from typing import Any
 
-import torch
-
-from nanochat import checkpoint, shards
+from nanochat import shards
+from nanochat.arguments import add_device, check_device
+from nanochat.chat_eval import evaluate_chat
+from nanochat.core import TaskScore, evaluate_core, read_bundle
 from nanochat.dataset import manifest_path
 from nanochat.evaluate import bits_per_byte, validation_batches
-from nanochat.model import GPTConfig, build_model
+from nanochat.examples import read_examples
+from nanochat.files import write_text
+from nanochat.saved import Saved, load_checkpoint, load_newest
 from nanochat.settings import require
-from nanochat.tok_train import tokenizer_path
-from nanochat.tokenizer import Tokenizer
 from nanochat.verb import Parser, run, say
 
 
-def main(argv: list[str] | None = None) -> None:
-    """Parse, evaluate, say the number."""
-    parser = Parser("Evaluate a checkpoint.")
-    parser.add_argument("--checkpoint", type=Path, default=None, help="by default the newest")
-    parser.add_argument("--sequences", type=int, default=256, help="windows to evaluate")
-    parser.add_argument("--device-batch-size", type=int, default=32, help="windows of a forward pass")
+def parse(argv: list[str] | None) -> argparse.Namespace:
+    """Read and check the arguments."""
+    parser = Parser("Evaluate a model: bits per byte, and CORE and questions if they are given.")
+    parser.add_argument("--checkpoint", type=Path, default=None, help="by default the newest of --from")
     parser.add_argument(
-        "--device", default="cuda" if torch.cuda.is_available() else "cpu", help="cpu or cuda"
+        "--from", dest="source", type=Path, default=None, help="a run or root with the model; by default ROOT"
     )
+    parser.add_argument("--sequences", type=int, default=256, help="windows of the held-out split")
+    parser.add_argument("--device-batch-size", type=int, default=32, help="windows of a forward pass")
+    parser.add_argument("--core", type=Path, default=None, help="directory of a CORE bundle")
+    parser.add_argument("--max-per-task", type=int, default=None, help="items of a task of CORE, at most")
+    parser.add_argument(
+        "--chat", type=Path, nargs="+", default=[], help="files of questions; see nanochat/examples.py"
+    )
+    parser.add_argument("--max-tokens", type=int, default=256, help="of the answer to an open question")
+    parser.add_argument("--out", type=Path, default=None, help="write the figures to this JSON file too")
+    add_device(parser)
     args = parser.parse_args(argv)
-    require(args.device_batch_size >= 1, "--device-batch-size", args.device_batch_size, "at least 1")
-    path = args.checkpoint or checkpoint.newest(args.root)
-    if path is None:
-        raise ValueError(f"{args.root} has no checkpoint; it must have one: run python -m nanochat.train")
-    facts = checkpoint.facts_of(path)
-    tokenizer = Tokenizer.load(tokenizer_path(args.root))
-    require(tokenizer.hash == facts["tokenizer"], "the tokenizer's hash", tokenizer.hash, facts["tokenizer"])
-    config = GPTConfig.from_mapping(facts["model"])
-    model = build_model(config)
-    checkpoint.restore(path, model)
-    model.to(args.device)
+    for name in ("sequences", "device_batch_size", "max_per_task", "max_tokens"):
+        value = getattr(args, name)
+        require(value is None or value >= 1, f"--{name.replace('_', '-')}", value, "at least 1")
+    check_device(args)
+    return args
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Parse, evaluate, say the numbers."""
+    args = parse(argv)
+    saved = (
+        load_checkpoint(args.root, args.checkpoint)
+        if args.checkpoint
+        else load_newest(args.source or args.root)
+    )
+    saved.model.to(args.device)
+    figures: dict[str, Any] = {"model": str(saved.path)}
+    if manifest_path(args.root).exists() or not (args.core or args.chat):
+        figures["val_bpb"] = _held_out(args, saved)
+        say(f"{saved.path}: val bpb {figures['val_bpb']:.4f}")
+    if args.core is not None:
+        figures["core"] = _core(args, saved)
+    if args.chat:
+        figures["chat"] = {str(path): _chat(args, saved, path) for path in args.chat}
+    if args.out is not None:
+        write_text(args.out, json.dumps(figures, indent=1) + "\n")
+
+
+def _held_out(args: argparse.Namespace, saved: Saved) -> float:
     batches = validation_batches(
         shards.read_texts(shards.load(manifest_path(args.root)), "val"),
-        tokenizer,
+        saved.tokenizer,
         sequences=args.sequences,
         batch_size=args.device_batch_size,
-        sequence_length=config.sequence_length,
+        sequence_length=saved.model.config.sequence_length,
         device=args.device,
     )
-    bpb = bits_per_byte(model, batches, tokenizer.token_bytes())
-    say(f"{path}: step {facts['step']}, val bpb {bpb:.4f}")
+    return bits_per_byte(saved.model, batches, saved.tokenizer.token_bytes())
+
+
+def _core(args: argparse.Namespace, saved: Saved) -> dict[str, Any]:
+    tasks = read_bundle(args.core)
+
+    def tell(score: TaskScore) -> None:
+        say(f"{score.label}: {score.accuracy:.4f} of {score.asked}, centred {score.centred:.4f}")
+
+    most = args.max_per_task
+    result = evaluate_core(saved.model, saved.tokenizer, tasks, max_per_task=most, after_task=tell)
+    missing = f"; missing: {', '.join(result.missing)}" if result.missing else ""
+    say(f"{result.name}: {result.mean:.4f}{missing}")
+    by_task = {one.label: {"accuracy": one.accuracy, "centred": one.centred} for one in result.scores}
+    return {"name": result.name, "mean": result.mean, "max_per_task": args.max_per_task, "tasks": by_task}
+
+
+def _chat(args: argparse.Namespace, saved: Saved, path: Path) -> dict[str, Any]:
+    questions = read_examples(path)
+    score = evaluate_chat(saved.model, saved.tokenizer, questions, most_tokens=args.max_tokens)
+    say(f"{path}: accuracy {score.accuracy:.4f} of {score.asked}, by chance {score.by_chance:.4f}")
+    return {"asked": score.asked, "accuracy": score.accuracy, "by_chance": score.by_chance}
 
 
 if __name__ == "__main__":

@@ -110,11 +110,19 @@ def _fill(model: GPT, weights: dict[str, Any], place: Path) -> None:
 
 def _newest_checkpoint(directory: Path) -> Saved | None:
     path = checkpoint.newest(directory)
-    if path is None:
-        return None
+    return None if path is None else load_checkpoint(directory, path)
+
+
+def load_checkpoint(directory: Path, path: Path) -> Saved:
+    """Read a checkpoint of a vanilla root, with the root's tokenizer, onto the CPU.
+
+    Raises:
+        ValueError: It is missing or torn, or the root's tokenizer is another.
+    """
     facts = checkpoint.facts_of(path)
     tokenizer = Tokenizer.load(tokenizer_path(directory))
     require(tokenizer.hash == facts["tokenizer"], "the tokenizer's hash", tokenizer.hash, facts["tokenizer"])
     model = build_model(GPTConfig.from_mapping(facts["model"]))
     checkpoint.restore(path, model)
+    model.eval()
     return Saved(model=model, tokenizer=tokenizer, path=path)

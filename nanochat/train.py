@@ -5,12 +5,14 @@
 
 import argparse
 import sys
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from nanochat import shards
 from nanochat.arguments import accumulation, add_training, check_training, forward_of
+from nanochat.core import read_bundle
 from nanochat.dataset import manifest_path
 from nanochat.evaluate import validation_batches
 from nanochat.model import GPT, GPTConfig, build_model, plain
@@ -23,7 +25,7 @@ from nanochat.tok_train import tokenizer_path
 from nanochat.tokenizer import Tokenizer
 from nanochat.training import Job, Keeping, Training, Watch
 from nanochat.verb import Parser, run
-from nanochat.watches import watch_bits_per_byte, watch_samples
+from nanochat.watches import watch_bits_per_byte, watch_core, watch_samples
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
@@ -46,14 +48,24 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--matrix-lr", type=float, default=None, help="Muon's rate, before scaling")
     parser.add_argument("--seed", type=int, default=1, help="of the initial weights")
+    parser.add_argument(
+        "--core", type=Path, default=None, help="directory of a CORE bundle, for --core-every"
+    )
+    parser.add_argument(
+        "--core-every", type=int, default=0, help="steps between evaluations of CORE; 0: none"
+    )
+    parser.add_argument("--core-max-per-task", type=int, default=500, help="items of a task of CORE, at most")
     add_training(parser)
     args = parser.parse_args(argv)
-    for name in ("depth", "num_iterations", "sequence_length"):
+    for name in ("depth", "num_iterations", "sequence_length", "core_max_per_task"):
         value = getattr(args, name)
         require(value is None or value >= 1, f"--{name.replace('_', '-')}", value, "at least 1")
     for name in ("target_flops", "target_param_data_ratio"):
         value = getattr(args, name)
         require(value is None or value > 0, f"--{name.replace('_', '-')}", value, "above 0")
+    require(args.core_every >= 0, "--core-every", args.core_every, "at least 0")
+    needed = args.core_every > 0 and args.core is None
+    require(not needed, "--core", args.core, "the directory of a bundle, for --core-every to evaluate")
     check_training(args)
     return args
 
@@ -108,6 +120,12 @@ def _watches(
     watches = [watch_bits_per_byte(job.forward, batches, token_bytes, ranks, every=args.eval_every)]
     if args.sample_every:
         watches.append(watch_samples(job.model, tokenizer, ranks, every=args.sample_every))
+    if args.core_every:
+        tasks = read_bundle(args.core)
+        most = args.core_max_per_task
+        watches.append(
+            watch_core(job.model, tokenizer, tasks, ranks, every=args.core_every, max_per_task=most)
+        )
     return watches
 
 

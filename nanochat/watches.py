@@ -1,9 +1,10 @@
-"""What a training run looks at on the way: bits per byte, samples of what the model writes."""
+"""What a training run looks at on the way: bits per byte, samples of what the model writes, CORE."""
 
 from collections.abc import Sequence
 
 from torch import Tensor
 
+from nanochat.core import Task, evaluate_core
 from nanochat.evaluate import Model, nats_and_bytes, per_byte
 from nanochat.generate import Sampling, generate
 from nanochat.model import GPT
@@ -53,5 +54,23 @@ def watch_samples(
         if not ranks.leads:
             return {}
         return {"samples": [written(prompt) for prompt in prompts]}
+
+    return Watch(every=every, look=look)
+
+
+def watch_core(
+    model: GPT,
+    tokenizer: Tokenizer,
+    tasks: Sequence[Task],
+    ranks: Ranks,
+    *,
+    every: int,
+    max_per_task: int,
+) -> Watch:
+    """`core`, or its mean over fewer tasks under the name that says so; the ranks share the items."""
+
+    def look() -> Record:
+        result = evaluate_core(model, tokenizer, tasks, max_per_task=max_per_task, ranks=ranks)
+        return {result.name.lower(): result.mean}
 
     return Watch(every=every, look=look)
