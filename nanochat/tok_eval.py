@@ -1,10 +1,10 @@
 """Verb: how well the tokenizer of a root compresses, and that it gives every text back."""
 
 import json
-import os
 import sys
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
+from itertools import takewhile
 from pathlib import Path
 
 from nanochat import shards
@@ -62,10 +62,11 @@ def compression(tokenizer: Tokenizer, texts: Iterable[str], used: set[int] | Non
         ids = tokenizer.encode(text)
         back = tokenizer.decode(ids)
         if back != text:
-            at = len(os.path.commonprefix([back, text]))
+            alike = takewhile(lambda pair: pair[0] == pair[1], zip(text, back, strict=False))
+            at = sum(1 for _ in alike)
             raise ValueError(
-                f"the tokenizer gives {back[at : at + 20]!r} for {text[at : at + 20]!r}; it must give every text "
-                "back: train it again"
+                f"the tokenizer gives {back[at : at + 20]!r} for {text[at : at + 20]!r}; "
+                "it must give every text back: train it again"
             )
         length, count = length + len(text.encode()), count + len(ids)
         if used is not None:
@@ -88,9 +89,7 @@ def main(argv: list[str] | None = None) -> None:
         say(f"{name}: {one.bytes_per_token:.2f} bytes a token ({one.bytes} bytes, {one.tokens} tokens)")
     longest = int(tokenizer.token_bytes().max())
     share = len(used) / tokenizer.vocab_size
-    say(
-        f"{tokenizer.vocab_size} tokens, the longest of {longest} bytes; the held-out split uses {share:.1%} of them"
-    )
+    say(f"{tokenizer.vocab_size} tokens, the longest of {longest} bytes; the held-out split has {share:.1%}")
     say("every text came back as it was")
     if args.out is not None:
         texts = {name: {**asdict(one), "bytes_per_token": one.bytes_per_token} for name, one in found.items()}

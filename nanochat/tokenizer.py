@@ -36,6 +36,11 @@ class Tokenizer:
         """The token every document begins with."""
 
     @property
+    def bpe(self) -> rustbpe.Tokenizer:
+        """What encodes; it never changes."""
+        return self._bpe
+
+    @property
     def vocab_size(self) -> int:
         """Number of tokens, specials included."""
         return self._bpe.vocab_size

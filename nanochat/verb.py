@@ -4,14 +4,17 @@ import argparse
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 
 class Parser(argparse.ArgumentParser):
     """An argument parser, as a rule with `--root`, whose errors are one line."""
 
-    def __init__(self, description: str, *, root: bool = True) -> None:
-        super().__init__(description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    def __init__(self, description: str, *, root: bool = True, **given: Any) -> None:
+        """Begin with `--root` or without; `given` is for `argparse.ArgumentParser`."""
+        super().__init__(
+            description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter, **given
+        )
         if root:
             self.add_argument("--root", type=Path, required=True, help="directory of data and outputs")
 

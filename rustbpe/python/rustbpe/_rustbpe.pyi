@@ -47,6 +47,26 @@ class Tokenizer:
         """
 
     @classmethod
+    def from_merges(
+        cls,
+        merges: Sequence[tuple[int, int]],
+        *,
+        special_tokens: Sequence[str] = (),
+        pattern: str = ...,
+    ) -> Tokenizer:
+        """Put a tokenizer together from merges that were learnt elsewhere.
+
+        Args:
+            merges: Pairs of ids; the i-th makes id 256 + i of two smaller ones.
+            special_tokens: Different, non-empty strings; they get the ids after the last merge.
+            pattern: As for `train`.
+
+        Raises:
+            ValueError: A merge is given twice or is of an id that is not made yet, or another argument is out
+                of range.
+        """
+
+    @classmethod
     def load(cls, path: str | PathLike[str]) -> Tokenizer:
         """Read a tokenizer from a file that `save` wrote; nothing in the file is executed.
 

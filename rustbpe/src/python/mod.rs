@@ -15,7 +15,7 @@ use crate::error::{Error, Result};
 use crate::file;
 use crate::merge::Pair;
 use crate::special::Finder;
-use crate::split::SPLIT_PATTERN;
+use crate::split::{SPLIT_PATTERN, Splitter};
 use crate::tokenizer::{self, Plan};
 
 use args::{Items, strings, token_id, utf8, utf8_of_all, whole_number};
@@ -94,6 +94,23 @@ impl Tokenizer {
             py.check_signals()?;
         }
         let inner = py.detach(|| tokenizer::Tokenizer::learn(plan, counts, &mut signals()))?;
+        Ok(Self { inner })
+    }
+
+    /// Put a tokenizer together from merges that were learnt elsewhere.
+    #[classmethod]
+    #[pyo3(signature = (merges, *, special_tokens = None, pattern = None))]
+    fn from_merges(
+        cls: &Bound<'_, PyType>,
+        merges: Vec<Pair>,
+        special_tokens: Option<&Bound<'_, PyAny>>,
+        pattern: Option<&Bound<'_, PyString>>,
+    ) -> PyResult<Self> {
+        let special_tokens =
+            special_tokens.map_or(Ok(Vec::new()), |given| strings(given, "special_tokens"))?;
+        let pattern = pattern.map_or(Ok(SPLIT_PATTERN), |given| utf8(given, "pattern"))?;
+        let splitter = Splitter::new(pattern)?;
+        let inner = cls.py().detach(|| tokenizer::Tokenizer::new(splitter, merges, special_tokens))?;
         Ok(Self { inner })
     }
 

@@ -1,0 +1,1 @@
+"""Models from the original nanochat, and to Hugging Face's format."""
