@@ -79,8 +79,8 @@ def meta_of(config):
         "step": 7,
         "model_config": {
             "sequence_len": config.sequence_length, "vocab_size": config.vocab_size,
-            "n_layer": config.n_layer, "n_head": config.n_head, "n_kv_head": config.n_kv_head, "n_embd": config.n_embd,
-            "window_pattern": config.window_pattern,
+            "n_layer": config.n_layer, "n_head": config.n_head, "n_kv_head": config.n_kv_head,
+            "n_embd": config.n_embd, "window_pattern": config.window_pattern,
         },
     }  # fmt: skip
 

@@ -1,0 +1,1 @@
+"""A small web chat with a run's newest model."""
