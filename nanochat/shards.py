@@ -4,19 +4,24 @@ r"""The data set on disk: Parquet shards of texts, and a manifest that names and
 
     {"schema": 1, "name": str, "source": str, "column": "text",
      "shards": [{"file": str, "split": "train" | "val", "rows": int, "bytes": int, "sha256": hex}],
-     "hash": hex}
+     "hash": hex,
+     "url": str, "tokenizer": {"file": str, "sha256": hex}}
 
 `bytes` counts the UTF-8 bytes of the texts, `sha256` is that of the file, and `hash` is the SHA-256 of the
 lines "SPLIT SHA256\n" of all shards in order. `source` says what the texts were made from, with every
-argument that matters.
+argument that matters. The last two may be absent and are no part of `hash`: `url` is where the shards can be
+fetched from, a shard's address being its `file` relative to it; `tokenizer` is the one trained on them, its
+`file` relative to the manifest as well.
 """
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from itertools import islice
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -30,10 +35,16 @@ MANIFEST = "manifest.json"
 ROWS_PER_GROUP = 1_024
 ROWS_PER_SHARD = 53_248
 SPLITS = ("train", "val")
+_BASE_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s?#@]*")
 
 
 class DataProblem(ValueError):
     """A manifest or shard is missing, corrupt, or not what it is said to be."""
+
+
+def _require(holds: object, key: str, value: object, must: str) -> None:
+    if not holds:
+        raise DataProblem(f"{key} is {value!r}; it must be {must}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +64,22 @@ class Shard:
 
 
 @dataclass(frozen=True, kw_only=True)
+class TokenizerFile:
+    """The tokenizer that belongs to a data set."""
+
+    file: str
+    """Path relative to the manifest; it may lead out of the manifest's directory."""
+    sha256: str
+    """Hash of the file."""
+
+    def __post_init__(self) -> None:
+        held = isinstance(self.file, str) and self.file and not PurePosixPath(self.file).is_absolute()
+        _require(held, "tokenizer.file", self.file, "a path relative to the manifest")
+        hashed = isinstance(self.sha256, str) and re.fullmatch("[0-9a-f]{64}", self.sha256)
+        _require(hashed, "tokenizer.sha256", self.sha256, "64 digits of 0-9 and a-f")
+
+
+@dataclass(frozen=True, kw_only=True)
 class Manifest:
     """A data set whose shards lie in `directory`."""
 
@@ -60,6 +87,14 @@ class Manifest:
     name: str
     source: str
     shards: tuple[Shard, ...]
+    url: str | None = None
+    """Base address of the shards, for who has not got them; it holds no password and no query."""
+    tokenizer: TokenizerFile | None = None
+    """The tokenizer that was trained on them."""
+
+    def __post_init__(self) -> None:
+        plain = self.url is None or (isinstance(self.url, str) and _BASE_ADDRESS.fullmatch(self.url))
+        _require(plain, "url", self.url, "SCHEME://..., without user, blanks, ? and #")
 
     @property
     def hash(self) -> str:
@@ -71,12 +106,19 @@ class Manifest:
         """The shards of a split, in order."""
         return [shard for shard in self.shards if shard.split == split]
 
+    def address(self, shard: Shard) -> str | None:
+        """Where a shard can be fetched from; None where nothing says."""
+        return None if self.url is None else f"{self.url.rstrip('/')}/{shard.file}"
+
     def save(self) -> Path:
         """Write `manifest.json`, atomically; returns its path."""
         path = self.directory / MANIFEST
         shards = [asdict(shard) for shard in self.shards]
         head = {"schema": SCHEMA, "name": self.name, "source": self.source, "column": COLUMN}
-        write_text(path, json.dumps({**head, "shards": shards, "hash": self.hash}, indent=1) + "\n")
+        rest: dict[str, object] = {} if self.url is None else {"url": self.url}
+        if self.tokenizer is not None:
+            rest["tokenizer"] = asdict(self.tokenizer)
+        write_text(path, json.dumps({**head, "shards": shards, "hash": self.hash, **rest}, indent=1) + "\n")
         return path
 
 
@@ -93,9 +135,9 @@ def load(path: Path) -> Manifest:
     if not isinstance(raw, dict) or raw.get("schema") != SCHEMA or raw.get("column") != COLUMN:
         raise DataProblem(f"manifest {path} must have schema {SCHEMA} and column {COLUMN}: prepare it again")
     try:
-        shards = tuple(Shard(**entry) for entry in raw["shards"])
-        manifest = Manifest(directory=path.parent, name=raw["name"], source=raw["source"], shards=shards)
-        recorded = raw["hash"]
+        manifest, recorded = _of_json(raw, path.parent), raw["hash"]
+    except DataProblem as error:
+        raise DataProblem(f"manifest {path}: {error}: prepare the data set again") from error
     except (KeyError, TypeError) as error:
         raise DataProblem(f"manifest {path} lacks or garbles {error}: prepare the data set again") from error
     if recorded != manifest.hash:
@@ -103,6 +145,18 @@ def load(path: Path) -> Manifest:
             f"manifest {path} has hash {recorded}, its shards give {manifest.hash}: prepare it again"
         )
     return manifest
+
+
+def _of_json(raw: Mapping[str, Any], directory: Path) -> Manifest:
+    tokenizer = raw.get("tokenizer")
+    return Manifest(
+        directory=directory,
+        name=raw["name"],
+        source=raw["source"],
+        shards=tuple(Shard(**entry) for entry in raw["shards"]),
+        url=raw.get("url"),
+        tokenizer=None if tokenizer is None else TokenizerFile(**tokenizer),
+    )
 
 
 def write_dataset(

@@ -1,5 +1,6 @@
 import hashlib
 import json
+from dataclasses import replace
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -52,6 +53,41 @@ def test_the_same_texts_give_the_same_bytes_and_others_another_hash(tmp_path):
         assert (tmp_path / "a" / shard.file).read_bytes() == (tmp_path / "b" / shard.file).read_bytes()
     assert first.hash == second.hash
     assert written(tmp_path / "c", texts={**TEXTS, "val": ["other"]}).hash != first.hash
+
+
+def test_where_shards_come_from_and_whose_tokenizer_is_theirs_are_kept_but_are_no_part_of_the_hash(tmp_path):
+    plain = written(tmp_path)
+    tokenizer = shards.TokenizerFile(file="../tokenizer/tokenizer.json", sha256="0" * 64)
+    named = replace(plain, url="https://host/data", tokenizer=tokenizer)
+    again = shards.load(named.save())
+    assert again == named and again.hash == plain.hash
+    assert again.address(again.shards[0]) == "https://host/data/train-00000.parquet"
+    assert plain.address(plain.shards[0]) is None
+    raw = json.loads((tmp_path / "manifest.json").read_text())
+    assert (raw["schema"], raw["url"]) == (1, "https://host/data")
+    assert raw["tokenizer"] == {"file": "../tokenizer/tokenizer.json", "sha256": "0" * 64}
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("url", "host/data", "url is 'host/data'; it must be SCHEME"),
+        ("url", "https://me:secret@host/data", "it must be SCHEME"),
+        ("url", "https://host/data?key=secret", "it must be SCHEME"),
+        ("url", 3, "url is 3"),
+        ("tokenizer", {"file": "t.json"}, "lacks or garbles"),
+        ("tokenizer", {"file": "/t.json", "sha256": "0" * 64}, "a path relative to the manifest"),
+        ("tokenizer", {"file": "t.json", "sha256": "0" * 63}, "64 digits of 0-9 and a-f"),
+        ("tokenizer", "t.json", "lacks or garbles"),
+    ],
+)
+def test_a_place_or_tokenizer_that_is_none_is_refused_in_one_line(tmp_path, key, value, message):
+    written(tmp_path)
+    path = tmp_path / "manifest.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), key: value}))
+    with pytest.raises(shards.DataProblem, match=message) as caught:
+        shards.load(path)
+    assert "again" in str(caught.value) and "\n" not in str(caught.value)
 
 
 def test_a_split_that_changes_sides_changes_the_hash(tmp_path):
