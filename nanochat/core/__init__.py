@@ -6,7 +6,7 @@ always right. CORE is the mean over the tasks.
 
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import mean
 
 from nanochat.core.prompts import Encoder
@@ -66,7 +66,7 @@ def evaluate_core(
     """Score a model on the tasks of a bundle.
 
     Args:
-        model: Sequences are cropped from the left to its training windows.
+        model: Of a sequence beyond its positions the beginning is left out.
         encoder: Its tokenizer.
         tasks: From `read_bundle`.
         max_per_task: Ask so many items of a task at most, drawn always alike; None: all.
@@ -75,11 +75,10 @@ def evaluate_core(
     """
     scores: list[TaskScore] = []
     for task in tasks:
-        order = list(range(len(task.items)))
-        random.Random(ORDER_SEED).shuffle(order)
-        asked = order[:max_per_task]
+        drawn = drawn_from(task, max_per_task)
+        asked = range(len(drawn.items))[:max_per_task]
         own = asked if ranks is None else asked[ranks.rank :: ranks.count]
-        right = float(sum(is_right(model, encoder, task, number) for number in own))
+        right = float(sum(is_right(model, encoder, drawn, number) for number in own))
         if ranks is not None:
             [right] = ranks.sum([right])
         accuracy = right / len(asked)
@@ -87,3 +86,15 @@ def evaluate_core(
         scores.append(TaskScore(label=task.label, asked=len(asked), accuracy=accuracy, centred=centred))
         after_task(scores[-1])
     return CoreResult(scores=tuple(scores))
+
+
+def drawn_from(task: Task, most: int | None) -> Task:
+    """The task with its items in the order in which they are asked, and no more than `most` of them.
+
+    The shots of an item follow from its place in this order, as in the original. A few items more than `most`
+    stay where its shots need them.
+    """
+    items = list(task.items)
+    random.Random(ORDER_SEED).shuffle(items)
+    kept = None if most is None else max(most, task.shots + 1)
+    return replace(task, items=tuple(items[:kept]))

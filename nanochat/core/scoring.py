@@ -24,7 +24,7 @@ def is_right(model: GPT, encoder: Encoder, task: Task, number: int) -> bool:
     others = [i for i in range(len(task.items)) if i != number]
     drawn = random.Random(SHOT_SEED + number).sample(others, task.shots)
     scored = prompts_of(item, [task.items[i] for i in drawn], task.delimiter, encoder)
-    scored = [cropped(one, model.config.sequence_length) for one in scored]
+    scored = [cropped(one, model.cos.size(0)) for one in scored]
     losses, likeliest = _predictions(model, scored)
     if isinstance(item, LanguageModeling):
         [one] = scored

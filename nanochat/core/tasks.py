@@ -11,6 +11,7 @@ where a task may have a `continuation_delimiter` other than a space, and an item
 """
 
 import csv
+import io
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -114,7 +115,7 @@ def _task(directory: Path, entry: Any, baselines: Mapping[str, float]) -> Task:
 
 
 def _baselines(path: Path) -> dict[str, float]:
-    rows = _read(path, lambda text: list(csv.DictReader(text.splitlines())))
+    rows = _read(path, lambda text: list(csv.DictReader(io.StringIO(text, newline=""))))
     try:
         found = {row["Eval Task"]: float(row["Random baseline"]) / 100 for row in rows}
     except (KeyError, TypeError, ValueError) as error:
@@ -127,7 +128,7 @@ def _baselines(path: Path) -> dict[str, float]:
 
 
 def _items(path: Path, build: Callable[[Mapping[str, Any]], Item]) -> tuple[Item, ...]:
-    lines = _read(path, str.splitlines)
+    lines = _read(path, lambda text: text.split("\n"))  # a text may hold what `splitlines` splits at, too
     items: list[Item] = []
     for number, line in enumerate(lines, 1):
         if not line.strip():
