@@ -12,7 +12,7 @@ TESTS ?= tests
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format bench bench-outer bench-energy bench-decisions faults chaos gpu gpu-outer clean
+.PHONY: help setup demo test check format bench bench-outer bench-energy bench-decisions faults chaos gpu gpu-outer browser test-system clean
 
 help: ## what can be made
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-11s %s\n", $$1, $$2}'
@@ -22,9 +22,20 @@ setup: .venv/.ready ## tools, environment, native build
 demo: .venv/.ready ## a curtailment day at three sites, in minutes; the report is in runs/demo
 	$(RUN)curtail demo --out $(OUT)
 
-test: .venv/.ready ## all tests that need no GPU
+test: .venv/.ready ## all tests that need no GPU, no root and no browser
 	cargo test --quiet --locked --manifest-path rustbpe/Cargo.toml
-	$(RUN)pytest -n 2 --dist loadfile $(TESTS)
+	$(RUN)pytest -n 2 --dist loadfile -m "not system" $(TESTS)
+
+browser: ## Chromium, for the tests of the web chat; installed where this is root, else it says what to do
+	@if command -v chromium || command -v google-chrome; then true; \
+	elif test "$$(id -u)" = 0 && command -v apt-get >/dev/null; \
+	then apt-get update -qq && apt-get install -qq -y --no-install-recommends chromium >/dev/null; \
+	else echo "make browser: there is no chromium on PATH, and installing it takes root and apt-get;" \
+		"install it (Debian: sudo apt-get install chromium; elsewhere google-chrome will do) and try again"; exit 2; fi
+
+test-system: .venv/.ready ## tests of what needs root or a browser; skips, and says so, where there is neither
+	@$(MAKE) --no-print-directory browser || echo "make test-system: the tests in a browser are skipped"
+	$(RUN)pytest -m system $(TESTS)
 
 check: .venv/.ready ## format, lint, types, layers
 	$(RUN)ruff format --check

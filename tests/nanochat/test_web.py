@@ -1,78 +1,25 @@
-"""The web chat over a real server, and in a real browser."""
+"""The web chat over a real server: its answers in pieces and in turn, and what it refuses."""
 
 import json
-import os
 import re
-import shutil
-import signal
-import subprocess
-import sys
 import threading
 import time
-from contextlib import contextmanager
-from pathlib import Path
 
 import httpx
 import pytest
-import torch
+from web_server import MANY, MOST, served, spoken, until, waiting, write_root
 
 from nanochat import verb
-from nanochat.chat import Speaker
-from nanochat.checkpoint import checkpoint_path, save
-from nanochat.conversation import Message
 from nanochat.generate import Sampling
-from nanochat.model import GPTConfig, build_model, plain
-from nanochat.saved import load_newest
-from nanochat.tok_train import tokenizer_path
-from nanochat.tokenizer import train_tokenizer
 from nanochat.web.__main__ import main
 from nanochat.web.requests import Defaults, read_request
 
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
-MOST = 300
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory):
-    """A model that says something else after each prompt, with a long way to go."""
-    root = tmp_path_factory.mktemp("root")
-    tokenizer = train_tokenizer(
-        [Path(__file__).read_text()], vocab_size=400, doc_cap=20_000, max_chars=20_000
-    )
-    tokenizer.save(tokenizer_path(root))
-    config = GPTConfig(n_layer=2, n_embd=64, n_head=2, n_kv_head=2, vocab_size=400, sequence_length=256)
-    model = build_model(config, seed=1)
-    with torch.no_grad():
-        for p in model.parameters():
-            p.add_(0.2 * torch.randn(p.shape, generator=torch.Generator().manual_seed(3)))
-        model.head.weight[list(tokenizer.bpe.special_tokens.values())] = 0  # no answer ends by itself
-    save(
-        checkpoint_path(root, 3), model, {}, {"model": plain(config), "tokenizer": tokenizer.hash, "step": 3}
-    )
-    return root
-
-
-@contextmanager
-def served(root, most):
-    """The address of a real server whose answers are so long."""
-    options = ["--port", "0", "--max-tokens", str(most), "--temperature", "0", "--device", "cpu"]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "nanochat.web", str(root), *options],
-        stdout=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )
-    try:
-        line = process.stdout.readline()
-        found = re.search(r"http://127\.0\.0\.1:\d+", line)
-        assert found, line
-        yield found[0]
-        process.send_signal(signal.SIGINT)
-        assert process.wait(timeout=20) in (0, 130)
-    finally:
-        process.kill()
-        process.communicate()
+    return write_root(tmp_path_factory.mktemp("root"))
 
 
 @pytest.fixture(scope="module")
@@ -84,19 +31,8 @@ def server(root):
 @pytest.fixture(scope="module")
 def patient_server(root):
     """One whose answers take a while."""
-    with served(root, 2_400) as address:
+    with served(root, MANY) as address:
         yield address
-
-
-def spoken(root, *messages, most=MOST, complete=False):
-    saved = load_newest(root)
-    speaker = Speaker(saved.model, saved.tokenizer, sampling=Sampling(temperature=0), most=most)
-    pieces = (
-        speaker.go_on(messages[0])
-        if complete
-        else speaker.reply([Message(("user", "assistant")[i % 2], text) for i, text in enumerate(messages)])
-    )
-    return "".join(pieces)
 
 
 def body(*texts, **more):
@@ -127,19 +63,6 @@ def test_what_was_said_before_counts(server, root):
     asked = body("hello", "well", "and?", max_tokens=15)
     text = "".join(event.get("token", "") for event in streamed(server, asked))
     assert text == spoken(root, "hello", "well", "and?", most=15) != spoken(root, "and?", most=15)
-
-
-def until(holds):
-    """Wait until something holds; fail after a while."""
-    deadline = time.monotonic() + 30
-    while not (found := holds()):
-        assert time.monotonic() < deadline
-        threading.Event().wait(0.02)
-    return found
-
-
-def waiting(server):
-    return httpx.get(f"{server}/health").json()["waiting"]
 
 
 def test_who_goes_away_ends_the_drawing(patient_server):
@@ -234,98 +157,3 @@ def test_wrong_arguments_are_one_line(root, server, capsys):
         assert verb.run(main, [str(root), *arguments]) == 2
         error = capsys.readouterr().err
         assert message in error and error.count("\n") == 1
-
-
-@pytest.fixture(scope="module")
-def browser():
-    if CHROMIUM is None:
-        pytest.skip("there is no chromium on PATH: `make browser` installs it")
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield browser
-        browser.close()
-
-
-@contextmanager
-def opened(browser, address):
-    """A page, on whose console nothing goes wrong."""
-    page = browser.new_page()
-    page.set_default_timeout(30_000)
-    problems = []
-    page.on("console", lambda message: message.type == "error" and problems.append(message.text))
-    page.on("pageerror", lambda error: problems.append(str(error)))
-    page.goto(address)
-    yield page
-    page.close()
-    assert problems == []
-
-
-@pytest.fixture
-def page(browser, server):
-    with opened(browser, server) as page:
-        yield page
-
-
-def say_in(page, text):
-    page.get_by_label("Your message").fill(text)
-    page.keyboard.press("Enter")
-
-
-def done(page, count):
-    page.wait_for_function(
-        "count => document.querySelectorAll('article').length === count"
-        " && !document.querySelector('.drawing')",
-        arg=count,
-    )
-
-
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_a_conversation_in_the_browser(page, root):
-    say_in(page, "hello")
-    done(page, 2)
-    first = page.locator("article.assistant").first.inner_text()
-    expected = spoken(root, "hello")
-    assert first == expected
-    say_in(page, "and then?")
-    done(page, 4)
-    assert page.locator("article.assistant").nth(1).inner_text() == spoken(
-        root, "hello", expected, "and then?"
-    )
-    page.get_by_role("button", name="New conversation").click()
-    assert page.locator("article").count() == 0
-    assert "parameters" in page.locator("#model").inner_text()
-
-
-def test_an_answer_can_be_stopped(browser, patient_server, root):
-    with opened(browser, patient_server) as page:
-        say_in(page, "hello")
-        page.locator("article.assistant span").filter(has_text=re.compile(".")).wait_for()
-        page.get_by_role("button", name="Stop").click()
-        done(page, 2)
-        cut, whole = page.locator("article.assistant").inner_text(), spoken(root, "hello", most=2_400)
-        assert whole.startswith(cut) and len(cut) < len(whole)
-        until(lambda: waiting(patient_server) == 0)
-        assert page.get_by_role("button", name="Send").is_visible()
-
-
-def test_a_text_is_gone_on_with_and_markup_stays_text(page, root):
-    page.get_by_label("Mode").select_option("complete")
-    text = "<img src=x onerror=document.title='broken'>"
-    say_in(page, text)
-    done(page, 1)
-    assert page.locator("article").inner_text() == text + spoken(root, text, complete=True)
-    assert page.locator("article img").count() == 0 and page.title() == "nanochat"
-
-
-def test_shift_enter_begins_a_line_and_what_is_refused_is_kept(page):
-    box = page.get_by_label("Your message")
-    box.fill("one")
-    page.keyboard.press("Shift+Enter")
-    page.keyboard.type("two")
-    assert box.input_value() == "one\ntwo"
-    page.evaluate("() => { window.fetch = () => Promise.reject(new Error('no server')); }")
-    page.keyboard.press("Enter")
-    page.locator("#problem").filter(has_text="no server").wait_for()
-    assert box.input_value() == "one\ntwo"
