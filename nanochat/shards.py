@@ -1,162 +1,50 @@
-r"""The data set on disk: Parquet shards of texts, and a manifest that names and hashes them.
-
-`manifest.json` lies beside its shards (`file` is relative to it):
-
-    {"schema": 1, "name": str, "source": str, "column": "text",
-     "shards": [{"file": str, "split": "train" | "val", "rows": int, "bytes": int, "sha256": hex}],
-     "hash": hex,
-     "url": str, "tokenizer": {"file": str, "sha256": hex}}
-
-`bytes` counts the UTF-8 bytes of the texts, `sha256` is that of the file, and `hash` is the SHA-256 of the
-lines "SPLIT SHA256\n" of all shards in order. `source` says what the texts were made from, with every
-argument that matters. The last two may be absent and are no part of `hash`: `url` is where the shards can be
-fetched from, a shard's address being its `file` relative to it; `tokenizer` is the one trained on them, its
-`file` relative to the manifest as well.
-"""
+"""The data set on disk: Parquet shards of texts, written, adopted, verified and read by their manifest."""
 
 import hashlib
-import json
-import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass
 from itertools import islice
-from pathlib import Path, PurePosixPath
-from typing import Any
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from nanochat.files import replacing, write_text
+from nanochat.files import replacing
+from nanochat.manifest import (
+    COLUMN,
+    MANIFEST,
+    SPLITS,
+    DataProblem,
+    Manifest,
+    Shard,
+    TokenizerFile,
+    load,
+    parse,
+    renew,
+)
 
-SCHEMA = 1
-COLUMN = "text"
-MANIFEST = "manifest.json"
+__all__ = [
+    "COLUMN",
+    "MANIFEST",
+    "SPLITS",
+    "DataProblem",
+    "Manifest",
+    "Shard",
+    "TokenizerFile",
+    "adopt",
+    "load",
+    "measure",
+    "parse",
+    "read_texts",
+    "renew",
+    "sha256_of",
+    "verify",
+    "verify_shard",
+    "write_dataset",
+]
+
 ROWS_PER_GROUP = 1_024
 ROWS_PER_SHARD = 53_248
-SPLITS = ("train", "val")
-_BASE_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s?#@]*")
-
-
-class DataProblem(ValueError):
-    """A manifest or shard is missing, corrupt, or not what it is said to be."""
-
-
-def _require(holds: object, key: str, value: object, must: str) -> None:
-    if not holds:
-        raise DataProblem(f"{key} is {value!r}; it must be {must}")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Shard:
-    """One Parquet file."""
-
-    file: str
-    """Path relative to the manifest."""
-    split: str
-    """`train` or `val`."""
-    rows: int
-    """Number of texts."""
-    bytes: int
-    """UTF-8 bytes of the texts."""
-    sha256: str
-    """Hash of the file."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class TokenizerFile:
-    """The tokenizer that belongs to a data set."""
-
-    file: str
-    """Path relative to the manifest; it may lead out of the manifest's directory."""
-    sha256: str
-    """Hash of the file."""
-
-    def __post_init__(self) -> None:
-        held = isinstance(self.file, str) and self.file and not PurePosixPath(self.file).is_absolute()
-        _require(held, "tokenizer.file", self.file, "a path relative to the manifest")
-        hashed = isinstance(self.sha256, str) and re.fullmatch("[0-9a-f]{64}", self.sha256)
-        _require(hashed, "tokenizer.sha256", self.sha256, "64 digits of 0-9 and a-f")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Manifest:
-    """A data set whose shards lie in `directory`."""
-
-    directory: Path
-    name: str
-    source: str
-    shards: tuple[Shard, ...]
-    url: str | None = None
-    """Base address of the shards, for who has not got them; it holds no password and no query."""
-    tokenizer: TokenizerFile | None = None
-    """The tokenizer that was trained on them."""
-
-    def __post_init__(self) -> None:
-        plain = self.url is None or (isinstance(self.url, str) and _BASE_ADDRESS.fullmatch(self.url))
-        _require(plain, "url", self.url, "SCHEME://..., without user, blanks, ? and #")
-
-    @property
-    def hash(self) -> str:
-        """Identity of the data set: its shards' hashes and splits, in order."""
-        lines = "".join(f"{shard.split} {shard.sha256}\n" for shard in self.shards)
-        return hashlib.sha256(lines.encode()).hexdigest()
-
-    def of_split(self, split: str) -> list[Shard]:
-        """The shards of a split, in order."""
-        return [shard for shard in self.shards if shard.split == split]
-
-    def address(self, shard: Shard) -> str | None:
-        """Where a shard can be fetched from; None where nothing says."""
-        return None if self.url is None else f"{self.url.rstrip('/')}/{shard.file}"
-
-    def save(self) -> Path:
-        """Write `manifest.json`, atomically; returns its path."""
-        path = self.directory / MANIFEST
-        shards = [asdict(shard) for shard in self.shards]
-        head = {"schema": SCHEMA, "name": self.name, "source": self.source, "column": COLUMN}
-        rest: dict[str, object] = {} if self.url is None else {"url": self.url}
-        if self.tokenizer is not None:
-            rest["tokenizer"] = asdict(self.tokenizer)
-        write_text(path, json.dumps({**head, "shards": shards, "hash": self.hash, **rest}, indent=1) + "\n")
-        return path
-
-
-def load(path: Path) -> Manifest:
-    """Read a manifest. Raises DataProblem if it is missing or is not one; does not open the shards."""
-    try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise DataProblem(
-            f"manifest {path} is unreadable ({error.strerror}); it must exist: run python -m nanochat.dataset"
-        ) from error
-    except ValueError as error:
-        raise DataProblem(f"manifest {path} is not JSON ({error}): prepare the data set again") from error
-    if not isinstance(raw, dict) or raw.get("schema") != SCHEMA or raw.get("column") != COLUMN:
-        raise DataProblem(f"manifest {path} must have schema {SCHEMA} and column {COLUMN}: prepare it again")
-    try:
-        manifest, recorded = _of_json(raw, path.parent), raw["hash"]
-    except DataProblem as error:
-        raise DataProblem(f"manifest {path}: {error}: prepare the data set again") from error
-    except (KeyError, TypeError) as error:
-        raise DataProblem(f"manifest {path} lacks or garbles {error}: prepare the data set again") from error
-    if recorded != manifest.hash:
-        raise DataProblem(
-            f"manifest {path} has hash {recorded}, its shards give {manifest.hash}: prepare it again"
-        )
-    return manifest
-
-
-def _of_json(raw: Mapping[str, Any], directory: Path) -> Manifest:
-    tokenizer = raw.get("tokenizer")
-    return Manifest(
-        directory=directory,
-        name=raw["name"],
-        source=raw["source"],
-        shards=tuple(Shard(**entry) for entry in raw["shards"]),
-        url=raw.get("url"),
-        tokenizer=None if tokenizer is None else TokenizerFile(**tokenizer),
-    )
 
 
 def write_dataset(
@@ -186,14 +74,14 @@ def write_dataset(
         while rows := list(islice(source_texts, rows_per_shard)):
             shards.append(_write_shard(directory, f"{split}-{number:05d}.parquet", split, rows))
             number += 1
-    return Manifest(directory=directory, name=name, source=source, shards=tuple(shards)).save()
+    return renew(Manifest(directory=directory, name=name, source=source, shards=tuple(shards)))
 
 
 def _write_shard(directory: Path, file: str, split: str, rows: list[str]) -> Shard:
     table = pa.table({COLUMN: pa.array(rows, type=pa.string())})
     with replacing(directory / file) as temporary:
         pq.write_table(table, temporary, row_group_size=ROWS_PER_GROUP, compression="zstd")
-        digest = _sha256(temporary)
+        digest = sha256_of(temporary)
     return Shard(
         file=file, split=split, rows=len(rows), bytes=sum(len(row.encode()) for row in rows), sha256=digest
     )
@@ -214,15 +102,23 @@ def adopt(directory: Path, *, name: str, source: str, files: Mapping[str, str]) 
     Raises:
         DataProblem: A file is missing or has no column `text`.
     """
-    shards: list[Shard] = []
-    for file, split in files.items():
-        path = directory / file
-        rows = length = 0
-        for batch in _batches(path):
-            rows += len(batch)
-            length += pc.sum(pc.binary_length(batch)).as_py() or 0  # pyright: ignore[reportAttributeAccessIssue]
-        shards.append(Shard(file=file, split=split, rows=rows, bytes=length, sha256=_sha256(path)))
-    return Manifest(directory=directory, name=name, source=source, shards=tuple(shards)).save()
+    shards = tuple(measure(directory / file, file=file, split=split) for file, split in files.items())
+    return renew(Manifest(directory=directory, name=name, source=source, shards=shards))
+
+
+def measure(path: Path, *, file: str, split: str) -> Shard:
+    """Count and hash what a Parquet file holds, wherever it lies; `file` and `split` are as in its manifest.
+
+    Raises:
+        DataProblem: The file is missing, is not readable to its end, or has no column `text` of texts.
+    """
+    rows = length = 0
+    for batch in _batches(path):
+        if not (pa.types.is_string(batch.type) or pa.types.is_large_string(batch.type)):
+            raise DataProblem(f"shard {path} has column {COLUMN} of {batch.type}; it must be of strings")
+        rows += len(batch)
+        length += pc.sum(pc.binary_length(batch)).as_py() or 0  # pyright: ignore[reportAttributeAccessIssue]
+    return Shard(file=file, split=split, rows=rows, bytes=length, sha256=sha256_of(path))
 
 
 def verify(manifest: Manifest) -> None:
@@ -234,7 +130,7 @@ def verify(manifest: Manifest) -> None:
 def verify_shard(manifest: Manifest, shard: Shard) -> None:
     """Compare one shard's bytes with its hash. Raises DataProblem that names file, hashes and what to do."""
     path = manifest.directory / shard.file
-    found = _sha256(path)
+    found = sha256_of(path)
     if found != shard.sha256:
         raise DataProblem(
             f"shard {path} has SHA-256 {found}; it must be {shard.sha256}: prepare or fetch it again"
@@ -278,7 +174,8 @@ def _batches(path: Path) -> Iterator[pa.Array]:
         ) from error
 
 
-def _sha256(path: Path) -> str:
+def sha256_of(path: Path) -> str:
+    """The SHA-256 of a file, in hexadecimal digits. Raises DataProblem if it cannot be read."""
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()

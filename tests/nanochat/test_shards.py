@@ -169,6 +169,49 @@ def test_a_parquet_file_without_text_is_refused(tmp_path):
         shards.adopt(tmp_path, name="d", source="s", files={"x.parquet": "train"})
 
 
+def test_a_column_of_something_else_than_texts_is_refused(tmp_path):
+    pq.write_table(pa.table({"text": [1]}), tmp_path / "x.parquet")
+    with pytest.raises(shards.DataProblem, match="column text of int64; it must be of strings"):
+        shards.adopt(tmp_path, name="d", source="s", files={"x.parquet": "train"})
+
+
+def test_adopting_the_same_files_again_keeps_their_tokenizer_and_other_files_do_not(tmp_path):
+    pq.write_table(pa.table({"text": ["a"]}), tmp_path / "a.parquet")
+    pq.write_table(pa.table({"text": ["b"]}), tmp_path / "b.parquet")
+    tokenizer = shards.TokenizerFile(file="tokenizer.json", sha256="0" * 64)
+
+    def adopt(**files):
+        names = {f"{name}.parquet": split for name, split in files.items()}
+        return shards.load(shards.adopt(tmp_path, name="d", source="s", files=names))
+
+    replace(adopt(a="train", b="val"), tokenizer=tokenizer, url="memory://d").save()
+    again = adopt(a="train", b="val")
+    assert (again.tokenizer, again.url) == (tokenizer, "memory://d")
+    other = adopt(b="train", a="val")
+    assert (other.tokenizer, other.url) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("file", "../x.parquet", "below the manifest's directory"),
+        ("file", "/x.parquet", "below the manifest's directory"),
+        ("file", "a//x.parquet", "below the manifest's directory"),
+        ("file", ".x.parquet", "below the manifest's directory"),
+        ("file", "manifest.json", "below the manifest's directory"),
+        ("split", "test", "one of train, val"),
+        ("rows", -1, "a whole number from 0 on"),
+        ("bytes", "many", "a whole number from 0 on"),
+        ("sha256", "0" * 64 + "\n", "64 digits"),
+    ],
+)
+def test_an_entry_that_leads_elsewhere_or_says_nonsense_is_refused(tmp_path, key, value, message):
+    shard = {"file": "a/x.parquet", "split": "val", "rows": 0, "bytes": 0, "sha256": "0" * 64}
+    shards.Shard(**shard)
+    with pytest.raises(shards.DataProblem, match=message):
+        shards.Shard(**{**shard, key: value})
+
+
 def test_a_failed_write_leaves_what_was_there(tmp_path):
     written(tmp_path)
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
