@@ -21,6 +21,7 @@ from nanochat.read_ahead import read_ahead
 from nanochat.schedule import Pace, Schedule
 from nanochat.settings import require
 from nanochat.speed import Speed, peak_flops
+from nanochat.steps import steps_of
 from nanochat.stream import Place, Placed, Share
 from nanochat.verb import say
 
@@ -115,10 +116,9 @@ class Training:
             train(
                 job.forward,
                 job.optimizer,
-                self._arriving(ready),
+                steps_of(self._arriving(ready), job.accumulate),
                 pace=Pace(schedule=job.schedule, progress=lambda: self._step / job.steps),
                 after_step=self._after_step,
-                accumulate=job.accumulate,
             )
 
     def _pinned(self, placed: Placed) -> Placed:

@@ -9,6 +9,7 @@ from nanochat.model import GPTConfig, build_model
 from nanochat.packing import Batch
 from nanochat.recipes import OptimConfig, build_optimizer
 from nanochat.schedule import Pace, Schedule
+from nanochat.steps import steps_of
 
 SMALL = GPTConfig(n_layer=2, n_embd=32, n_head=2, n_kv_head=2, vocab_size=64, sequence_length=8)
 STEADY = Pace(schedule=Schedule(), progress=lambda: 0)
@@ -31,11 +32,12 @@ def batch(seed, rows=4, counted=None):
     return Batch(inputs=inputs, targets=targets, num_tokens=count)
 
 
-def run(model, batches, **changes):
+def run(model, batches, accumulate=1, **changes):
     reports = []
     pace = Pace(schedule=Schedule(), progress=lambda: len(reports) / 40)
     arguments = {"pace": pace, "after_step": reports.append}
-    train(model, build_optimizer(model, OptimConfig()), batches, **{**arguments, **changes})
+    steps = steps_of(batches, accumulate)
+    train(model, build_optimizer(model, OptimConfig()), steps, **{**arguments, **changes})
     return reports
 
 
@@ -92,10 +94,9 @@ def gradients(model, batches, accumulate=1):
     train(
         model,
         watch,
-        batches,
+        steps_of(batches, accumulate),
         pace=STEADY,
         after_step=reports.append,
-        accumulate=accumulate,
     )
     return watch.seen, reports
 
