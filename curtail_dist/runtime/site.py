@@ -22,6 +22,7 @@ from curtail_dist.outer.anchor import OuterFactory
 from curtail_dist.outer.nesterov import Average, Nesterov
 from curtail_dist.outer.optimizer import DiLoCo
 from curtail_dist.outer.rules import TABLES, OuterRules
+from curtail_dist.runtime.estimate import tokens_by_now
 from curtail_dist.runtime.follower import Follower
 from curtail_dist.runtime.inner_loop import InnerLoop, Part
 from curtail_dist.runtime.intrasite import OneRank, SiteRanks, Tally, open_ranks
@@ -273,13 +274,14 @@ class Site:
     def tokens(self) -> int:
         """Global tokens: those committed, and an estimate of those of the open round at all sites.
 
-        All ranks of a site see the same.
+        Sites are taken to train as fast as in the last round. All ranks of a site see the same.
         """
         head, part = self.head, self._part
         if head is None or part is None:
             return 0
         round = self._loop.round if self._loop is not None else None
-        return head.tokens + (round.tokens * part.size if round is not None else 0)
+        done = round.tokens if round is not None else 0
+        return tokens_by_now(head, self.name, done=done, members=part.size)
 
     def _iterate(self, source: BatchSource[B], empty: Callable[[], B] | None) -> Iterator[B]:
         part = self._need(self._part, "make the optimizer first: cd.DiLoCo(site, model, inner)")

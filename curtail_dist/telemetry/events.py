@@ -355,6 +355,29 @@ class Evaluated(Event):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Sampled(Event):
+    """What the global model writes."""
+
+    NAME = "sampled"
+    version: int
+    texts: list[str]
+    """Each with its prompt."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Throughput(Event):
+    """How fast a site's ranks trained in a round, without the exchange at its end."""
+
+    NAME = "throughput"
+    version: int
+    """The one that the round led to."""
+    tokens_per_s: float
+    """Real time, all ranks of the site together."""
+    mfu: float | None
+    """Share of what their devices can do at most; None where that is not known."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Rewound(Event):
     """After the dark head's snapshot was not to be had: the run goes on from an earlier version."""
 
