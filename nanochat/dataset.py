@@ -1,11 +1,13 @@
-"""Verb: prepare a data set below a root directory."""
+"""Verb: prepare a data set below a root directory, or download it."""
 
+import argparse
 import platform
 import sys
 import sysconfig
 from pathlib import Path
 
 from nanochat import corpus, shards
+from nanochat.download import Failed, download
 from nanochat.settings import require
 from nanochat.verb import Parser, run, say
 
@@ -90,23 +92,73 @@ def prepare_directory(root: Path, directory: Path) -> Path:
     return manifest_path(root)
 
 
-def main(argv: list[str] | None = None) -> None:
-    """Parse, prepare, say where the manifest is."""
-    parser = Parser("Prepare a data set.")
+def fetch_data(
+    root: Path, address: str, *, shards_wanted: int | None, val_shard: int | None, workers: int
+) -> Path:
+    """Download a data set as that of `root`; returns the manifest's path. See `download`.
+
+    Raises:
+        shards.DataProblem: `root` has linked the data set of a directory, or as `download`.
+    """
+    data = root / DATA_DIRECTORY
+    if data.is_symlink():
+        raise shards.DataProblem(
+            f"{data} is a link to {data.resolve()}; it must not be, since what comes would be put there: "
+            f"choose another root"
+        )
+    return download(data, address, shards=shards_wanted, val_shard=val_shard, workers=workers)
+
+
+def _parser() -> Parser:
+    parser = Parser("Prepare a data set, or download it; an interrupted download goes on where it was.")
     parser.add_argument(
-        "--source", default="stdlib", help="stdlib, or a directory of *.parquet with a column text"
+        "--source",
+        default="stdlib",
+        help="stdlib, a directory of *.parquet with a column text, the address of a manifest.json, or of "
+        "numbered files: https://HOST/DIRECTORY/shard_{:05d}.parquet; any scheme that fsspec opens",
     )
+    parser.add_argument("--shards", type=int, help="of an address: training shards, the first ones")
+    parser.add_argument(
+        "--val-shard",
+        type=int,
+        help="of numbered files: the one that is held out; if not given, the one after the training shards",
+    )
+    parser.add_argument("--workers", type=int, default=4, help="of an address: files fetched at once")
     parser.add_argument(
         "--max-bytes", type=int, default=8_000_000, help="of stdlib: most UTF-8 bytes of text"
     )
     parser.add_argument("--seed", type=int, default=1, help="of stdlib: order of the documents")
-    args = parser.parse_args(argv)
+    return parser
+
+
+def _prepare(args: argparse.Namespace) -> Path:
+    if "://" in args.source:
+        return fetch_data(
+            args.root,
+            args.source,
+            shards_wanted=args.shards,
+            val_shard=args.val_shard,
+            workers=args.workers,
+        )
+    for option, given in (("--shards", args.shards), ("--val-shard", args.val_shard)):
+        require(given is None, option, given, f"left out: {args.source} is not an address")
     if args.source == "stdlib":
-        path = prepare_stdlib(args.root, max_bytes=args.max_bytes, seed=args.seed)
-    elif Path(args.source).is_dir():
-        path = prepare_directory(args.root, Path(args.source))
-    else:
-        raise ValueError(f"source is {args.source!r}; it must be stdlib or a directory of *.parquet files")
+        return prepare_stdlib(args.root, max_bytes=args.max_bytes, seed=args.seed)
+    if Path(args.source).is_dir():
+        return prepare_directory(args.root, Path(args.source))
+    raise ValueError(
+        f"source is {args.source!r}; it must be stdlib, a directory of *.parquet files, or an address: "
+        f"https://.../manifest.json or https://.../shard_{{:05d}}.parquet"
+    )
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Parse, prepare, say where the manifest is; exit code 1 where the network or the disk failed."""
+    try:
+        path = _prepare(_parser().parse_args(argv))
+    except Failed as error:
+        sys.stderr.write(f"error: {' '.join(str(error).split())}\n")
+        raise SystemExit(1) from error
     manifest = shards.load(path)
     for split in shards.SPLITS:
         chosen = manifest.of_split(split)

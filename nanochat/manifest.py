@@ -28,7 +28,7 @@ SCHEMA = 1
 COLUMN = "text"
 MANIFEST = "manifest.json"
 SPLITS = ("train", "val")
-_BASE_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s?#@]*")
+_BASE_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s?#@/]*(/[^\s?#]*)?")
 
 
 class DataProblem(ValueError):
