@@ -2,7 +2,9 @@
 
 import json
 import time
+from contextlib import ExitStack
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +20,9 @@ from curtail_dist.telemetry.record import Record, read_events
 pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(180)]
 
 DEADLINE_S = 120.0
-RANKS = 2
-BATCH, SEQUENCE = 8, 64
+RANKS, PASSES = 2, 2
+BATCH, SEQUENCE = 4, 64
+STEP_TOKENS = RANKS * PASSES * BATCH * SEQUENCE
 ROUND_STEPS = 40
 PROGRAM = Path(__file__).with_name("watched_train.py")
 SITE = {
@@ -50,7 +53,15 @@ def tree(material, folder, etcd):
         "n_head": 2,
         "sequence_length": SEQUENCE,
     }
-    options = {"program": str(PROGRAM), "device": "cpu", "device_batch_size": BATCH, "eval_sequences": BATCH}
+    options = {
+        "program": str(PROGRAM),
+        "device": "cpu",
+        "device_batch_size": BATCH,
+        "total_batch_size": STEP_TOKENS,
+        "eval_sequences": 2 * BATCH + 1,
+        "sample_every": 2,
+        "optimizer": {**learned["train"]["optimizer"], "batch_tokens": 2**19},
+    }
     return {
         "run": {"name": "ranks", "directory": str(folder), "seed": 1},
         "coordination": {"endpoints": [etcd]},
@@ -62,6 +73,35 @@ def tree(material, folder, etcd):
     }
 
 
+def wait(provisioner, until=lambda: False):
+    """Wait until something holds or the ranks have ended; return their exit code."""
+    deadline = time.monotonic() + DEADLINE_S
+    while provisioner.poll().running and not until():
+        assert time.monotonic() < deadline, "the ranks take too long"
+        time.sleep(0.05)
+    return provisioner.poll().code
+
+
+def events(folder, name):
+    return [record for record in read_events(folder) if record.event == name]
+
+
+@pytest.fixture
+def site(tmp_path):
+    """A site's provisioner, and its run directory."""
+    with ExitStack() as stack:
+
+        def make(material):
+            etcd = stack.enter_context(EmbeddedEtcd())
+            folder = tmp_path / "run"
+            run_file = write_run_file(tree(material, folder, etcd.endpoint), folder)
+            provisioner = ProcessProvisioner(RunConfig.from_yaml(run_file), run_file, "texas")
+            stack.callback(provisioner.close)
+            return provisioner, folder
+
+        yield make
+
+
 @pytest.fixture(scope="module")
 def trained(material, tmp_path_factory):
     folder = tmp_path_factory.mktemp("ranks") / "run"
@@ -70,10 +110,7 @@ def trained(material, tmp_path_factory):
         provisioner = ProcessProvisioner(RunConfig.from_yaml(run_file), run_file, "texas")
         try:
             provisioner.start()
-            deadline = time.monotonic() + DEADLINE_S
-            while provisioner.poll().running and time.monotonic() < deadline:
-                time.sleep(0.05)
-            code = provisioner.poll().code
+            code = wait(provisioner)
         finally:
             provisioner.close()
     log = (folder / "logs" / "texas.log").read_text()
@@ -100,18 +137,26 @@ def test_every_row_is_trained_once(trained):
 
 def test_the_model_is_the_same_at_both_ranks_before_each_step_and_at_the_end(trained):
     first, second = trained.ranks
-    assert len(first["steps"]) > 2 * ROUND_STEPS
-    assert first["steps"] == second["steps"]
+    models = [[model for model, _ in groupby(rank["passes"])] for rank in (first, second)]
+    assert len(models[0]) > 2 * ROUND_STEPS
+    assert models[0] == models[1]
     assert first["end"] == second["end"]
-    assert len(set(first["steps"])) == len(first["steps"]), "a step changed nothing"
+    assert len(set(models[0])) == len(models[0]), "a model came again"
+
+
+def test_the_model_stands_still_over_the_passes_of_a_step(trained):
+    passes = [len(list(same)) for rank in trained.ranks for _, same in groupby(rank["passes"])]
+    assert max(passes) == PASSES
+    assert passes.count(PASSES) > 0.9 * len(passes), "only the last step of a row's end has fewer"
 
 
 def test_a_step_of_the_site_has_the_tokens_of_both_ranks(trained):
     steps = [record for record in trained.events if record.event == "step"]
     tokens = [record["tokens"] / record["steps"] for record in steps]
-    assert sum(record["steps"] for record in steps) == len(trained.ranks[0]["steps"])
+    taken = sum(record["steps"] for record in steps)
+    assert taken == len(set(trained.ranks[0]["passes"]))
     assert sum(record["tokens"] for record in steps) == trained.summary["tokens"]
-    assert max(tokens) == RANKS * BATCH * SEQUENCE
+    assert max(tokens) == STEP_TOKENS
     assert tokens.count(max(tokens)) > 0.9 * len(tokens), "only a round without rows has smaller steps"
 
 
@@ -126,3 +171,38 @@ def test_the_site_learns(trained):
     assert losses[-1] < 0.9 * losses[0]
     bpb = [record["val_bpb"] for record in trained.events if record.event == "evaluated"]
     assert bpb[-1] < 0.9 * bpb[0]
+
+
+def test_each_round_says_how_fast_the_site_trained(trained):
+    commits = [record["version"] for record in trained.events if record.event == "commit"]
+    speeds = [record for record in trained.events if record.event == "throughput"]
+    assert [record["version"] for record in speeds] == commits
+    assert all(record["tokens_per_s"] > 0 for record in speeds)
+    assert all(record["mfu"] is None for record in speeds), "nobody knows what a CPU can do at most"
+
+
+def test_the_model_writes_samples_every_other_commit_and_at_the_end(trained):
+    last = max(record["version"] for record in trained.events if record.event == "commit")
+    samples = [record for record in trained.events if record.event == "sampled"]
+    due = [version for version in range(1, last + 1) if version % 2 == 0 or version == last]
+    assert [record["version"] for record in samples] == due
+    assert all(len(record["texts"]) == 3 and record["texts"][0].startswith("def ") for record in samples)
+
+
+def test_a_site_that_leaves_takes_the_shares_of_its_optimizers_state_up_again(site, material):
+    provisioner, folder = site(material)
+    provisioner.start()
+    wait(provisioner, until=lambda: (folder / "events").is_dir() and events(folder, "commit"))
+    provisioner.terminate()
+    wait(provisioner)
+    assert len(events(folder, "drained")) == 1, (folder / "logs" / "texas.log").read_text()
+    kept = sorted(path.name for path in (folder / "inner").iterdir())
+    assert kept == ["texas.1.safetensors", "texas.safetensors"]
+
+    provisioner.start()
+    wait(provisioner, until=lambda: len(events(folder, "joined")) == 2)
+    provisioner.terminate()
+    wait(provisioner)
+    assert [record["how"] for record in events(folder, "joined")] == ["founded", "resumed"]
+    assert "begins afresh" not in (folder / "logs" / "texas.log").read_text()
+    assert not events(folder, "round_discarded")

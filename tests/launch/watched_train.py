@@ -1,4 +1,4 @@
-"""The rank program of nanochat, watched: what a rank's model was at each inner step, and at the end.
+"""The rank program of nanochat, watched: what a rank's model was at each forward pass, and at the end.
 
 Takes the rank program's arguments; writes `ranks/RANK.json` beside the run file.
 """
@@ -9,6 +9,7 @@ import os
 import sys
 from pathlib import Path
 
+import torch
 from curtail_launch import train
 from torch.nn.modules.module import register_module_forward_pre_hook
 
@@ -20,12 +21,12 @@ class Watch:
 
     def __init__(self):
         self._parameters = []
-        self.steps = []
+        self.passes = []
 
     def __call__(self, module, _):
-        if isinstance(module, GPT) and module.training:
+        if isinstance(module, GPT) and torch.is_grad_enabled():
             self._parameters = list(module.parameters())
-            self.steps.append(self.digest)
+            self.passes.append(self.digest)
 
     @property
     def digest(self):
@@ -42,7 +43,7 @@ def main():
     hook.remove()
     folder = Path(sys.argv[sys.argv.index("--config") + 1]).parent / "ranks"
     folder.mkdir(exist_ok=True)
-    found = {"code": code, "steps": watch.steps, "end": watch.digest}
+    found = {"code": code, "passes": watch.passes, "end": watch.digest}
     (folder / f"{os.environ['RANK']}.json").write_text(json.dumps(found))
     return code
 
