@@ -183,8 +183,11 @@ class DataConfig:
     """manifest.json of the data set. Relative paths start at the run file."""
     passes: int = 1
     """How often every row is done."""
+    ahead_shards: int = 2
+    """Shards fetched beyond the one in use, where they are not on this site's disk."""
 
     def __post_init__(self) -> None:
+        require(self.ahead_shards >= 0, "data.ahead_shards", self.ahead_shards, "at least 0")
         require(self.passes >= 1, "data.passes", self.passes, "at least 1")
 
 

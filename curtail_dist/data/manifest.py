@@ -1,15 +1,15 @@
-"""The data set of a run: named shards of rows, with sizes and hashes.
+"""The data set of a run: named shards of rows, with sizes and hashes, and where they can be fetched.
 
 manifest.json holds {"schema": 1, "name", "column", "shards": [{"file", "split", "rows", "bytes",
-"sha256"}], "hash"};
-files are relative to it. Rows of the split `train` are trained on, in the order of the shards; no other
-split is.
+"sha256"}], "hash"}, and may hold "url", the address below which its files are, and "tokenizer": {"file",
+"sha256"}; files are relative to it. Rows of the split `train` are trained on; no other split is.
 """
 
 import hashlib
 import json
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from typing import Any
 
 from curtail_dist.errors import DataError
 
@@ -21,21 +21,41 @@ class Shard:
     """One file of rows."""
 
     path: Path
+    file: str
+    """Its name in the manifest, and below the manifest's `url`."""
     rows: int
+    bytes: int
+    """Of its rows' texts, as UTF-8."""
     sha256: str
     """Hash of the file."""
 
 
 @dataclass(frozen=True, kw_only=True)
+class NamedFile:
+    """A file that goes with the data."""
+
+    file: str
+    """Relative to the manifest."""
+    sha256: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Manifest:
-    """The training rows of a data set."""
+    """The rows of a data set."""
 
     name: str
     column: str
     """Column that holds a row's text."""
     shards: tuple[Shard, ...]
+    """Of the split `train`, in order."""
+    held_out: tuple[Shard, ...]
+    """Of all other splits: never trained on."""
     hash: str
     """Identity of the data set."""
+    url: str | None = None
+    """Where the files are, too: a file's address is this, a slash, and its name."""
+    tokenizer: NamedFile | None = None
+    """The tokenizer that was trained on these rows."""
 
     @property
     def rows(self) -> int:
@@ -44,7 +64,7 @@ class Manifest:
 
 
 def read_manifest(path: Path) -> Manifest:
-    """Read a manifest. Raises DataError if it is missing or is not one."""
+    """Read a manifest; no shard is opened. Raises DataError if it is missing or is not one."""
     try:
         raw = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -56,12 +76,7 @@ def read_manifest(path: Path) -> Manifest:
     if not isinstance(raw, dict) or raw.get("schema") != SCHEMA:
         raise DataError(f"manifest {path} has no schema {SCHEMA}; prepare the data set again")
     try:
-        shards = tuple(
-            Shard(path=path.parent / entry["file"], rows=int(entry["rows"]), sha256=entry["sha256"])
-            for entry in raw["shards"]
-            if entry["split"] == "train"
-        )
-        manifest = Manifest(name=raw["name"], column=raw["column"], shards=shards, hash=raw["hash"])
+        manifest = _parsed(raw, path.parent)
     except (KeyError, TypeError, ValueError) as error:
         raise DataError(f"manifest {path} lacks or garbles {error}; prepare the data set again") from error
     if not manifest.rows:
@@ -71,19 +86,53 @@ def read_manifest(path: Path) -> Manifest:
     return manifest
 
 
+def _parsed(raw: dict[str, Any], directory: Path) -> Manifest:
+    split: dict[bool, list[Shard]] = {True: [], False: []}
+    for entry in raw["shards"]:
+        split[entry["split"] == "train"].append(_shard(entry, directory))
+    tokenizer = raw.get("tokenizer")
+    return Manifest(
+        name=raw["name"],
+        column=raw["column"],
+        shards=tuple(split[True]),
+        held_out=tuple(split[False]),
+        hash=raw["hash"],
+        url=raw.get("url"),
+        tokenizer=NamedFile(file=tokenizer["file"], sha256=tokenizer["sha256"]) if tokenizer else None,
+    )
+
+
+def _shard(entry: dict[str, Any], directory: Path) -> Shard:
+    file = str(entry["file"])
+    place = PurePosixPath(file)
+    # A file may be fetched, so that a manifest from elsewhere must not say that it lies anywhere.
+    if place.is_absolute() or ".." in place.parts:
+        raise ValueError(f"the file {file!r}, which must lie below the manifest")
+    return Shard(
+        path=directory / file,
+        file=file,
+        rows=int(entry["rows"]),
+        bytes=int(entry["bytes"]),
+        sha256=entry["sha256"],
+    )
+
+
+def sha256_of(path: Path) -> str:
+    """Return the hash of a file. Raises OSError."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def verify(shard: Shard) -> None:
     """Compare a shard's bytes with its hash. Raises DataError that names the file."""
-    digest = hashlib.sha256()
     try:
-        with shard.path.open("rb") as file:
-            while chunk := file.read(1 << 20):
-                digest.update(chunk)
+        found = sha256_of(shard.path)
     except OSError as error:
         raise DataError(
             f"shard {shard.path} cannot be read ({error.strerror}); fetch or prepare it again"
         ) from error
-    if digest.hexdigest() != shard.sha256:
+    if found != shard.sha256:
         raise DataError(
-            f"shard {shard.path} is corrupt: its hash is {digest.hexdigest()[:12]}, the manifest says "
+            f"shard {shard.path} is corrupt: its hash is {found[:12]}, the manifest says "
             f"{shard.sha256[:12]}; delete it and prepare the data set again"
         )

@@ -64,6 +64,10 @@ class View:
         """The living incarnation of each site."""
         return {presence.member.site: presence.member for presence in self.presences}
 
+    def state_servers(self, *, but: str) -> Sequence[tuple[str, int]]:
+        """Host and port at which each living site gives its state and its files, without that of one."""
+        return [(one.host, one.state_port) for site, one in sorted(self.present.items()) if site != but]
+
     def word(self, key: str, member: Member, epoch: int) -> Word | None:
         """Return what this incarnation said of this epoch under its `suspect` or `affirm` key."""
         entry = self.entries.get(key)

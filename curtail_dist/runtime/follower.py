@@ -1,9 +1,12 @@
 """The part of a site's further ranks in the run: they train what rank 0 orders, and leave the run to it."""
 
+from collections.abc import Sequence
+
 from curtail_dist.config import RunConfig
 from curtail_dist.data.ledger import Assignment
 from curtail_dist.membership.records import Commit
 from curtail_dist.outer.optimizer import DiLoCo
+from curtail_dist.runtime.inner_loop import Upcoming
 from curtail_dist.runtime.inner_state import InnerState
 from curtail_dist.runtime.intrasite import SiteRanks
 from curtail_dist.runtime.open_round import OpenRound
@@ -33,6 +36,15 @@ class Follower:
     def size(self) -> int:
         """Members of the epoch."""
         return self._order.members if self._order is not None else 1
+
+    @property
+    def givers(self) -> Sequence[tuple[str, int]]:
+        """The state servers that rank 0 knows, its own too."""
+        return self._order.givers if self._order is not None else ()
+
+    def upcoming(self) -> Upcoming:
+        """Nothing: rank 0 sees to the whole site's."""
+        return Upcoming()
 
     def start(self) -> None:
         """Wait until rank 0 has come into the run. Raises RankLost."""

@@ -5,6 +5,7 @@ import json
 from collections.abc import Mapping
 
 from curtail_dist.config import RunConfig
+from curtail_dist.data import order
 from curtail_dist.membership.records import SCHEMA
 from curtail_dist.outer.fingerprint import fingerprint
 from curtail_dist.outer.optimizer import DiLoCo
@@ -30,6 +31,7 @@ def identity(config: RunConfig, outer: DiLoCo, *, data: str, program: Mapping[st
         "numerics": fingerprint(),
         "seed": str(config.run.seed),
         "passes": str(config.data.passes),
+        "order": order.NAME,
         "round.steps": str(config.round.steps),
         **program,
     }

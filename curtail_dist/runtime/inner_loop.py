@@ -1,15 +1,26 @@
 """The training loop's side of a site: gives out batches, counts inner steps, ends rounds that are due."""
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
+from curtail_dist.data.ledger import Range
 from curtail_dist.errors import ConfigError
 from curtail_dist.membership.records import Commit
 from curtail_dist.runtime.intrasite import SiteRanks, Tally
 from curtail_dist.runtime.open_round import BatchSource, OpenRound
 
 B = TypeVar("B")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Upcoming:
+    """Rows that a site is likely to be assigned."""
+
+    rows: tuple[Range, ...] = ()
+    vague: bool = False
+    """Whether no round has been done yet, so that they are far more than a round needs."""
 
 
 class Part(Protocol):
@@ -28,6 +39,15 @@ class Part(Protocol):
     @property
     def size(self) -> int:
         """Members of the epoch."""
+        ...
+
+    @property
+    def givers(self) -> Sequence[tuple[str, int]]:
+        """Host and port of the state servers that may have files which this rank lacks."""
+        ...
+
+    def upcoming(self) -> "Upcoming":
+        """Return which rows this site would do, if it came into the run now."""
         ...
 
     def start(self) -> None:

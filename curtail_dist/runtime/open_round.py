@@ -1,9 +1,9 @@
 """The round a site is in: what it was assigned, what it has done, and when it is due."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
 
-from curtail_dist.data.ledger import Assignment, Offset, ahead, drop, take
+from curtail_dist.data.ledger import Assignment, Offset, Range, ahead, drop, take
 from curtail_dist.data.loader import positions
 from curtail_dist.errors import ConfigError
 from curtail_dist.membership.records import Work
@@ -151,10 +151,19 @@ class BatchSource(Generic[B]):
     `pack` buffers.
     """
 
-    def __init__(self, pack: Callable[[Iterator[Any]], Iterator[B]], read: Callable[[int, int], Any]) -> None:
-        """Pack rows that `read` gives for a position and the number of tokens that the chain has of it."""
+    def __init__(
+        self,
+        pack: Callable[[Iterator[Any]], Iterator[B]],
+        read: Callable[[int, int], Any],
+        begun: Callable[[Sequence[Range]], None] = lambda _: None,
+    ) -> None:
+        """Pack rows that `read` gives for a position and the number of tokens that the chain has of it.
+
+        `begun` hears of the rows from which are taken, whenever those are others.
+        """
         self._pack = pack
         self._read = read
+        self._begun = begun
         self._batches: Iterator[B] = iter(())
         self._next: list[B] = []
         self._round: OpenRound | None = None
@@ -164,6 +173,7 @@ class BatchSource(Generic[B]):
     def begin(self, round: OpenRound) -> None:
         """Take rows from `round` from now on; what the last one left is dropped."""
         self._round, self._over = round, False
+        self._begun(drop(round.assignment.rows, round.rows))
         self._batches = iter(self._pack(self._rows(round)))
         self._next.clear()
 

@@ -33,6 +33,8 @@ class Order:
     """Whether the inner optimizer's state is to be taken up again, as of `now`."""
     keep_inner: bool = False
     """Whether it is to be kept on the disk, as of `now`."""
+    givers: tuple[tuple[str, int], ...] = ()
+    """Host and port of the state servers that may have files of the data set, this site's own among them."""
 
     def encode(self) -> bytes:
         """Return the message."""
@@ -46,6 +48,7 @@ class Order:
             "lands": self.lands,
             "resume_inner": self.resume_inner,
             "keep_inner": self.keep_inner,
+            "givers": self.givers,
         }
         return json.dumps(fields).encode()
 
@@ -55,11 +58,13 @@ class Order:
         raw = json.loads(message)
         head = raw.pop("head")
         parts = raw.pop("assignments")
+        givers = raw.pop("givers")
         return cls(
             head=Commit.decode(head.encode()) if head is not None else None,
             assignments=tuple(
                 Assignment(rows=_pairs(rows), steps=steps, open=_pairs(open)) for rows, steps, open in parts
             ),
+            givers=tuple((str(host), int(port)) for host, port in givers),
             **raw,
         )
 

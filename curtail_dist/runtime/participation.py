@@ -7,12 +7,14 @@ import logging
 import threading
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from curtail_dist.errors import CurtailError
 from curtail_dist.membership.board import Board
+from curtail_dist.membership.decisions import plan_round
 from curtail_dist.membership.keys import Keys
 from curtail_dist.membership.part import Part, Rules
 from curtail_dist.membership.presence import keep_present
@@ -24,6 +26,7 @@ from curtail_dist.runtime.drive import drive
 from curtail_dist.runtime.group import EpochGroup
 from curtail_dist.runtime.holding import Holding
 from curtail_dist.runtime.identity import identity
+from curtail_dist.runtime.inner_loop import Upcoming
 from curtail_dist.runtime.inner_state import InnerState
 from curtail_dist.runtime.links import Links
 from curtail_dist.runtime.open_round import OpenRound
@@ -48,9 +51,19 @@ class Participation:
     """
 
     def __init__(
-        self, links: Links, outer: DiLoCo, *, total_rows: int, data: str, program: Mapping[str, str]
+        self,
+        links: Links,
+        outer: DiLoCo,
+        *,
+        total_rows: int,
+        data: str,
+        program: Mapping[str, str],
+        file_of: Callable[[str], Path | None] = lambda _: None,
     ) -> None:
-        """Register with the store and serve state; `start` comes next. Raises StoreUnavailable."""
+        """Register with the store and serve the state, and the files that `file_of` has by their SHA-256.
+
+        `start` comes next. Raises StoreUnavailable.
+        """
         self._links = links
         self._began = time.monotonic()
         self._total_rows = total_rows
@@ -66,6 +79,7 @@ class Participation:
                     run=config.run.name,
                     host=config.site(links.site).address,
                     current=lambda: self._served(),
+                    file_of=file_of,
                 )
             )
             self._meeting = GroupStore(config.site(links.site).address)
@@ -100,6 +114,19 @@ class Participation:
     def size(self) -> int:
         """Members of the epoch."""
         return self._world.group.size
+
+    @property
+    def givers(self) -> Sequence[tuple[str, int]]:
+        """The state servers of the other sites that live."""
+        return self._board.view().state_servers(but=self._links.site)
+
+    def upcoming(self) -> Upcoming:
+        """Return what this site would be assigned beside those for whom the next round is planned."""
+        head, site, rules = self._board.view().head, self._links.site, self._part.rules
+        if head is None:
+            return Upcoming(rows=((0, rules.total_rows),), vague=True)
+        planned = plan_round(head, sorted({*head.sites, site}), head.sites, steps=rules.round_steps)
+        return Upcoming(rows=planned[site].rows, vague=not head.tokens)
 
     def start(self) -> None:
         """Come into the run, up to the first inner step.

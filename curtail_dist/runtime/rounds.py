@@ -224,6 +224,7 @@ class Rounds:
             lands=self._lands,
             resume_inner=resumes,
             keep_inner=self._next is None and head is not None and not head.complete,
+            givers=tuple(self._world.board.view().state_servers(but="")) if self._ranks.size > 1 else (),
         )
         self._tell(order)
 

@@ -1,23 +1,27 @@
 """What a training script holds: `with Site(...) as site`, rows in, steps out."""
 
+import json
 import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import replace
+from pathlib import Path
 from types import FrameType
 from typing import Any, Self, TypeVar
 
 from curtail_dist.clock import open_clock
 from curtail_dist.config import RunConfig
 from curtail_dist.coordination import open_store
-from curtail_dist.data.loader import Row, RowOrder, RowReader
-from curtail_dist.data.manifest import read_manifest
-from curtail_dist.errors import ConfigError
+from curtail_dist.data.ledger import Range
+from curtail_dist.data.loader import Row
+from curtail_dist.data.obtain import Obtained
+from curtail_dist.errors import ConfigError, StoreUnavailable
+from curtail_dist.membership.keys import Keys
 from curtail_dist.membership.records import Commit
 from curtail_dist.membership.run_start import run_start
+from curtail_dist.membership.view import View
 from curtail_dist.outer.anchor import OuterFactory
 from curtail_dist.outer.nesterov import Average, Nesterov
 from curtail_dist.outer.optimizer import DiLoCo
@@ -30,8 +34,10 @@ from curtail_dist.runtime.links import Links
 from curtail_dist.runtime.open_round import BatchSource
 from curtail_dist.runtime.participation import Participation
 from curtail_dist.runtime.prefetch import Prefetch
+from curtail_dist.runtime.site_data import SiteData
+from curtail_dist.runtime.supply import Address
 from curtail_dist.runtime.world import Probe
-from curtail_dist.telemetry.events import Event, Step
+from curtail_dist.telemetry.events import Event, Fetched, Step
 from curtail_dist.telemetry.joining import JoinTimes, process_age
 from curtail_dist.telemetry.record import EventLog
 
@@ -81,15 +87,16 @@ class Site:
         self._config = config
         self._program = dict(program or {})
         self._probe = probe
-        self._manifest = read_manifest(config.data.manifest)
-        self._order = RowOrder(rows=self._manifest.rows, passes=config.data.passes, seed=config.run.seed)
-        self._reader = RowReader(self._manifest)
+        self._data = SiteData(
+            config, site=name, givers=self._givers, progress=self._make_progress, told=self._fetched
+        )
         self._times.mark("data")
         self._leaving = threading.Event()
         self._told = False
         self._stack = ExitStack()
         self._links: Links | None = None
         self._part: Part | None = None
+        self._heard: Sequence[Address] = ()
         self._ranks: SiteRanks = OneRank()
         self._loop: InnerLoop[Any] | None = None
         self._unlogged = (0, 0)
@@ -102,6 +109,8 @@ class Site:
                 stack.callback(signal.signal, signal.SIGTERM, signal.signal(signal.SIGTERM, self._on_term))
             if self._ranks.rank == 0:
                 self._links = self._connect(stack)
+            stack.callback(self._data.close)
+            self._data.start()
             self._stack = stack.pop_all()
         return self
 
@@ -178,6 +187,36 @@ class Site:
         """alpha, the share of the local parameters that an outer step leaves."""
         return self._config.outer.mix_alpha
 
+    def obtain(self, path: Path, sha256: str) -> Path:
+        """Have a file here that training needs besides its rows (a tokenizer, say); return its path.
+
+        If there is none with this hash at `path`, it comes from another site, each of which gives the files
+        that it obtained itself, or from below the manifest's `url`. All ranks of a site call this together,
+        inside the site and before the optimizer is made.
+
+        Args:
+            path: Where it is, or is to be.
+            sha256: Of the file, in hex.
+
+        Raises:
+            DataError: It is not here and does not come from anywhere.
+        """
+        if self._part is None and self._ranks.size > 1:
+            told = self._ranks.tell(json.dumps(self._givers()).encode())
+            self._heard = [(str(host), int(port)) for host, port in json.loads(told)]
+        self._data.obtain(path, sha256)
+        self._times.mark("data")
+        return path
+
+    def obtain_held_out(self) -> None:
+        """Have the shards here that are never trained on, as `obtain` has a file. Raises DataError."""
+        self._data.obtain_held_out()
+        self._times.mark("data")
+
+    def identify(self, **program: str) -> None:
+        """Add hashes of what must be equal at all sites to `program`, before the optimizer is made."""
+        self._program |= program
+
     def joining(self, cause: str) -> None:
         """Say what the time since the last such word went to, before this site is in the run; optional.
 
@@ -192,17 +231,23 @@ class Site:
         empty.
         Raises IdentityMismatch, StateError, StoreUnavailable.
         """
-        part = self._make_part(outer)
+        self._part = part = self._make_part(outer)
         self._times.mark("load")
+        self._data.expect(part.upcoming(), stop=self._leaving.is_set)
+        self._times.mark("data")
         part.start()
-        self._part = part
 
     def _make_part(self, outer: DiLoCo) -> Part:
         if self._ranks.rank:
             return Follower(self._config, self.name, self._ranks, outer)
         links = self._need(self._links, "enter the site first: `with Site(...) as site`")
         part = Participation(
-            links, outer, total_rows=self._order.total, data=self._manifest.hash, program=self._program
+            links,
+            outer,
+            total_rows=self._data.total_rows,
+            data=self._data.hash,
+            program=self._program,
+            file_of=self._data.place_of,
         )
         self._stack.callback(part.close)
         links.clock.arrive()
@@ -226,10 +271,10 @@ class Site:
         only when what it holds does not fill the next batch: it may hold tokens of no other row.
         """
 
-        def read(position: int, start: int) -> Row:
-            return replace(self._reader[self._order.row(position)], start=start)
+        def begun(rows: Sequence[Range]) -> None:
+            self._data.read_next(rows, self.head)
 
-        return self._iterate(BatchSource(pack, read), empty)
+        return self._iterate(BatchSource(pack, self._data.row, begun), empty)
 
     def indices(self, *, empty: int | None = None) -> Iterator[int]:
         """Iterate over row numbers for a user's own data set, one for each inner step.
@@ -237,7 +282,7 @@ class Site:
         At a site of several ranks `empty` is what a rank gets when only others have rows left.
         """
         make = None if empty is None else lambda: empty
-        return self._iterate(BatchSource(iter, lambda position, _: self._order.row(position)), make)
+        return self._iterate(BatchSource(iter, lambda position, _: self._data.number(position)), make)
 
     def step_done(self, tokens: int) -> None:
         """Count an inner step; called by `DiLoCo.step`. Ends the round if this was its last step."""
@@ -298,6 +343,29 @@ class Site:
             loss = round.losses[-1] if round.losses else None
             links.events.emit(Step(steps=steps, tokens=logged, rows=tally.rows, loss=loss))
             self._unlogged = (0, 0)
+
+    def _givers(self) -> Sequence[Address]:
+        """State servers that may have a file: those of other living sites."""
+        if self._part is not None:
+            return self._part.givers
+        if self._links is None:
+            return self._heard
+        keys = Keys(self._config.run.name)
+        try:
+            entries = self._links.store.list(keys.members).entries
+        except StoreUnavailable:
+            return ()
+        return View(keys=keys, entries={one.key: one for one in entries}).state_servers(but=self.name)
+
+    def _make_progress(self) -> None:
+        if self._part is not None:
+            self._part.step_done()
+
+    def _fetched(self, file: str, what: Obtained) -> None:
+        if self._links is not None:
+            self._links.events.emit(
+                Fetched(file=file, source=what.source, bytes=what.came_bytes, seconds=what.seconds)
+            )
 
     @staticmethod
     def _need(value: T | None, do: str) -> T:

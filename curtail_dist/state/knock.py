@@ -3,8 +3,7 @@
 import contextlib
 import socket
 
-from curtail_dist.state.transfer import REQUEST_BYTES, SCHEMA
-from curtail_dist.state.wire import receive_message, send_message
+from curtail_dist.state.wire import REQUEST_BYTES, SCHEMA, receive_message, send_message
 from curtail_dist.units import Seconds
 
 

@@ -171,9 +171,9 @@ class RemoteShelf:
             with self._opened(path, "wb") as opened:
                 yield opened
 
-        with _as_os_errors():
+        with as_os_errors():
             self._filesystem.makedirs(self._path(group), exist_ok=True)
-        with _as_os_errors(*_OURS):
+        with as_os_errors(*_OURS):
             try:
                 save(create)
             except BaseException:
@@ -188,14 +188,14 @@ class RemoteShelf:
 
     @contextmanager
     def _opened(self, path: str, mode: str) -> Iterator[BinaryIO]:
-        with _as_os_errors():
+        with as_os_errors():
             file = self._filesystem.open(path, mode)
-        with _as_os_errors(*_OURS), file as opened:
+        with as_os_errors(*_OURS), file as opened:
             yield opened
 
     def has(self, group: str, file: str) -> bool:
         """See Shelf."""
-        with _as_os_errors():
+        with as_os_errors():
             try:
                 return self._filesystem.info(self._path(group, file))["type"] == "file"
             except FileNotFoundError:
@@ -203,7 +203,7 @@ class RemoteShelf:
 
     def names(self) -> list[str]:
         """See Shelf."""
-        with _as_os_errors():
+        with as_os_errors():
             try:
                 found = self._filesystem.ls(self._root, detail=False)
             except FileNotFoundError:
@@ -212,7 +212,7 @@ class RemoteShelf:
 
     def remove(self, group: str, last: str) -> None:
         """See Shelf."""
-        with _as_os_errors(), suppress(FileNotFoundError):
+        with as_os_errors(), suppress(FileNotFoundError):
             with suppress(FileNotFoundError):
                 self._filesystem.rm_file(self._path(group, last))
             self._filesystem.rm(self._path(group), recursive=True)
@@ -226,7 +226,7 @@ _OURS = (CurtailError, ValueError, KeyError, TypeError)
 
 
 @contextmanager
-def _as_os_errors(*passed: type[Exception]) -> Iterator[None]:
+def as_os_errors(*passed: type[Exception]) -> Iterator[None]:
     """Turn what a filesystem of fsspec raises into OSError.
 
     Each has errors of its own (credentials, endpoints, HTTP answers), and all of them mean that it cannot be

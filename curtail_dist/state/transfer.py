@@ -14,18 +14,25 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Self
 
 from curtail_dist.errors import PeerLost
 from curtail_dist.state.layout import CHUNK_BYTES, Layout, digest_of
+from curtail_dist.state.sources import give_file
 from curtail_dist.state.version import Version
-from curtail_dist.state.wire import receive_into, receive_message, send_bytes, send_message
+from curtail_dist.state.wire import (
+    REQUEST_BYTES,
+    SCHEMA,
+    receive_into,
+    receive_message,
+    send_bytes,
+    send_message,
+)
 from curtail_dist.units import Seconds
 
-SCHEMA = 3
 _CONNECTIONS = 128
 """How many are served at once; more are turned away and ask another member."""
-REQUEST_BYTES = 2**16
 _HEADER_BYTES = 2**26
 _REQUEST_S = 5.0
 _SEND_S = 30.0
@@ -36,7 +43,7 @@ _NAME = "state-server"
 
 
 class StateServer:
-    """Serves the version this site holds. Owns a socket, and a thread for each joiner, until `close`.
+    """Serves the version and the files this site holds. Owns a socket, and a thread for each joiner.
 
     A version that is being served stays in memory until its last chunk is sent, whatever is committed
     meanwhile.
@@ -48,11 +55,16 @@ class StateServer:
         run: str,
         host: str,
         current: Callable[[], Version | None],
+        file_of: Callable[[str], Path | None] = lambda _: None,
         chunk_bytes: int = CHUNK_BYTES,
     ) -> None:
-        """Listen on a free port of `host`; `current` gives the version held, or None."""
+        """Listen on a free port of `host`, until `close`.
+
+        `current` gives the version held, or None; `file_of` the place of the file with a SHA-256, or None.
+        """
         self._run = run
         self._current = current
+        self._file_of = file_of
         self._chunk_bytes = chunk_bytes
         self._digests: tuple[tuple[int, str], list[bytes]] = ((-1, ""), [])
         self._socket = socket.create_server((host, 0), backlog=_CONNECTIONS)
@@ -124,6 +136,8 @@ class StateServer:
             send_message(connection, {"here": True})
             connection.settimeout(None)
             connection.recv(1)  # until either side ends
+        elif request["want"] == "file":
+            give_file(connection, self._file_of(str(request["sha256"])), int(request["start"]))
         else:
             self._give(connection, (request["number"], request["hash"]))
 

@@ -7,6 +7,10 @@ from typing import Any
 
 from curtail_dist.units import Seconds
 
+SCHEMA = 3
+"""Of the requests that a state server takes."""
+REQUEST_BYTES = 2**16
+"""Longest request, and longest answer but for a version's layout."""
 _PREFIX_BYTES = 4
 _SEND_BYTES = 2**20
 

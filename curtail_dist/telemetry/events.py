@@ -241,6 +241,20 @@ class Joined(Event):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Fetched(Event):
+    """A file of the data set was not on the site's disk, and came."""
+
+    NAME = "fetched"
+    file: str
+    source: str
+    """HOST:PORT of the site that gave it, or the address below which it is."""
+    bytes: int
+    """That came; fewer than the file has where a part was there."""
+    seconds: Seconds
+    """Real time."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class EpochFormed(Event):
     """A member entered a new epoch's group."""
 

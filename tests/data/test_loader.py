@@ -5,8 +5,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from curtail_dist.data.loader import RowOrder, RowReader
-from curtail_dist.data.manifest import read_manifest
+from curtail_dist.data.loader import RowReader
+from curtail_dist.data.manifest import Manifest, NamedFile, Shard, read_manifest
 from curtail_dist.errors import DataError
 
 
@@ -53,13 +53,45 @@ def test_a_garbled_manifest_is_one_clear_error(data, text):
         read_manifest(data / "manifest.json")
 
 
-def test_each_pass_has_every_row_once_in_another_order():
-    order = RowOrder(rows=50, passes=2, seed=3)
-    first, second = ([order.row(p) for p in range(start, start + 50)] for start in (0, 50))
-    assert sorted(first) == sorted(second) == list(range(50))
-    assert first != second
+def test_rows_are_the_same_whatever_the_row_groups_and_few_are_held(tmp_path):
+    texts = [f"row {number}" for number in range(97)]
+    path = tmp_path / "0.parquet"
+    pq.write_table(pa.table({"text": texts}), path, row_group_size=10)
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    shard = Shard(path=path, file=path.name, rows=97, bytes=1_000, sha256=digest)
+    reader = RowReader(Manifest(name="n", column="text", shards=(shard,), held_out=(), hash="h"))
+    assert [reader[index].text for index in (96, 0, *range(97), 9, 10)] == [
+        texts[index] for index in (96, 0, *range(97), 9, 10)
+    ]
+    held = [len(column) for column in reader._groups.values()]
+    assert len(held) == 4 and max(held) == 10
 
 
-def test_the_same_seed_gives_the_same_order():
-    orders = [[RowOrder(rows=30, passes=1, seed=seed).row(p) for p in range(30)] for seed in (1, 1, 2)]
-    assert orders[0] == orders[1] != orders[2]
+def test_a_shard_that_is_read_is_asked_for_once_before_it_is_opened(data):
+    asked = []
+    manifest = read_manifest(data / "manifest.json")
+    reader = RowReader(manifest, provide=lambda shard: asked.append((shard.file, shard.path.exists())))
+    assert [reader[index].text for index in (0, 1, 3)] == ["a", "b", "d"]
+    assert asked == [("0.parquet", True), ("1.parquet", True)]
+
+
+def test_a_manifest_says_what_is_held_out_and_where_files_are(data):
+    path = data / "manifest.json"
+    raw = json.loads(path.read_text())
+    assert read_manifest(path).url is None and read_manifest(path).tokenizer is None
+    raw |= {"url": "https://host/data", "tokenizer": {"file": "../tokenizer/t.json", "sha256": "ab"}}
+    path.write_text(json.dumps(raw))
+    manifest = read_manifest(path)
+    assert manifest.url == "https://host/data"
+    assert manifest.tokenizer == NamedFile(file="../tokenizer/t.json", sha256="ab")
+    assert [shard.file for shard in manifest.held_out] == ["held-out"]
+
+
+@pytest.mark.parametrize("file", ["/etc/passwd", "../rows.parquet", "a/../../b.parquet"])
+def test_a_shard_lies_below_its_manifest(data, file):
+    path = data / "manifest.json"
+    raw = json.loads(path.read_text())
+    raw["shards"][0]["file"] = file
+    path.write_text(json.dumps(raw))
+    with pytest.raises(DataError, match="must lie below the manifest"):
+        read_manifest(path)

@@ -25,8 +25,8 @@ from curtail_dist.cli.main import main
 from curtail_dist.clock import SystemClock
 from curtail_dist.config import RunConfig
 from curtail_dist.data.ledger import Ledger, plan
-from curtail_dist.data.loader import RowOrder
 from curtail_dist.data.manifest import read_manifest
+from curtail_dist.data.order import RowOrder
 from curtail_dist.errors import ConfigError
 from curtail_dist.telemetry.record import EventLog, Record, read_events
 
@@ -159,9 +159,9 @@ def test_the_same_seed_gives_the_same_rows_to_the_same_members(tree):
     plans = []
     for seed in (1, 1, 2):
         config = RunConfig.from_mapping(tree(seed))
-        rows = read_manifest(config.data.manifest).rows
-        order = RowOrder(rows=rows, passes=config.data.passes, seed=config.run.seed)
-        ledger = Ledger(total=order.total, done=((0, rows // 3),))
+        shards = [shard.rows for shard in read_manifest(config.data.manifest).shards]
+        order = RowOrder(shards, passes=config.data.passes, seed=config.run.seed)
+        ledger = Ledger(total=order.total, done=((0, order.rows // 3),))
         assigned = plan(ledger, SITES, speeds={"texas": 2.0}, steps=config.round.steps, rows_per_step=4.0)
         plans.append(
             {

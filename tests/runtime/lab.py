@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 import yaml
 
 from curtail_dist.coordination.store import CoordinationStore
-from curtail_dist.data.loader import RowOrder
+from curtail_dist.data.order import RowOrder
 from curtail_dist.errors import DataError
 from curtail_dist.membership.keys import Keys
 from curtail_dist.membership.records import Presence
@@ -219,7 +219,7 @@ class Lab:
 
     def committed_rows(self) -> list[int]:
         """Row numbers in the order of the chain, a row as often as it was committed."""
-        order = RowOrder(rows=ROWS, passes=1, seed=SEED)
+        order = RowOrder([ROWS], passes=1, seed=SEED)
         chain = self.chain()
         work = [one for version in sorted(chain) for one in chain[version]["work"]]
         spans = [span for one in work for span in one["rows"]]

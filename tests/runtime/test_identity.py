@@ -14,7 +14,7 @@ SITE = {
     "signal": {"kind": "constant", "value": 1.0},
     "power": {"train_w": 300.0, "idle_w": 50.0},
 }
-COMMON = {"protocol", "data", "model", "outer", "numerics", "seed", "passes", "round.steps"}
+COMMON = {"protocol", "data", "model", "outer", "numerics", "seed", "passes", "round.steps", "order"}
 
 
 def config(**sections):
