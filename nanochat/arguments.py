@@ -1,6 +1,7 @@
-"""Arguments of the verbs that train: batch, cadence, device."""
+"""Arguments that several verbs have: of training, the device, the file of figures."""
 
 import argparse
+from pathlib import Path
 
 import torch
 
@@ -19,6 +20,23 @@ def check_device(args: argparse.Namespace) -> None:
     require(args.device in ("cpu", "cuda"), "--device", args.device, "cpu or cuda")
     lacking = args.device == "cuda" and not torch.cuda.is_available()
     require(not lacking, "--device", args.device, "cpu: this machine has no CUDA device")
+
+
+def add_out(parser: argparse.ArgumentParser) -> None:
+    """`--out`."""
+    parser.add_argument("--out", type=Path, default=None, help="write the figures to this JSON file too")
+
+
+def check_out(args: argparse.Namespace) -> None:
+    """Make the directory of `--out`, so that it is known now, not after hours, whether there can be one.
+
+    Raises:
+        ValueError: It is a directory itself.
+        OSError: There can be none.
+    """
+    if args.out is not None:
+        require(not args.out.is_dir(), "--out", str(args.out), "a file: it is a directory")
+        args.out.parent.mkdir(parents=True, exist_ok=True)
 
 
 def add_training(parser: argparse.ArgumentParser) -> None:
@@ -55,16 +73,16 @@ def add_training(parser: argparse.ArgumentParser) -> None:
 def check_training(args: argparse.Namespace) -> None:
     """Raise ValueError for the first of `add_training`'s that is out of range."""
     for name in ("device_batch_size", "eval_sequences"):
-        require(getattr(args, name) >= 1, _option(name), getattr(args, name), "at least 1")
+        require(getattr(args, name) >= 1, option(name), getattr(args, name), "at least 1")
     for name in ("eval_every", "save_every", "sample_every", "log_every"):
-        require(getattr(args, name) >= 0, _option(name), getattr(args, name), "at least 0")
+        require(getattr(args, name) >= 0, option(name), getattr(args, name), "at least 0")
     check_device(args)
 
 
 def accumulation(args: argparse.Namespace, sequence_length: int, ranks: int) -> int:
     """Passes of a step at each rank. Raises ValueError if the batch is not whole passes of all ranks."""
     capacity = args.device_batch_size * sequence_length * ranks
-    tokens = args.total_batch_size or capacity
+    tokens = capacity if args.total_batch_size is None else args.total_batch_size
     require(tokens > 0 and tokens % capacity == 0, "--total-batch-size", tokens, f"a multiple of {capacity}")
     return tokens // capacity
 
@@ -76,5 +94,6 @@ def forward_of(model: torch.nn.Module, args: argparse.Namespace) -> torch.nn.Mod
     return torch.compile(model, dynamic=False) if wanted else model  # pyright: ignore[reportReturnType]
 
 
-def _option(name: str) -> str:
+def option(name: str) -> str:
+    """An argument as it is typed."""
     return f"--{name.replace('_', '-')}"

@@ -4,8 +4,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-import torch
-
+from nanochat.arguments import add_device, check_device
 from nanochat.conversation import ASSISTANT, USER, Message, end_of_reply, render_for_reply
 from nanochat.generate import Sampling, generate
 from nanochat.model import GPT
@@ -74,10 +73,9 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--temperature", type=float, default=0.8, help="0: always the likeliest token")
     parser.add_argument("--top-k", type=int, default=50, help="draw from so many tokens; 0: from all")
     parser.add_argument("--seed", type=int, default=0, help="of the draws")
-    parser.add_argument(
-        "--device", default="cuda" if torch.cuda.is_available() else "cpu", help="cpu or cuda"
-    )
+    add_device(parser)
     args = parser.parse_args(argv)
+    check_device(args)
     require(args.max_tokens >= 1, "--max-tokens", args.max_tokens, "at least 1")
     sampling = Sampling(temperature=args.temperature, top_k=args.top_k, seed=args.seed)
     saved = load_newest(args.run_dir)

@@ -50,14 +50,13 @@ def facts_of(path: Path) -> dict[str, Any]:
     try:
         with safe_open(path, framework="pt") as file:
             facts = json.loads((file.metadata() or {}).get("facts", "{}"))
-    except (OSError, SafetensorError) as error:
+    except (OSError, SafetensorError, ValueError) as error:
         raise ValueError(
             f"checkpoint {path} is unreadable ({error}); it must be whole: use an earlier one"
         ) from error
-    if facts.get("schema") != SCHEMA:
-        raise ValueError(
-            f"checkpoint {path} has schema {facts.get('schema')}; it must be {SCHEMA}: use another"
-        )
+    schema = facts.get("schema") if isinstance(facts, dict) else None
+    if schema != SCHEMA:
+        raise ValueError(f"checkpoint {path} has schema {schema}; it must be {SCHEMA}: use another")
     return facts
 
 

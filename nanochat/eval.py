@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from nanochat import shards
-from nanochat.arguments import add_device, check_device
+from nanochat.arguments import add_device, add_out, check_device, check_out, option
 from nanochat.chat_eval import evaluate_chat
 from nanochat.core import TaskScore, evaluate_core, read_bundle
 from nanochat.dataset import manifest_path
@@ -34,13 +34,14 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         "--chat", type=Path, nargs="+", default=[], help="files of questions; see nanochat/examples.py"
     )
     parser.add_argument("--max-tokens", type=int, default=256, help="of the answer to an open question")
-    parser.add_argument("--out", type=Path, default=None, help="write the figures to this JSON file too")
+    add_out(parser)
     add_device(parser)
     args = parser.parse_args(argv)
     for name in ("sequences", "device_batch_size", "max_per_task", "max_tokens"):
         value = getattr(args, name)
-        require(value is None or value >= 1, f"--{name.replace('_', '-')}", value, "at least 1")
+        require(value is None or value >= 1, option(name), value, "at least 1")
     check_device(args)
+    check_out(args)
     return args
 
 
@@ -48,7 +49,7 @@ def main(argv: list[str] | None = None) -> None:
     """Parse, evaluate, say the numbers."""
     args = parse(argv)
     saved = (
-        load_checkpoint(args.root, args.checkpoint)
+        load_checkpoint(args.source or args.root, args.checkpoint)
         if args.checkpoint
         else load_newest(args.source or args.root)
     )

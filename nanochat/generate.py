@@ -24,6 +24,7 @@ class Sampling:
     def __post_init__(self) -> None:
         require(self.temperature >= 0, "temperature", self.temperature, "at least 0")
         require(self.top_k >= 0, "top_k", self.top_k, "at least 0")
+        require(0 <= self.seed < 2**63, "seed", self.seed, "in [0, 2^63)")
 
 
 def generate(

@@ -50,7 +50,7 @@ def read_mixture(path: Path, tokenizer: Tokenizer) -> Mixture:
     """
     try:
         raw = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError) as error:
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ValueError(f"mixture {path} is unreadable ({error}); it must be a YAML file") from error
     require(isinstance(raw, dict) and bool(raw.get("train")), f"mixture {path}", raw, "a mapping with train")
     check_known(f"mixture {path}", raw, list(SPLITS))
@@ -66,14 +66,15 @@ def _of_split(path: Path, name: str, entries: Any, tokenizer: Tokenizer) -> Iter
     require(isinstance(entries, list), f"{name} of mixture {path}", entries, "a list")
     for number, entry in enumerate(entries, 1):
         section = f"{name}[{number}] of mixture {path}"
-        require(isinstance(entry, dict) and "file" in entry, section, entry, "a mapping with file")
+        named = isinstance(entry, dict) and isinstance(entry.get("file"), str)
+        require(named, section, entry, "a mapping with file, a path")
         check_known(section, entry, ["file", "times", "limit"])
         times, limit = entry.get("times", 1), entry.get("limit")
         require(type(times) is int and times >= 1, f"{section}: times", times, "at least 1")
         require(
             limit is None or (type(limit) is int and limit >= 1), f"{section}: limit", limit, "at least 1"
         )
-        file = path.parent / str(entry["file"])
+        file = path.parent / entry["file"]
         rendered = [_rendered(tokenizer, example, file) for example in islice(read_examples(file), limit)]
         require(bool(rendered), f"{section}: {file}", "empty", "a file with an example")
         yield from rendered * times

@@ -120,8 +120,12 @@ def load_checkpoint(directory: Path, path: Path) -> Saved:
         ValueError: It is missing or torn, or the root's tokenizer is another.
     """
     facts = checkpoint.facts_of(path)
-    tokenizer = Tokenizer.load(tokenizer_path(directory))
-    require(tokenizer.hash == facts["tokenizer"], "the tokenizer's hash", tokenizer.hash, facts["tokenizer"])
+    told = isinstance(facts.get("model"), dict) and isinstance(facts.get("tokenizer"), str)
+    require(told, f"what checkpoint {path} says", sorted(facts), "model and tokenizer: use one of a run")
+    where = tokenizer_path(directory)
+    tokenizer = Tokenizer.load(where)
+    expected = f"{facts['tokenizer']}, of the tokenizer that {path.name} was trained with: put that one there"
+    require(tokenizer.hash == facts["tokenizer"], f"the hash of {where}", tokenizer.hash, expected)
     model = build_model(GPTConfig.from_mapping(facts["model"]))
     checkpoint.restore(path, model)
     model.eval()

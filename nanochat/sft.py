@@ -5,6 +5,7 @@ The loss counts the assistant's tokens, and all of a document's. Reads the newes
 """
 
 import argparse
+import math
 import sys
 from itertools import islice
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import NamedTuple
 import torch
 
 from nanochat import checkpoint
-from nanochat.arguments import accumulation, add_training, check_training, forward_of
+from nanochat.arguments import accumulation, add_training, check_training, forward_of, option
 from nanochat.mixture import Mixture, MixtureStream, batch_of, read_mixture, windows_of
 from nanochat.model import plain
 from nanochat.ranks import Ranks, together
@@ -59,7 +60,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     args = parser.parse_args(argv)
     for name in ("num_iterations", "epochs", "lr_factor"):
         value = getattr(args, name)
-        require(value is None or value > 0, f"--{name.replace('_', '-')}", value, "above 0")
+        require(value is None or 0 < value < math.inf, option(name), value, "above 0, and finite")
     check_training(args)
     return args
 

@@ -5,9 +5,9 @@ import sys
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from itertools import takewhile
-from pathlib import Path
 
 from nanochat import shards
+from nanochat.arguments import add_out, check_out
 from nanochat.dataset import manifest_path
 from nanochat.files import write_text
 from nanochat.tok_train import tokenizer_path
@@ -77,8 +77,9 @@ def compression(tokenizer: Tokenizer, texts: Iterable[str], used: set[int] | Non
 def main(argv: list[str] | None = None) -> None:
     """Parse, encode and decode, say the figures."""
     parser = Parser("Evaluate the tokenizer: bytes a token, and that every text comes back.")
-    parser.add_argument("--out", type=Path, default=None, help="write the figures to this JSON file too")
+    add_out(parser)
     args = parser.parse_args(argv)
+    check_out(args)
     tokenizer = Tokenizer.load(tokenizer_path(args.root))
     used: set[int] = set()
     found = {name: compression(tokenizer, [text]) for name, text in PROBES.items()}

@@ -4,6 +4,7 @@
 """
 
 import argparse
+import math
 import sys
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 import torch
 
 from nanochat import shards
-from nanochat.arguments import accumulation, add_training, check_training, forward_of
+from nanochat.arguments import accumulation, add_training, check_training, forward_of, option
 from nanochat.core import read_bundle
 from nanochat.dataset import manifest_path
 from nanochat.evaluate import validation_batches
@@ -59,10 +60,11 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     args = parser.parse_args(argv)
     for name in ("depth", "num_iterations", "sequence_length", "core_max_per_task"):
         value = getattr(args, name)
-        require(value is None or value >= 1, f"--{name.replace('_', '-')}", value, "at least 1")
+        require(value is None or value >= 1, option(name), value, "at least 1")
     for name in ("target_flops", "target_param_data_ratio"):
         value = getattr(args, name)
-        require(value is None or value > 0, f"--{name.replace('_', '-')}", value, "above 0")
+        require(value is None or 0 < value < math.inf, option(name), value, "above 0, and finite")
+    require(0 <= args.seed < 2**63, "--seed", args.seed, "in [0, 2^63)")
     require(args.core_every >= 0, "--core-every", args.core_every, "at least 0")
     needed = args.core_every > 0 and args.core is None
     require(not needed, "--core", args.core, "the directory of a bundle, for --core-every to evaluate")

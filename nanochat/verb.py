@@ -29,13 +29,27 @@ def say(line: str) -> None:
     sys.stdout.flush()
 
 
+OF_THE_INPUT = (FileNotFoundError, FileExistsError, NotADirectoryError, IsADirectoryError, PermissionError)
+"""What is wrong with a path that was given; a full disk is not."""
+
+
 def run(main: Callable[[list[str] | None], None], argv: list[str] | None = None) -> int:
-    """Run a verb; returns its exit code: 2 with one line on standard error where the input was wrong."""
+    """Run a verb; returns its exit code.
+
+    It is 2, with one line on standard error, where the input was wrong; 1, with such a line, where a file
+    could not be read or written for another reason.
+    """
     try:
         main(argv)
     except ValueError as error:
         sys.stderr.write(f"error: {' '.join(str(error).split())}\n")
         return 2
+    except OSError as error:
+        where = error.filename2 or error.filename
+        if where is None:  # no file's: whoever sees it needs to know where it came from
+            raise
+        sys.stderr.write(f"error: {where} cannot be used ({error.strerror}): give another path\n")
+        return 2 if isinstance(error, OF_THE_INPUT) else 1
     except KeyboardInterrupt:
         return 130
     return 0

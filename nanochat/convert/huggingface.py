@@ -33,10 +33,11 @@ def write_folder(saved: Saved, directory: Path) -> None:
 
     Raises:
         ValueError: The directory holds something.
+        OSError: It cannot be made.
     """
-    held = sorted(path.name for path in directory.iterdir()) if directory.exists() else []
-    require(not held, f"what {directory} holds", held[:3], "nothing: choose a new directory")
     directory.mkdir(parents=True, exist_ok=True)
+    held = sorted(path.name for path in directory.iterdir())
+    require(not held, f"what {directory} holds", held[:3], "nothing: choose a new directory")
     weights = {name: p.detach().contiguous() for name, p in saved.model.named_parameters()}
     with replacing(directory / "model.safetensors") as temporary:
         save_file(weights, temporary, metadata={"format": "pt"})

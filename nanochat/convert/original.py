@@ -3,6 +3,8 @@
 import json
 import pickle
 import re
+import struct
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,11 @@ from nanochat.settings import require
 HEAD_DIM = 128
 """Of all models of the original; used where no meta file says how many heads there are."""
 SEQUENCE_LENGTH = 2_048
+_OF_WHAT_IS_NO_STATE_DICT = (
+    RuntimeError, EOFError, LookupError, ValueError, TypeError, AttributeError, struct.error,
+    pickle.UnpicklingError,
+)  # fmt: skip
+"""What reading bytes as a pickle may end with."""
 _WRAPPERS = ("model", "model_state_dict", "state_dict", "module")
 _PREFIXES = ("_orig_mod.", "module.")
 _NAMES = (
@@ -84,19 +91,25 @@ def read_original(path: Path, meta: Path | None = None) -> GPT:
 
 
 def _tensors(path: Path) -> dict[str, Tensor]:
+    must = "it must be a whole .pt file of a state dict"
     try:
-        raw = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        with warnings.catch_warnings(action="ignore"):  # of what is no such file: it is told below
+            raw = torch.load(path, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise ValueError(f"{path} is unreadable ({error.strerror or error}); {must}") from error
+    except _OF_WHAT_IS_NO_STATE_DICT as error:
+        # torch's own text advises to allow code.
         raise ValueError(
-            f"{path} cannot be read as tensors alone ({reason}); it must be a whole .pt file of a state dict"
+            f"{path} cannot be read as tensors alone, being torn or more than that; {must}"
         ) from error
     for wrapper in _WRAPPERS:
         if isinstance(raw, Mapping) and isinstance(raw.get(wrapper), Mapping):
             raw = raw[wrapper]
             break
     holds = (
-        isinstance(raw, Mapping) and bool(raw) and all(isinstance(value, Tensor) for value in raw.values())
+        isinstance(raw, Mapping)
+        and bool(raw)
+        and all(isinstance(name, str) and isinstance(value, Tensor) for name, value in raw.items())
     )
     require(holds, str(path), type(raw).__name__, "a state dict: names and tensors")
     return dict(raw)
@@ -128,6 +141,7 @@ def _beside(path: Path) -> Path | None:
 def _config(weights: Mapping[str, Tensor], meta: Path | None) -> dict[str, object]:
     for name in ("embedding.weight", "blocks.0.attention.k.weight"):
         require(name in weights, f"{name} of the checkpoint", "missing", "there: it is another model")
+        require(weights[name].ndim == 2, f"{name} of the checkpoint", tuple(weights[name].shape), "a matrix")
     rows, width = weights["embedding.weight"].shape
     layers = 1 + max(int(name.split(".")[1]) for name in weights if name.startswith("blocks."))
     shape: dict[str, object] = {
@@ -139,7 +153,11 @@ def _config(weights: Mapping[str, Tensor], meta: Path | None) -> dict[str, objec
         "vocab_size": rows,
         "sequence_length": SEQUENCE_LENGTH,
     }
-    return shape if meta is None else {**shape, **_told(meta)}
+    if meta is not None:
+        return {**shape, **_told(meta)}
+    whole = width % HEAD_DIM == 0
+    require(whole, "the width of the checkpoint", width, f"a multiple of {HEAD_DIM}, or give its --meta")
+    return shape
 
 
 def _told(meta: Path) -> dict[str, object]:
