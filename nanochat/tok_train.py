@@ -1,7 +1,9 @@
 """Verb: train the tokenizer of a root directory on its data set."""
 
 import json
+import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from nanochat import shards
@@ -19,7 +21,8 @@ def tokenizer_path(root: Path) -> Path:
 def train_tokenizer_to(root: Path, *, vocab_size: int, max_chars: int, doc_cap: int) -> Path:
     """Train a tokenizer on the training split of the root's data set; returns its path.
 
-    One that an earlier call made with the same arguments from the same data is kept.
+    One that an earlier call made with the same arguments from the same data is kept. The manifest says which
+    one it is; where it cannot be written, as on a read-only disk, a line says so.
 
     Raises:
         ValueError: An argument is out of range, or there is no data set.
@@ -29,12 +32,27 @@ def train_tokenizer_to(root: Path, *, vocab_size: int, max_chars: int, doc_cap: 
     made_from = path.with_name("made_from.json")
     wanted = {"data": manifest.hash, "vocab_size": vocab_size, "max_chars": max_chars, "doc_cap": doc_cap}
     if _is_there(path, made_from, wanted):
+        note_in(manifest, path)
         return path
     texts = shards.read_texts(manifest, "train")
     tokenizer = train_tokenizer(texts, vocab_size=vocab_size, doc_cap=doc_cap, max_chars=max_chars)
     tokenizer.save(path)
     write_text(made_from, json.dumps({**wanted, "hash": tokenizer.hash}, indent=1) + "\n")
+    note_in(manifest, path)
     return path
+
+
+def note_in(manifest: shards.Manifest, path: Path) -> None:
+    """Have the data set's manifest name the tokenizer at `path`, unless it does already."""
+    # Resolved, since a root's data may be a link: what is relative to the link is not relative to the file.
+    file = os.path.relpath(path.resolve(), manifest.directory.resolve())
+    note = shards.TokenizerFile(file=file, sha256=shards.sha256_of(path))
+    if manifest.tokenizer == note:
+        return
+    try:
+        replace(manifest, tokenizer=note).save()
+    except OSError as error:
+        say(f"the manifest in {manifest.directory} does not name the tokenizer ({error.strerror})")
 
 
 def _is_there(path: Path, made_from: Path, wanted: dict[str, object]) -> bool:
