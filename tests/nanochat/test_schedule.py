@@ -32,6 +32,9 @@ def test_decay_fades_linearly():
 
 def test_more_than_the_plan_counts_as_the_plan_and_less_than_nothing_is_refused():
     assert Schedule().lr_factor(1.2) == 0.0
+    assert Schedule(final_lr_factor=0.1).lr_factor(7.0) == pytest.approx(0.1)
+    assert Schedule().weight_decay_factor(1.2) == 0.0
+    assert Schedule().muon_momentum(1.2) == pytest.approx(0.95)
     with pytest.raises(ValueError, match=r"progress is -0\.1; it must be at least 0"):
         Schedule().lr_factor(-0.1)
 
