@@ -70,8 +70,13 @@ chaos: .venv/.ready ## ten minutes of faults of all kinds; the report is in runs
 
 gpu: .venv/.ready ## tests and benchmarks that need CUDA; says so where there is none
 	@if $(RUN)python -c 'import sys, torch; sys.exit(not torch.cuda.is_available())'; \
-	then $(RUN)pytest -m gpu $(TESTS) && $(MAKE) --no-print-directory gpu-outer; \
+	then $(RUN)pytest -m gpu $(TESTS) && $(MAKE) --no-print-directory gpu-train gpu-outer; \
 	else echo "make gpu: there is no CUDA device here, nothing was run"; fi
+
+gpu-train: .venv/.ready ## bf16 beside fp32, a d12's and a d20's speed, a d12's loss on one GPU, in 8 minutes; into benchmarks/results/
+	@if $(RUN)python -c 'import sys, torch; sys.exit(not torch.cuda.is_available())'; \
+	then $(RUN)python benchmarks/bench_gpu_train.py --minutes 8; \
+	else echo "make gpu-train: there is no CUDA device here, nothing was run"; fi
 
 gpu-outer: .venv/.ready ## two sites on one GPU, with a join and a drain: what the exchange costs; into benchmarks/results/
 	@if $(RUN)python -c 'import sys, torch; sys.exit(not torch.cuda.is_available())'; \

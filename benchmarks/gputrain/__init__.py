@@ -1,0 +1,1 @@
+"""Training on one GPU, timed a step at a time."""
