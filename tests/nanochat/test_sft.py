@@ -6,7 +6,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from nanochat import chat, dataset, sft, tok_train, train, verb
+from nanochat import chat, dataset, eval, sft, tok_train, train, verb
 from nanochat.chat_eval import answered, chosen, evaluate_chat
 from nanochat.examples import Choice, Conversation, Document, Open
 from nanochat.mixture import read_mixture, windows_of
@@ -95,6 +95,17 @@ def test_passes_say_how_many_steps(root, tmp_path, capsys):
     steps = 3 * len(list(windows_of(examples, 64))) // 4
     assert steps > 3 and f"32 examples, {steps} steps" in capsys.readouterr().out
     assert (tmp_path / "sft" / "tokenizer" / "tokenizer.json").exists()
+
+
+def test_a_checkpoint_is_evaluated_with_the_tokenizer_beside_it(root, tuned, tmp_path, capsys):
+    (tmp_path / "data").symlink_to(root / "data")
+    given = ["--root", str(tmp_path), "--sequences", "2", "--device", "cpu", "--from", str(root / "sft")]
+    for step in (2, 4):
+        path = root / "sft" / "checkpoints" / f"step-{step:07d}.safetensors"
+        assert verb.run(eval.main, [*given, "--checkpoint", str(path)]) == 0
+        assert capsys.readouterr().out.startswith(f"{path}: val bpb ")
+    assert verb.run(eval.main, given) == 0
+    assert capsys.readouterr().out.startswith(f"{path}: val bpb ")
 
 
 @pytest.mark.parametrize(
