@@ -64,15 +64,22 @@ def _signals(config: RunConfig) -> str:
 
 def _data(config: RunConfig) -> str:
     manifest = read_manifest(config.data.manifest)
-    for shard in manifest.shards:
+    here = [shard for shard in manifest.shards if shard.path.exists()]
+    for shard in here:
         verify(shard)
-    return f"{manifest.rows:,} training rows in {len(manifest.shards)} shards, hashes right"
+    found = f"{manifest.rows:,} training rows in {len(manifest.shards)} shards"
+    if len(here) == len(manifest.shards):
+        return f"{found}, hashes right"
+    whence = "another site" if manifest.url is None else f"another site or {manifest.url}"
+    return f"{found}, of which {len(here)} are here, hashes right; the others come from {whence}"
 
 
 def _program(config: RunConfig) -> str:
     if config.train.program != "curtail_launch.train":
         return f"{config.train.program} checks itself: --check --config RUN.yaml"
     recipe = read_recipe(config)
+    if not recipe.tokenizer.is_file():
+        return f"model, optimizer and schedule fit; {recipe.tokenizer.name} comes from another site"
     tokenizer = Tokenizer.load(recipe.tokenizer)
     if tokenizer.vocab_size != recipe.model.vocab_size:
         raise CurtailError(

@@ -7,6 +7,7 @@ from typing import Any
 
 from curtail_dist.config import RunConfig
 from curtail_dist.config.reader import build
+from curtail_dist.data.manifest import read_manifest, sha256_of
 from curtail_dist.errors import ConfigError
 from nanochat.model import GPTConfig
 from nanochat.recipes import OPTIM_CONFIGS, SCHEDULES, OptimConfig, OptimConfig202607
@@ -18,7 +19,8 @@ class TrainOptions:
     """The keys of `train` that `curtail_launch.train` knows, besides `program`."""
 
     tokenizer: Path
-    """Tokenizer file. Relative paths start at the data manifest."""
+    """Tokenizer file. Relative paths start at the data manifest. One that is not there comes from another
+    site, or from below the manifest's `url`, if the manifest names it."""
     total_tokens: int
     """Tokens of the whole run, for the schedule."""
     device_batch_size: int = 16
@@ -72,6 +74,8 @@ class Recipe:
 
     options: TrainOptions
     tokenizer: Path
+    tokenizer_sha256: str
+    """Of that file; where it is not there yet, as the data manifest says."""
     model: GPTConfig
     optimizer: OptimConfig | OptimConfig202607
     schedule: Schedule
@@ -97,13 +101,12 @@ def read_recipe(config: RunConfig) -> Recipe:
     """Check `model` and `train` of a run file, for all its sites. Raises ConfigError."""
     options = build(TrainOptions, config.train.options, "train")
     tokenizer = config.data.manifest.parent / options.tokenizer
-    if not tokenizer.is_file():
-        raise ConfigError(f"train.tokenizer is {tokenizer}, which is no file; train a tokenizer first")
     try:
         model = GPTConfig.from_mapping(config.model)
         recipe = Recipe(
             options=options,
             tokenizer=tokenizer,
+            tokenizer_sha256=_tokenizer_hash(tokenizer, config.data.manifest),
             model=model,
             optimizer=OPTIM_CONFIGS[model.variant].from_mapping(_rates(options)),
             schedule=SCHEDULES[model.variant].from_mapping(options.schedule),
@@ -113,6 +116,19 @@ def read_recipe(config: RunConfig) -> Recipe:
     for ranks in sorted({site.provisioner.ranks for site in config.sites.values()}):
         recipe.passes(ranks)
     return recipe
+
+
+def _tokenizer_hash(tokenizer: Path, manifest: Path) -> str:
+    # One that is there is the user's own choice, whatever the manifest names.
+    if tokenizer.is_file():
+        return sha256_of(tokenizer)
+    named = read_manifest(manifest).tokenizer
+    if named is None:
+        raise ConfigError(
+            f"train.tokenizer is {tokenizer}, which is no file, and {manifest} names none to be fetched: "
+            "train a tokenizer first"
+        )
+    return named.sha256
 
 
 def _rates(options: TrainOptions) -> dict[str, Any]:

@@ -40,11 +40,29 @@ def run(config: cd.RunConfig, name: str) -> None:
     if several:
         device = join_ranks(ranks.device)
         ranks = Ranks(dist.get_rank(), dist.get_world_size(), device)
-    tokenizer = Tokenizer.load(recipe.tokenizer)
+    described = json.dumps(asdict(recipe.model), sort_keys=True)
+    program = {"model_config": hashlib.sha256(described.encode()).hexdigest()}
+    with cd.Site(config, name=name, program=program) as site:
+        tokenizer = _tokenizer(site, recipe)
+        site.obtain_held_out()
+        _keep(tokenizer, tokenizer_path(config.run.directory))
+        _train(site, config, recipe, tokenizer, ranks)
+    if several:
+        dist.destroy_process_group()  # else the process may abort as it ends, with all its work done
+
+
+def _tokenizer(site: cd.Site, recipe: Recipe) -> Tokenizer:
+    """The tokenizer, from another site if it is not here, and part of the run's identity."""
+    tokenizer = Tokenizer.load(site.obtain(recipe.tokenizer, recipe.tokenizer_sha256))
     if tokenizer.vocab_size != recipe.model.vocab_size:
         raise cd.ConfigError(
             f"model.vocab_size is {recipe.model.vocab_size}; the tokenizer has {tokenizer.vocab_size}"
         )
+    site.identify(tokenizer=tokenizer.hash)
+    return tokenizer
+
+
+def _train(site: cd.Site, config: cd.RunConfig, recipe: Recipe, tokenizer: Tokenizer, ranks: Ranks) -> None:
     feed = Feed(
         tokenizer=tokenizer,
         batch_size=recipe.options.device_batch_size,
@@ -52,18 +70,6 @@ def run(config: cd.RunConfig, name: str) -> None:
         passes=recipe.passes(ranks.count),
         device=ranks.device,
     )
-    described = json.dumps(asdict(recipe.model), sort_keys=True)
-    program = {"tokenizer": tokenizer.hash, "model_config": hashlib.sha256(described.encode()).hexdigest()}
-    with cd.Site(config, name=name, program=program) as site:
-        _keep(tokenizer, tokenizer_path(config.run.directory))
-        _train(site, config, recipe, feed, tokenizer, ranks)
-    if several:
-        dist.destroy_process_group()  # else the process may abort as it ends, with all its work done
-
-
-def _train(
-    site: cd.Site, config: cd.RunConfig, recipe: Recipe, feed: Feed, tokenizer: Tokenizer, ranks: Ranks
-) -> None:
     trainee = build_trainee(recipe, ranks, seed=config.run.seed)
     looks = Looks(config, recipe, trainee, tokenizer, ranks)
     site.joining("load")

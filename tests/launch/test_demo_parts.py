@@ -196,7 +196,6 @@ def test_the_rank_program_accepts_the_demos_run_file(tree, tmp_path, capsys):
         ("train", "batch_size", 3, "unknown key train.batch_size"),
         ("train", "device_batch_size", 0, "train.device_batch_size is 0; it must be at least 1"),
         ("train", "device", "tpu", "train.device is 'tpu'; it must be auto, cpu or cuda"),
-        ("train", "tokenizer", "none.json", "none.json, which is no file; train a tokenizer first"),
         ("train", "optimizer", {"speed": 1.0}, "speed"),
         ("train", "schedule", {"warmdown_share": 7.0}, "warmdown_share is 7.0; it must be"),
         ("data", "manifest", "/none/manifest.json", "/none"),
