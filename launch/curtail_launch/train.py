@@ -34,6 +34,8 @@ from nanochat.tokenizer import Tokenizer
 def run(config: cd.RunConfig, name: str) -> None:
     """Train at site `name` until the run is complete or the site drains."""
     recipe = read_recipe(config)
+    if recipe.tokenizer.is_file():
+        _fitting_tokenizer(recipe)  # before anything outside is contacted
     torch.set_num_threads(recipe.options.threads)
     ranks = Ranks(0, 1, torch.device(_device(recipe.options.device)))
     several = several_ranks()
@@ -53,12 +55,18 @@ def run(config: cd.RunConfig, name: str) -> None:
 
 def _tokenizer(site: cd.Site, recipe: Recipe) -> Tokenizer:
     """The tokenizer, from another site if it is not here, and part of the run's identity."""
-    tokenizer = Tokenizer.load(site.obtain(recipe.tokenizer, recipe.tokenizer_sha256))
+    site.obtain(recipe.tokenizer, recipe.tokenizer_sha256)
+    tokenizer = _fitting_tokenizer(recipe)
+    site.identify(tokenizer=tokenizer.hash)
+    return tokenizer
+
+
+def _fitting_tokenizer(recipe: Recipe) -> Tokenizer:
+    tokenizer = Tokenizer.load(recipe.tokenizer)
     if tokenizer.vocab_size != recipe.model.vocab_size:
         raise cd.ConfigError(
             f"model.vocab_size is {recipe.model.vocab_size}; the tokenizer has {tokenizer.vocab_size}"
         )
-    site.identify(tokenizer=tokenizer.hash)
     return tokenizer
 
 
