@@ -49,7 +49,7 @@ NEAR = 0.02
 """How far the losses of bf16 and fp32 may be apart, relative."""
 CLOSING_S = 20.0
 """Kept back for what comes after the last part."""
-LEARNING_SHARE = 0.5
+LEARNING_SHARE = 0.6
 """Share of the minutes that rows of less interest leave to the last part."""
 
 

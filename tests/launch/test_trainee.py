@@ -3,13 +3,15 @@
 from pathlib import Path
 
 import pytest
+import together
 import torch
 from curtail_launch.trainee import build_trainee
-from together import run_ranks
 from trainee_ranks import BATCH, STEADY, apart, feed_of, recipe, rows
 
 from nanochat.loop import train, warm_up
 from nanochat.ranks import Ranks
+
+pytestmark = pytest.mark.timeout(180)
 
 ALONE = Ranks(0, 1, torch.device("cpu"))
 
@@ -54,7 +56,11 @@ def test_a_cpu_compiles_only_when_told_to():
 @pytest.fixture(scope="module")
 def two(tmp_path_factory):
     """What each of two ranks found."""
-    return run_ranks(Path(__file__).with_name("trainee_ranks.py"), 2, str(tmp_path_factory.mktemp("states")))
+    with pytest.MonkeyPatch.context() as patch:
+        # DistributedDataParallel imports torch's compiler: half a minute on a busy machine.
+        patch.setattr(together, "DEADLINE_S", 150.0)
+        script = Path(__file__).with_name("trainee_ranks.py")
+        return together.run_ranks(script, 2, str(tmp_path_factory.mktemp("states")))
 
 
 @pytest.mark.integration

@@ -57,6 +57,7 @@ def recipe(**options):
     return Recipe(
         options=TrainOptions(tokenizer=Path("none"), total_tokens=1, device="cpu", **options),
         tokenizer=Path("none"),
+        tokenizer_sha256="",
         model=SHAPE,
         optimizer=GENTLE,
         schedule=Schedule(),
