@@ -15,4 +15,5 @@ mod python;
 pub mod special;
 pub mod split;
 pub mod tokenizer;
+pub mod train;
 pub mod vocab;

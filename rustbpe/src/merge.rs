@@ -23,6 +23,9 @@ pub type Pair = (u32, u32);
 /// The first 256 ids are the bytes; merge number `i` makes id `256 + i`.
 pub const BYTE_TOKENS: u32 = 256;
 
+/// Asked often, with the number of merges that are done; an error ends the work and is handed to the caller.
+pub type Watch<'a> = dyn FnMut(usize) -> Result<()> + 'a;
+
 /// No neighbour; as a token: this node was merged into the one before it.
 const NONE: u32 = u32::MAX;
 
@@ -34,22 +37,22 @@ const NODES_PER_CHECK: usize = 1 << 16;
 /// The pair with the highest count wins, among equal counts the smallest pair. A pair's count is the number
 /// of adjacent places where it stands (places may overlap), times the count of the piece. Occurrences are
 /// replaced from left to right.
-pub fn learn(counts: PieceCounts, want: usize, check: &mut Check<'_>) -> Result<Vec<Pair>> {
+pub fn learn(counts: PieceCounts, want: usize, watch: &mut Watch<'_>) -> Result<Vec<Pair>> {
     if counts.total_bytes() >= NONE as usize {
         return Err(Error::value(
             "the distinct pieces have 4 GiB or more; they must have less: give less text",
         ));
     }
     let mut learner = Learner::new(counts);
-    learner.find_pairs(check)?;
+    learner.find_pairs(&mut || watch(0))?;
     let mut merges = Vec::new();
     while merges.len() < want {
-        check()?;
+        watch(merges.len())?;
         let Some((pair, places)) = learner.take_best() else {
             break;
         };
         let token = BYTE_TOKENS + merges.len() as u32;
-        learner.replace(pair, &places, token, check)?;
+        learner.replace(pair, &places, token, &mut || watch(merges.len()))?;
         merges.push(pair);
     }
     Ok(merges)
@@ -208,7 +211,7 @@ mod tests {
         for text in texts {
             counts.add(&splitter, text, &mut || Ok(())).unwrap();
         }
-        learn(counts, want, &mut || Ok(())).unwrap()
+        learn(counts, want, &mut |_| Ok(())).unwrap()
     }
 
     #[test]
@@ -240,7 +243,7 @@ mod tests {
         let mut counts = PieceCounts::default();
         counts.add(&splitter, "abcdefgh", &mut || Ok(())).unwrap();
         let mut asked = 0;
-        let stopped = learn(counts, 9, &mut || {
+        let stopped = learn(counts, 9, &mut |_| {
             asked += 1;
             if asked > 3 { Err(Error::Stopped("enough".into())) } else { Ok(()) }
         });

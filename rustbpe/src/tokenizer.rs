@@ -2,11 +2,10 @@
 
 use rustc_hash::FxHashSet;
 
-use crate::count::PieceCounts;
 use crate::encode::Encoder;
 use crate::error::{Check, Error, Result};
 use crate::file;
-use crate::merge::{self, BYTE_TOKENS, Pair};
+use crate::merge::{BYTE_TOKENS, Pair};
 use crate::special::{Finder, Specials};
 use crate::split::Splitter;
 use crate::vocab::Vocab;
@@ -37,20 +36,6 @@ impl Tokenizer {
         let specials = Specials::new(special_tokens, BYTE_TOKENS + merges.len() as u32)?;
         let sha256 = file::sha256(splitter.pattern(), &merges, specials.names())?;
         Ok(Self { encoder: Encoder::new(&merges), splitter, merges, vocab, specials, sha256 })
-    }
-
-    /// Learns exactly as many merges from `counts` as `plan` wants, or says how many tokens could be made.
-    pub fn learn(plan: Plan, counts: PieceCounts, check: &mut Check<'_>) -> Result<Self> {
-        let merges = merge::learn(counts, plan.merges, check)?;
-        if merges.len() < plan.merges {
-            let wanted = plan.vocab_size;
-            let possible = wanted - plan.merges + merges.len();
-            return Err(Error::value(format!(
-                "vocab_size is {wanted}, but this text is enough for {possible} tokens only: \
-                 give more text or a vocab_size of at most {possible}"
-            )));
-        }
-        Self::new(plan.splitter, merges, plan.special_tokens)
     }
 
     /// What cuts texts into pieces.
@@ -127,62 +112,18 @@ impl Tokenizer {
     }
 }
 
-/// What a training is to make.
-pub struct Plan {
-    splitter: Splitter,
-    special_tokens: Vec<String>,
-    vocab_size: usize,
-    merges: usize,
-}
-
-impl Plan {
-    /// Checks a training's arguments before any text is read.
-    pub fn new(pattern: &str, special_tokens: Vec<String>, vocab_size: usize) -> Result<Self> {
-        Specials::new(special_tokens.clone(), BYTE_TOKENS)?;
-        let least = BYTE_TOKENS as usize + special_tokens.len();
-        let most = u32::MAX as usize - 1;
-        if !(least..=most).contains(&vocab_size) {
-            return Err(Error::value(format!(
-                "vocab_size is {vocab_size}; it must be in [{least}, {most}]: \
-                 256 bytes, merges, and {} special tokens",
-                special_tokens.len()
-            )));
-        }
-        let splitter = Splitter::new(pattern)?;
-        Ok(Self { splitter, special_tokens, vocab_size, merges: vocab_size - least })
-    }
-
-    /// What cuts the texts into pieces.
-    pub fn splitter(&self) -> &Splitter {
-        &self.splitter
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::split::SPLIT_PATTERN;
 
-    fn tokenizer() -> Tokenizer {
-        let plan = Plan::new(SPLIT_PATTERN, vec!["<end>".into()], 260).unwrap();
-        let mut counts = PieceCounts::default();
-        counts.add(plan.splitter(), "hello hello hello", &mut || Ok(())).unwrap();
-        Tokenizer::learn(plan, counts, &mut || Ok(())).unwrap()
-    }
-
     #[test]
     fn special_tokens_take_the_last_ids() {
+        let splitter = Splitter::new(SPLIT_PATTERN).unwrap();
+        let merges = vec![(104, 101), (256, 108), (257, 108)];
+        let tokenizer = Tokenizer::new(splitter, merges, vec!["<end>".into()]).unwrap();
         let entries: Vec<(String, u32)> =
-            tokenizer().specials().entries().map(|(n, id)| (n.to_owned(), id)).collect();
+            tokenizer.specials().entries().map(|(n, id)| (n.to_owned(), id)).collect();
         assert_eq!(entries, [("<end>".to_owned(), 259)]);
-    }
-
-    #[test]
-    fn too_little_text_says_how_many_tokens_it_makes() {
-        let plan = Plan::new(SPLIT_PATTERN, vec!["<end>".into()], 1000).unwrap();
-        let mut counts = PieceCounts::default();
-        counts.add(plan.splitter(), "abc", &mut || Ok(())).unwrap();
-        let message = Tokenizer::learn(plan, counts, &mut || Ok(())).err().unwrap().to_string();
-        assert!(message.contains("259"), "{message}");
     }
 }

@@ -1,6 +1,6 @@
 """The native module; import its names from `rustbpe`."""
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from os import PathLike
 from typing import Final, Literal, final
 
@@ -26,6 +26,8 @@ class Tokenizer:
         *,
         special_tokens: Sequence[str] = (),
         pattern: str = ...,
+        threads: int | None = None,
+        progress: Callable[[Literal["count", "merge"], int, int | None], object] | None = None,
     ) -> Tokenizer:
         """Learn a tokenizer of exactly `vocab_size` ids: 256 bytes, merges, and the special tokens.
 
@@ -40,6 +42,10 @@ class Tokenizer:
             special_tokens: Different, non-empty strings.
             pattern: Cuts a text into the pieces inside which tokens are merged; the syntax is that of the
                 Rust crate fancy-regex. The default pattern takes time linear in the text.
+            threads: At least 1; by default as many as there are cores. They do not change what is learnt.
+            progress: Called some times a second and at the end of each phase, with the phase, what is done of
+                it, and what there is to do: bytes of text (how many there are is unknown, None), then merges.
+                What it raises ends the training.
 
         Raises:
             ValueError: The text is not enough for `vocab_size` (the message says what is possible), the

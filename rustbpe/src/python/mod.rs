@@ -1,6 +1,7 @@
 //! The Python module: turns arguments and errors, and lets other Python threads run during long work.
 
 mod args;
+mod train;
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -10,21 +11,17 @@ use pyo3::prelude::*;
 use pyo3::types::{PyByteArray, PyBytes, PyDict, PyString, PyType};
 
 use crate::batch::encode_batch;
-use crate::count::PieceCounts;
 use crate::error::{Error, Result};
 use crate::file;
 use crate::merge::Pair;
 use crate::special::Finder;
 use crate::split::{SPLIT_PATTERN, Splitter};
-use crate::tokenizer::{self, Plan};
+use crate::tokenizer;
 
 use args::{Items, strings, token_id, utf8, utf8_of_all, whole_number};
 
 /// How long a signal such as Ctrl-C may go unseen.
 const SIGNAL_INTERVAL: Duration = Duration::from_millis(100);
-
-/// Texts are taken from Python and counted in groups of about this many bytes.
-const GROUP_BYTES: usize = 1 << 20;
 
 impl From<Error> for PyErr {
     fn from(error: Error) -> Self {
@@ -65,36 +62,18 @@ struct Tokenizer {
 impl Tokenizer {
     /// Learn a tokenizer from texts.
     #[classmethod]
-    #[pyo3(signature = (texts, vocab_size, *, special_tokens = None, pattern = None))]
+    #[pyo3(signature = (texts, vocab_size, *, special_tokens = None, pattern = None, threads = None, progress = None))]
     fn train(
-        cls: &Bound<'_, PyType>,
+        _cls: &Bound<'_, PyType>,
         texts: &Bound<'_, PyAny>,
         vocab_size: &Bound<'_, PyAny>,
         special_tokens: Option<&Bound<'_, PyAny>>,
         pattern: Option<&Bound<'_, PyString>>,
+        threads: Option<&Bound<'_, PyAny>>,
+        progress: Option<Py<PyAny>>,
     ) -> PyResult<Self> {
-        let py = cls.py();
-        let vocab_size = whole_number(vocab_size, "vocab_size", 0)?;
-        let special_tokens =
-            special_tokens.map_or(Ok(Vec::new()), |given| strings(given, "special_tokens"))?;
-        let pattern = pattern.map_or(Ok(SPLIT_PATTERN), |given| utf8(given, "pattern"))?;
-        let plan = Plan::new(pattern, special_tokens, vocab_size)?;
-        let mut counts = PieceCounts::default();
-        let mut items = Items::new(texts, "texts")?;
-        loop {
-            let group = items.take(GROUP_BYTES)?;
-            if group.is_empty() {
-                break;
-            }
-            let texts = utf8_of_all(&group)?;
-            py.detach(|| {
-                let mut check = signals();
-                texts.iter().try_for_each(|text| counts.add(plan.splitter(), text, &mut check))
-            })?;
-            py.check_signals()?;
-        }
-        let inner = py.detach(|| tokenizer::Tokenizer::learn(plan, counts, &mut signals()))?;
-        Ok(Self { inner })
+        let request = train::Request::new(vocab_size, special_tokens, pattern, threads)?;
+        Ok(Self { inner: train::train(texts, request, progress)? })
     }
 
     /// Put a tokenizer together from merges that were learnt elsewhere.
