@@ -2,8 +2,7 @@
 
 from typing import TYPE_CHECKING, Protocol
 
-from curtail_dist.outer.anchor import OuterFactory
-from curtail_dist.outer.rules import OuterRules
+from curtail_dist.outer.settings import OuterSettings
 
 if TYPE_CHECKING:
     from curtail_dist.outer.optimizer import DiLoCo
@@ -13,28 +12,8 @@ class Driver(Protocol):
     """What decides when a round is due: a Site."""
 
     @property
-    def outer_factory(self) -> OuterFactory:
-        """The run's outer optimizer."""
-        ...
-
-    @property
-    def codec(self) -> str:
-        """Name of the run's codec."""
-        ...
-
-    @property
-    def outer_rules(self) -> OuterRules:
-        """What else the run sets about its outer step."""
-        ...
-
-    @property
-    def fragments(self) -> int:
-        """F, into how many fragments the model is divided."""
-        ...
-
-    @property
-    def mix_alpha(self) -> float:
-        """alpha, the share of the local parameters that an outer step leaves."""
+    def outer_settings(self) -> OuterSettings:
+        """What the run sets about its outer step."""
         ...
 
     def attach(self, outer: "DiLoCo") -> None:

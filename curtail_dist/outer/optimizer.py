@@ -15,6 +15,7 @@ from curtail_dist.outer.nesterov import Nesterov
 from curtail_dist.outer.own_rounds import OwnRounds, check_every
 from curtail_dist.outer.payloads import Payloads, Which
 from curtail_dist.outer.rules import OuterRules, Share, effective
+from curtail_dist.outer.settings import OuterSettings
 from curtail_dist.state.version import Version
 
 
@@ -84,17 +85,28 @@ class DiLoCo:
         self._site = site
         self._warmup = (0, 0)
         self._followed: int | None = None
-        self._alpha = site.mix_alpha if site else mix_alpha
-        self._rules = site.outer_rules if site else (rules or OuterRules())
+        settings = (
+            site.outer_settings
+            if site
+            else OuterSettings(
+                factory=outer or Nesterov,
+                rules=rules or OuterRules(),
+                codec=codec or "fp32",
+                fragments=fragments,
+                mix_alpha=mix_alpha,
+            )
+        )
+        self._alpha = settings.mix_alpha
+        self._rules = settings.rules
         named = model.named_parameters()
         self._local = {name: value for name, value in named if value.requires_grad}
         if not self._local:
             raise ConfigError(
                 "the model has no parameter that requires a gradient; it must have at least one"
             )
-        self._fragments = self._divide(site.fragments if site else fragments)
-        self._payloads = Payloads(site.codec if site else (codec or "fp32"), self._fragments, self._local)
-        self._factory: OuterFactory = site.outer_factory if site else (outer or Nesterov)
+        self._fragments = self._divide(settings.fragments)
+        self._payloads = Payloads(settings.codec, self._fragments, self._local)
+        self._factory: OuterFactory = settings.factory
         start = {name: _to_anchor(value) for name, value in self._local.items()}
         self._anchor: Anchor | None = Anchor(0, start, self._factory)
         if site is not None:

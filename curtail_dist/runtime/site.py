@@ -22,10 +22,8 @@ from curtail_dist.membership.keys import Keys
 from curtail_dist.membership.records import Commit
 from curtail_dist.membership.run_start import run_start
 from curtail_dist.membership.view import View
-from curtail_dist.outer.anchor import OuterFactory
-from curtail_dist.outer.nesterov import Average, Nesterov
 from curtail_dist.outer.optimizer import DiLoCo
-from curtail_dist.outer.rules import TABLES, OuterRules
+from curtail_dist.outer.settings import OuterSettings
 from curtail_dist.runtime.estimate import tokens_by_now
 from curtail_dist.runtime.follower import Follower
 from curtail_dist.runtime.inner_loop import InnerLoop, Part
@@ -154,38 +152,9 @@ class Site:
         self._leaving.set()
 
     @property
-    def outer_factory(self) -> OuterFactory:
-        """The run's outer optimizer."""
-        outer = self._config.outer
-        if outer.optimizer == "average":
-            return Average
-        return lambda params: Nesterov(params, lr=outer.lr, momentum=outer.momentum)
-
-    @property
-    def outer_rules(self) -> OuterRules:
-        """What else the run sets about its outer step."""
-        outer = self._config.outer
-        own = {float(sites): (lr, momentum) for sites, (lr, momentum) in (outer.by_sites or {}).items()}
-        return OuterRules(
-            weight=outer.weight,
-            by_sites=own or TABLES.get(outer.table),
-            momentum=outer.momentum_on_change,
-        )
-
-    @property
-    def codec(self) -> str:
-        """Name of the codec in which pseudo-gradients travel."""
-        return self._config.outer.codec
-
-    @property
-    def fragments(self) -> int:
-        """F, into how many fragments the model is divided."""
-        return self._config.outer.fragments
-
-    @property
-    def mix_alpha(self) -> float:
-        """alpha, the share of the local parameters that an outer step leaves."""
-        return self._config.outer.mix_alpha
+    def outer_settings(self) -> OuterSettings:
+        """What the run sets about its outer step."""
+        return OuterSettings.of(self._config.outer)
 
     def obtain(self, path: Path, sha256: str) -> Path:
         """Have a file here that training needs besides its rows (a tokenizer, say); return its path.
