@@ -16,6 +16,7 @@ _FIELDS = {
     "step": ("loss", "tokens"),
     "commit": ("version", "tokens", "rows", "bytes_sent", "stall_s"),
     "evaluated": ("val_bpb", "version"),
+    "throughput": ("tokens_per_s", "mfu"),
     "reading": ("g_per_kwh",),
     "round_discarded": ("steps", "rows"),
 }

@@ -7,7 +7,7 @@ from together import run_ranks
 
 SCRIPT = Path(__file__).with_name("sharded_ranks.py")
 
-pytestmark = [pytest.mark.integration, pytest.mark.slow]
+pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(120)]
 
 
 @pytest.fixture(
