@@ -15,10 +15,13 @@ DEADLINE_S = 100.0
 """Importing torch's compiler, which DistributedDataParallel does, takes half a minute on a busy machine."""
 
 
-def run_ranks(script: Path, size: int, *arguments: str) -> list[dict[str, Any]]:
+def run_ranks(
+    script: Path, size: int, *arguments: str, deadline_s: float = DEADLINE_S
+) -> list[dict[str, Any]]:
     """Run `script` at `size` ranks; return what each printed last, as JSON.
 
-    The place where they meet outlives each of them, as torchrun's does. Each must end with code 0.
+    The place where they meet outlives each of them, as torchrun's does. Each must end with code 0, and within
+    `deadline_s`.
     """
     meeting = GroupStore(HOST)
     shared = {
@@ -41,7 +44,7 @@ def run_ranks(script: Path, size: int, *arguments: str) -> list[dict[str, Any]]:
     ]
     try:
         with ThreadPoolExecutor(size) as pool:  # a rank whose output nobody reads would make the others wait
-            said = list(pool.map(lambda rank: rank.communicate(timeout=DEADLINE_S), ranks))
+            said = list(pool.map(lambda rank: rank.communicate(timeout=deadline_s), ranks))
     finally:
         for rank in ranks:
             rank.kill()

@@ -3,9 +3,9 @@
 from pathlib import Path
 
 import pytest
-import together
 import torch
 from curtail_launch.trainee import build_trainee
+from together import run_ranks
 from trainee_ranks import BATCH, STEADY, apart, feed_of, recipe, rows
 
 from nanochat.loop import train, warm_up
@@ -56,11 +56,8 @@ def test_a_cpu_compiles_only_when_told_to():
 @pytest.fixture(scope="module")
 def two(tmp_path_factory):
     """What each of two ranks found."""
-    with pytest.MonkeyPatch.context() as patch:
-        # DistributedDataParallel imports torch's compiler: half a minute on a busy machine.
-        patch.setattr(together, "DEADLINE_S", 150.0)
-        script = Path(__file__).with_name("trainee_ranks.py")
-        return together.run_ranks(script, 2, str(tmp_path_factory.mktemp("states")))
+    script = Path(__file__).with_name("trainee_ranks.py")
+    return run_ranks(script, 2, str(tmp_path_factory.mktemp("states")), deadline_s=150.0)
 
 
 @pytest.mark.integration
