@@ -4,7 +4,7 @@ use pyo3::exceptions::{PyOverflowError, PyTypeError, PyUnicodeEncodeError, PyVal
 use pyo3::prelude::*;
 use pyo3::types::{PyIterator, PyString};
 
-/// The strings of an iterable that is not itself a string, taken in groups.
+/// The strings of an iterable that is not itself a string, taken one by one.
 pub struct Items<'py> {
     iterator: Bound<'py, PyIterator>,
     name: &'static str,
@@ -22,32 +22,39 @@ impl<'py> Items<'py> {
         Ok(Self { iterator: iterable.try_iter()?, name, taken: 0 })
     }
 
-    /// The next strings, until they have `bytes` or more together; none at the end.
-    pub fn take(&mut self, bytes: usize) -> PyResult<Vec<Bound<'py, PyString>>> {
-        let mut group = Vec::new();
-        let mut total = 0;
-        while total < bytes {
-            let Some(item) = self.iterator.next() else {
-                break;
-            };
-            let item = item?.cast_into::<PyString>().map_err(|error| {
-                let kind = error.into_inner().get_type();
-                PyTypeError::new_err(format!(
-                    "item {} of {} is of {kind}; it must be a str",
-                    self.taken, self.name
-                ))
-            })?;
-            total += utf8(&item, &format!("item {} of {}", self.taken, self.name))?.len().max(64);
-            self.taken += 1;
-            group.push(item);
+    /// The next string; none at the end.
+    pub fn next(&mut self) -> PyResult<Option<Bound<'py, PyString>>> {
+        let Some(item) = self.iterator.next() else {
+            return Ok(None);
+        };
+        let item = item?.cast_into::<PyString>().map_err(|error| {
+            let kind = error.into_inner().get_type();
+            PyTypeError::new_err(format!("{} is of {kind}; it must be a str", self.item_name()))
+        })?;
+        if item.to_str().is_err() {
+            utf8(&item, &self.item_name())?;
         }
-        Ok(group)
+        self.taken += 1;
+        Ok(Some(item))
+    }
+
+    /// The strings that are left.
+    pub fn rest(mut self) -> PyResult<Vec<Bound<'py, PyString>>> {
+        let mut rest = Vec::new();
+        while let Some(item) = self.next()? {
+            rest.push(item);
+        }
+        Ok(rest)
+    }
+
+    fn item_name(&self) -> String {
+        format!("item {} of {}", self.taken, self.name)
     }
 }
 
 /// All strings of an iterable.
 pub fn strings(iterable: &Bound<'_, PyAny>, name: &'static str) -> PyResult<Vec<String>> {
-    let items = Items::new(iterable, name)?.take(usize::MAX)?;
+    let items = Items::new(iterable, name)?.rest()?;
     Ok(utf8_of_all(&items)?.into_iter().map(str::to_owned).collect())
 }
 

@@ -153,7 +153,7 @@ impl Tokenizer {
     ) -> PyResult<Vec<Vec<u32>>> {
         let threads = threads.map_or(Ok(1), |given| whole_number(given, "threads", 1))?;
         let special = self.special(allowed_special)?;
-        let items = Items::new(texts, "texts")?.take(usize::MAX)?;
+        let items = Items::new(texts, "texts")?.rest()?;
         let borrowed = utf8_of_all(&items)?;
         let py = texts.py();
         Ok(py.detach(|| encode_batch(&self.inner, &borrowed, special.finder(), threads, &mut signals()))?)

@@ -12,13 +12,10 @@ use crate::split::SPLIT_PATTERN;
 use crate::tokenizer::Tokenizer;
 use crate::train::Plan;
 
-use super::args::{Items, strings, utf8, utf8_of_all, whole_number};
+use super::args::{Items, strings, utf8, whole_number};
 
 /// How long a signal such as Ctrl-C may go unseen, and how often progress is told.
 const INTERVAL: Duration = Duration::from_millis(100);
-
-/// Texts are taken from Python and counted in groups of about this many bytes.
-const GROUP_BYTES: usize = 1 << 20;
 
 /// What a call of `train` asks for, checked.
 pub struct Request {
@@ -52,15 +49,10 @@ pub fn train(texts: &Bound<'_, PyAny>, request: Request, progress: Option<Py<PyA
     let mut counts = PieceCounts::default();
     let mut items = Items::new(texts, "texts")?;
     let mut done = 0;
-    loop {
-        let group = items.take(GROUP_BYTES)?;
-        if group.is_empty() {
-            break;
-        }
-        for text in utf8_of_all(&group)? {
-            py.detach(|| counts.add(plan.splitter(), text, &mut || watch.look("count", done, None)))?;
-            done += text.len();
-        }
+    while let Some(item) = items.next()? {
+        let text = utf8(&item, "text")?;
+        py.detach(|| counts.add(plan.splitter(), text, &mut || watch.look("count", done, None)))?;
+        done += text.len();
         py.check_signals()?;
     }
     watch.tell(py, "count", done, None)?;
