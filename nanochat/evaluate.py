@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterable, Iterator
 import torch
 from torch import Tensor
 
+from nanochat.documents import Encoder
 from nanochat.model import IGNORE_INDEX
-from nanochat.packing import Batch, Encoder, Packer
+from nanochat.packing import Batch, Packer
 from nanochat.settings import require
 
 Model = Callable[..., Tensor]
@@ -41,7 +42,7 @@ def validation_batches(
 
 def _windows(packer: Packer, texts: Iterable[str]) -> Iterator[Batch]:
     for text in texts:
-        packer.add(text)
+        packer.add([text])
         while packer.full():
             yield packer.take()
     if not packer.empty():

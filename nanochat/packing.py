@@ -1,12 +1,17 @@
 """Packing rows of text into batches, without losing or repeating a token."""
 
+import math
+from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Any, NamedTuple, Protocol
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+from nanochat.documents import Encoder
 from nanochat.model import IGNORE_INDEX
 from nanochat.settings import require
 
@@ -22,19 +27,6 @@ class Row(Protocol):
     @property
     def start(self) -> int:
         """Targets of it that were trained before, by whomever; see `Packer`."""
-        ...
-
-
-class Encoder(Protocol):
-    """What packing needs of a tokenizer."""
-
-    @property
-    def bos_id(self) -> int:
-        """The token before each document."""
-        ...
-
-    def encode(self, text: str) -> list[int]:
-        """Token ids of a text, without specials."""
         ...
 
 
@@ -62,6 +54,15 @@ class Batch:
         return replace(self, inputs=self.inputs.pin_memory(), targets=self.targets.pin_memory())
 
 
+class _Piece(NamedTuple):
+    """Tokens in a row that were no input yet, and the one after them."""
+
+    tokens: NDArray[Any]
+    first: int
+    last: int
+    """Inputs are tokens[first:last], targets tokens[first + 1 : last + 1]."""
+
+
 class Packer:
     """Owns the tokens that no batch has had yet.
 
@@ -71,44 +72,34 @@ class Packer:
     exactly one batch, whatever the batches' size and wherever the stream is cut.
 
     A document of which k targets were trained elsewhere comes in at its k-th token: as in a window's first
-    column, what is before it is not seen. `pending`, the tokens that were no input yet, is then the whole
-    state if all documents came in from their beginning: a packer given it goes on as this one would.
+    column, what is before it is not seen.
     """
 
-    def __init__(
-        self, encoder: Encoder, *, batch_size: int, sequence_length: int, pending: Sequence[int] = ()
-    ) -> None:
-        self.encoder = encoder
-        self.batch_size = batch_size
-        self.sequence_length = sequence_length
-        self._inputs = list(pending)
-        self._targets = [*self._inputs[1:], encoder.bos_id] if pending else []
-
-    @property
-    def pending(self) -> list[int]:
-        """The tokens that were no input yet."""
-        return list(self._inputs)
-
-    @property
-    def held(self) -> int:
+    def __init__(self, encoder: Encoder, *, batch_size: int, sequence_length: int) -> None:
+        self._encoder = encoder
+        self._shape = (batch_size, sequence_length)
+        self._pieces: deque[_Piece] = deque()
+        self.held = 0
         """Number of targets that are in no batch yet."""
-        return len(self._inputs)
 
-    def add(self, text: str, *, start: int = 0) -> int:
-        """Append one document to the stream, without its first `start` targets; return how many it has.
+    def add(self, texts: Sequence[str], *, start: int = 0) -> list[int]:
+        """Append documents to the stream, the first of them without its first `start` targets.
 
-        Raises ValueError if it has no more than `start`.
+        Returns how many targets each has. Raises ValueError if the first has no more than `start`.
         """
-        bos = self.encoder.bos_id
-        tokens = self.encoder.encode(text)
-        require(0 <= start <= len(tokens), "a row's start", start, f"in [0, {len(tokens)}]")
-        self._inputs.extend([bos, *tokens][start:])
-        self._targets.extend([*tokens, bos][start:])
-        return len(tokens) + 1
+        if not texts:
+            return []
+        documents = self._encoder.documents(texts)
+        sizes = documents.sizes
+        require(0 <= start < sizes[0], "a row's start", start, f"in [0, {sizes[0] - 1}]")
+        last = int(documents.starts[-1])
+        self._pieces.append(_Piece(documents.tokens, start, last))
+        self.held += last - start
+        return sizes
 
     def full(self) -> bool:
         """Whether `take` gives a batch without padding."""
-        return self.held >= self.batch_size * self.sequence_length
+        return self.held >= math.prod(self._shape)
 
     def empty(self) -> bool:
         """Whether nothing is left to predict."""
@@ -116,16 +107,23 @@ class Packer:
 
     def take(self, device: torch.device | str = "cpu") -> Batch:
         """The next batch, on `device`; what is missing is padded with bos inputs and ignored targets."""
-        capacity = self.batch_size * self.sequence_length
-        count = min(capacity, self.held)
-        inputs = torch.full((capacity,), self.encoder.bos_id, dtype=torch.int64)
-        targets = torch.full((capacity,), IGNORE_INDEX, dtype=torch.int64)
-        inputs[:count] = torch.tensor(self._inputs[:count], dtype=torch.int64)
-        targets[:count] = torch.tensor(self._targets[:count], dtype=torch.int64)
-        del self._inputs[:count], self._targets[:count]
-        shape = (self.batch_size, self.sequence_length)
+        capacity = math.prod(self._shape)
+        inputs = np.full(capacity, self._encoder.bos_id, dtype=np.int64)
+        targets = np.full(capacity, IGNORE_INDEX, dtype=np.int64)
+        count = 0
+        while count < capacity and self._pieces:
+            tokens, first, last = self._pieces.popleft()
+            end = min(last, first + capacity - count)
+            here = slice(count, count + end - first)
+            inputs[here], targets[here] = tokens[first:end], tokens[first + 1 : end + 1]
+            count = here.stop
+            if end < last:
+                self._pieces.appendleft(_Piece(tokens, end, last))
+        self.held -= count
         return Batch(
-            inputs=inputs.view(shape).to(device), targets=targets.view(shape).to(device), num_tokens=count
+            inputs=torch.from_numpy(inputs).view(self._shape).to(device),
+            targets=torch.from_numpy(targets).view(self._shape).to(device),
+            num_tokens=count,
         )
 
 
@@ -148,7 +146,7 @@ def pack(
     """
     packer = Packer(tokenizer, batch_size=batch_size, sequence_length=sequence_length)
     for row in rows:
-        targets = packer.add(row.text, start=row.start)
+        [targets] = packer.add([row.text], start=row.start)
         while packer.full():
             batch = packer.take(device)
             yield batch if packer.empty() else replace(batch, open_tokens=targets - packer.held)

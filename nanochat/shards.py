@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 
 import pyarrow as pa
@@ -35,6 +35,7 @@ __all__ = [
     "load",
     "measure",
     "parse",
+    "read_groups",
     "read_texts",
     "renew",
     "sha256_of",
@@ -138,7 +139,12 @@ def verify_shard(manifest: Manifest, shard: Shard) -> None:
 
 
 def read_texts(manifest: Manifest, split: str, *, first_row: int = 0) -> Iterator[str]:
-    """The texts of a split in order, each shard verified before its first text.
+    """The texts of `read_groups`, one by one."""
+    return chain.from_iterable(read_groups(manifest, split, first_row=first_row))
+
+
+def read_groups(manifest: Manifest, split: str, *, first_row: int = 0) -> Iterator[list[str]]:
+    """The texts of a split in order, some of them at a time, each shard verified before its first text.
 
     Args:
         manifest: Of the data set.
@@ -157,9 +163,9 @@ def read_texts(manifest: Manifest, split: str, *, first_row: int = 0) -> Iterato
             continue
         verify_shard(manifest, shard)
         for batch in _batches(manifest.directory / shard.file):
-            texts = batch.slice(skip).to_pylist() if skip < len(batch) else []
+            if skip < len(batch):
+                yield batch.slice(skip).to_pylist()
             skip = max(0, skip - len(batch))
-            yield from texts
 
 
 def _batches(path: Path) -> Iterator[pa.Array]:

@@ -55,9 +55,12 @@ class TokenStream:
         packer = Packer(self._tokenizer, batch_size=self._batch_size, sequence_length=self._sequence_length)
         window = _Window()
         taken: list[Batch] = []
-        for text in self._texts(place.row):
-            start = place.start if window.next_row(place.row) == place.row else 0
-            window.add(packer.add(text, start=start), start)
+        start = place.start
+        for texts in self._texts(place.row):
+            sizes = packer.add(texts, start=start)
+            for size in sizes:
+                window.add(size, start)
+                start = 0
             while packer.full():
                 batch = packer.take()
                 window.drop(batch.num_tokens)
@@ -66,11 +69,11 @@ class TokenStream:
                     yield Placed(taken[share.rank], window.place(place.row))
                     taken.clear()
 
-    def _texts(self, row: int) -> Iterator[str]:
+    def _texts(self, row: int) -> Iterator[list[str]]:
         rows = sum(shard.rows for shard in self._manifest.of_split("train"))
         first = row % rows
         while True:
-            yield from shards.read_texts(self._manifest, "train", first_row=first)
+            yield from shards.read_groups(self._manifest, "train", first_row=first)
             first = 0
 
 
@@ -81,9 +84,6 @@ class _Window:
         self._held: deque[tuple[int, int]] = deque()
         """Of each row: its targets, and how many of them are gone."""
         self._gone = 0
-
-    def next_row(self, first: int) -> int:
-        return first + self._gone + len(self._held)
 
     def add(self, targets: int, start: int) -> None:
         self._held.append((targets, start))

@@ -1,6 +1,6 @@
 """The tokenizer: byte-pair encoding by rustbpe, with the special tokens of the chat format."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Self
 
@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 import rustbpe
+from nanochat.documents import Documents
 from nanochat.settings import require
 
 BOS = "<|bos|>"
@@ -53,6 +54,10 @@ class Tokenizer:
     def encode(self, text: str) -> list[int]:
         """Token ids of `text`; what looks like a special token is plain text."""
         return self._bpe.encode(text)
+
+    def documents(self, texts: Sequence[str]) -> Documents:
+        """The texts as documents, one after the other in one array; special tokens are plain text."""
+        return Documents.of((self._bpe.encode(text) for text in texts), self.bos_id)
 
     def encode_special(self, text: str) -> list[int]:
         """Token ids of `text`, in which special tokens mean what they say."""

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 import torch
 
-from nanochat.packing import Encoder, Row, empty_batch, pack
+from nanochat.documents import Encoder
+from nanochat.packing import Row, empty_batch, pack
 from nanochat.steps import Step, steps_of
 
 

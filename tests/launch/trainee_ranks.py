@@ -15,6 +15,7 @@ from curtail_launch.settings import Recipe, TrainOptions
 from curtail_launch.trainee import build_trainee
 
 from curtail_dist.state import inner
+from nanochat.documents import Documents
 from nanochat.loop import train
 from nanochat.model import GPTConfig
 from nanochat.ranks import Ranks
@@ -35,6 +36,9 @@ class Letters:
 
     def encode(self, text):
         return [ord(c) - 96 for c in text]
+
+    def documents(self, texts):
+        return Documents.of(map(self.encode, texts), self.bos_id)
 
 
 class Row:

@@ -3,6 +3,7 @@ import math
 import pytest
 import torch
 
+from nanochat.documents import Documents
 from nanochat.evaluate import bits_per_byte, validation_batches
 from nanochat.loop import train
 from nanochat.model import GPTConfig, build_model
@@ -22,6 +23,9 @@ class Letters:
 
     def encode(self, text):
         return [ord(c) - 96 for c in text]
+
+    def documents(self, texts):
+        return Documents.of(map(self.encode, texts), self.bos_id)
 
 
 def batch(seed, rows=4, counted=None):

@@ -7,6 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from nanochat.documents import Documents
 from nanochat.model import GPTConfig, build_model
 from nanochat.packing import Packer, empty_batch, pack
 
@@ -26,6 +27,9 @@ class Characters:
 
     def encode(self, text):
         return [ord(c) for c in text]
+
+    def documents(self, texts):
+        return Documents.of(map(self.encode, texts), self.bos_id)
 
 
 def documents_as_pairs(texts):
@@ -138,26 +142,18 @@ def test_no_rows_give_no_batch():
     assert list(pack(iter([]), Characters(), 2, 2, "cpu")) == []
 
 
-@pytest.mark.parametrize("cut", [0, 1, 3])
-def test_a_packer_given_the_pending_tokens_goes_on_as_the_first_would(cut):
-    texts = ["abcdef", "gh", "ijklmnop", "q"]
-    whole = Packer(Characters(), batch_size=1, sequence_length=3)
-    first = Packer(Characters(), batch_size=1, sequence_length=3)
-
-    def drain(packer, chosen):
-        taken = []
-        for text in chosen:
-            packer.add(text)
-            while packer.full():
-                taken.append(packer.take())
-        return taken
-
-    expected = drain(whole, texts)
-    head = drain(first, texts[:cut])
-    second = Packer(Characters(), batch_size=1, sequence_length=3, pending=first.pending)
-    got = head + drain(second, texts[cut:])
-    assert [b.inputs.tolist() for b in got] == [b.inputs.tolist() for b in expected]
-    assert second.pending == whole.pending
+@given(texts=texts_strategy, data=st.data(), batch_size=st.integers(1, 4), length=st.integers(1, 7))
+def test_documents_that_come_together_are_packed_as_those_that_come_alone(texts, data, batch_size, length):
+    packers = [Packer(Characters(), batch_size=batch_size, sequence_length=length) for _ in range(2)]
+    start = data.draw(st.integers(0, len(texts[0]))) if texts else 0
+    alone = [packers[0].add([text], start=0 if at else start)[0] for at, text in enumerate(texts)]
+    assert packers[1].add(texts, start=start) == alone == [len(text) + 1 for text in texts]
+    assert packers[0].held == packers[1].held == sum(alone) - start
+    while not packers[0].empty():
+        one, other = (packer.take() for packer in packers)
+        assert torch.equal(one.inputs, other.inputs) and torch.equal(one.targets, other.targets)
+        assert one.num_tokens == other.num_tokens
+    assert packers[1].empty()
 
 
 # A batch for a rank that has no rows left

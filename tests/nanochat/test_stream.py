@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from nanochat import shards
+from nanochat.documents import Documents
 from nanochat.stream import Place, Share, TokenStream
 
 SHAPE = {"batch_size": 2, "sequence_length": 8}
@@ -18,6 +19,9 @@ class Letters:
 
     def encode(self, text):
         return [ord(c) - 96 for c in text]
+
+    def documents(self, texts):
+        return Documents.of(map(self.encode, texts), self.bos_id)
 
 
 TEXTS = ["abcdefg", "", "h", "ijklmnopqrstuvwxyz" * 3, "ab", "", "cdefgh" * 5]

@@ -61,9 +61,8 @@ def test_two_ranks_train_what_one_does_and_one_goes_on_from_their_checkpoint(pre
     assert one.keys() == two.keys()
     means = [name for name in one if name.startswith(("optimizer.mean.", "optimizer.momentum."))]
     assert any(one[name].abs().max() > 0 for name in means)
-    for (
-        name
-    ) in means:  # they are linear in the gradients; AdamW's first steps are hardly more than their signs
+    # They are linear in the gradients; AdamW's first steps are hardly more than their signs.
+    for name in means:
         assert torch.allclose(one[name], two[name], atol=1e-8, rtol=1e-4), name
 
     for step in (3, 4):

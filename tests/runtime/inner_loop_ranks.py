@@ -19,6 +19,7 @@ from curtail_dist.runtime.inner_loop import InnerLoop
 from curtail_dist.runtime.intrasite import open_ranks
 from curtail_dist.runtime.open_round import BatchSource, OpenRound
 from curtail_dist.runtime.round_report import joint_work
+from nanochat.documents import Documents
 from nanochat.packing import empty_batch, pack
 
 BOS = 0
@@ -66,6 +67,9 @@ class Numbered:
     def encode(self, text):
         row, length = map(int, text.split())
         return [row * WIDEST + token for token in range(1, length + 1)]
+
+    def documents(self, texts):
+        return Documents.of(map(self.encode, texts), self.bos_id)
 
 
 class Pile(list):

@@ -11,6 +11,7 @@ from curtail_dist.data.ledger import Assignment, Ledger, count, plan
 from curtail_dist.data.loader import Row
 from curtail_dist.errors import ConfigError
 from curtail_dist.runtime.open_round import BatchSource, OpenRound
+from nanochat.documents import Documents
 from nanochat.packing import pack
 
 BOS = 0
@@ -26,6 +27,9 @@ class Numbered:
     def encode(self, text):
         row, length = map(int, text.split())
         return [row * WIDEST + token for token in range(1, length + 1)]
+
+    def documents(self, texts):
+        return Documents.of(map(self.encode, texts), self.bos_id)
 
 
 class Asked:
