@@ -1,82 +1,143 @@
 //! Encodes many texts by several threads, of which the caller's is one.
 
+use std::ops::Range;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use crate::error::{Check, Error, Result};
-use crate::special::Finder;
+use crate::special::Rules;
 use crate::tokenizer::Tokenizer;
+use crate::worker::Id;
 
-/// The ids of each text, in order, by up to `threads` threads; `check` is asked on the caller's alone.
+/// Threads take texts in groups of about this many bytes.
+const GROUP_BYTES: usize = 1 << 16;
+
+/// What is to be done to every text.
+#[derive(Clone, Copy, Default)]
+pub struct Orders<'a> {
+    /// What special tokens mean.
+    pub rules: Rules<'a>,
+    /// The id before the ids of the text.
+    pub prepend: Option<u32>,
+}
+
+/// The ids of several texts in a row, one after the other.
+pub struct Part<T> {
+    /// The ids of all.
+    pub ids: Vec<T>,
+    /// Where in `ids` those of each text end.
+    pub ends: Vec<usize>,
+}
+
+impl<T> Part<T> {
+    /// The ids of each text.
+    pub fn texts(&self) -> impl Iterator<Item = &[T]> {
+        let begins = std::iter::once(0).chain(self.ends.iter().copied());
+        begins.zip(&self.ends).map(|(begin, &end)| &self.ids[begin..end])
+    }
+}
+
+/// The ids of all texts, in parts that follow each other, by up to `threads` threads; `check` is asked on the
+/// caller's alone.
 ///
 /// The first error of any thread ends the work of all.
-pub fn encode_batch(
+pub fn encode_batch<T: Id>(
     tokenizer: &Tokenizer,
     texts: &[&str],
-    special: Option<&Finder>,
+    orders: Orders<'_>,
     threads: usize,
     check: &mut Check<'_>,
-) -> Result<Vec<Vec<u32>>> {
-    let batch = Batch { tokenizer, texts, special, next: AtomicUsize::new(0), failure: OnceLock::new() };
-    let mut encoded = thread::scope(|scope| {
-        let mut helpers = Vec::new();
-        for number in 1..threads.min(texts.len()) {
+) -> Result<Vec<Part<T>>> {
+    let group_bytes = if threads == 1 { usize::MAX } else { GROUP_BYTES };
+    let groups = grouped(texts, group_bytes);
+    let helpers = 1..threads.min(groups.len());
+    let batch =
+        Batch { tokenizer, texts, groups, orders, next: AtomicUsize::new(0), failure: OnceLock::new() };
+    let mut done = thread::scope(|scope| {
+        let mut handles = Vec::new();
+        for number in helpers {
             let builder = thread::Builder::new().name(format!("rustbpe-{number}"));
             match builder.spawn_scoped(scope, || batch.work(&mut || Ok(()))) {
-                Ok(helper) => helpers.push(helper),
+                Ok(handle) => handles.push(handle),
                 // The system gives no more threads: those that there are do the work.
                 Err(_) => break,
             }
         }
-        let mut encoded = batch.work(check);
-        for helper in helpers {
-            match helper.join() {
-                Ok(part) => encoded.extend(part),
+        let mut done = batch.work(check);
+        for handle in handles {
+            match handle.join() {
+                Ok(others) => done.extend(others),
                 Err(_) => batch.fail(Error::value("a thread that encoded texts broke")),
             }
         }
-        encoded
+        done
     });
     if let Some(failure) = batch.failure.into_inner() {
         return Err(failure);
     }
-    encoded.sort_unstable_by_key(|(index, _)| *index);
-    Ok(encoded.into_iter().map(|(_, ids)| ids).collect())
+    done.sort_unstable_by_key(|(group, _)| *group);
+    Ok(done.into_iter().map(|(_, part)| part).collect())
 }
 
-/// Texts that several threads take from, one at a time.
+/// Cuts the texts into groups of at least `bytes` bytes, but for the last.
+fn grouped(texts: &[&str], bytes: usize) -> Vec<Range<usize>> {
+    let mut groups = Vec::new();
+    let (mut begin, mut held) = (0, 0);
+    for (index, text) in texts.iter().enumerate() {
+        held += text.len();
+        if held >= bytes {
+            groups.push(begin..index + 1);
+            (begin, held) = (index + 1, 0);
+        }
+    }
+    if begin < texts.len() {
+        groups.push(begin..texts.len());
+    }
+    groups
+}
+
+/// Groups of texts that several threads take from, one at a time.
 struct Batch<'a> {
     tokenizer: &'a Tokenizer,
     texts: &'a [&'a str],
-    special: Option<&'a Finder>,
+    groups: Vec<Range<usize>>,
+    orders: Orders<'a>,
     next: AtomicUsize,
     /// The first error of any thread.
     failure: OnceLock<Error>,
 }
 
 impl Batch<'_> {
-    /// Encodes texts until none is left or a thread failed; gives their ids with their numbers.
-    fn work(&self, check: &mut Check<'_>) -> Vec<(usize, Vec<u32>)> {
-        let mut encoded = Vec::new();
-        if let Err(error) = self.work_into(&mut encoded, check) {
+    /// Encodes groups until none is left or a thread failed; gives their parts with their numbers.
+    fn work<T: Id>(&self, check: &mut Check<'_>) -> Vec<(usize, Part<T>)> {
+        let mut done = Vec::new();
+        if let Err(error) = self.work_into(&mut done, check) {
             self.fail(error);
         }
-        encoded
+        done
     }
 
-    fn work_into(&self, encoded: &mut Vec<(usize, Vec<u32>)>, check: &mut Check<'_>) -> Result<()> {
-        let splitter = self.tokenizer.splitter().clone();
+    fn work_into<T: Id>(&self, done: &mut Vec<(usize, Part<T>)>, check: &mut Check<'_>) -> Result<()> {
         let mut check = || match self.failure.get() {
             Some(_) => Err(Error::Stopped("another thread failed".into())),
             None => check(),
         };
-        loop {
-            check()?;
-            let index = self.next.fetch_add(1, Ordering::Relaxed);
-            let Some(text) = self.texts.get(index) else { return Ok(()) };
-            encoded.push((index, self.tokenizer.encode_with(&splitter, text, self.special, &mut check)?));
-        }
+        let Orders { rules, prepend } = self.orders;
+        self.tokenizer.with_worker(|worker| {
+            loop {
+                let group = self.next.fetch_add(1, Ordering::Relaxed);
+                let Some(range) = self.groups.get(group) else { return Ok(()) };
+                let mut part = Part { ids: Vec::new(), ends: Vec::with_capacity(range.len()) };
+                for text in &self.texts[range.clone()] {
+                    check()?;
+                    part.ids.extend(prepend.map(T::from_token));
+                    self.tokenizer.encode_into(worker, text, rules, &mut part.ids, &mut check)?;
+                    part.ends.push(part.ids.len());
+                }
+                done.push((group, part));
+            }
+        })
     }
 
     /// Notes `error` unless there was one before.
@@ -95,34 +156,52 @@ mod tests {
         Tokenizer::new(Splitter::new(pattern).unwrap(), merges, vec!["<end>".into()]).unwrap()
     }
 
+    fn encode(tokenizer: &Tokenizer, texts: &[&str], orders: Orders<'_>, threads: usize) -> Vec<Vec<u32>> {
+        let parts: Vec<Part<u32>> = encode_batch(tokenizer, texts, orders, threads, &mut || Ok(())).unwrap();
+        parts.iter().flat_map(Part::texts).map(<[u32]>::to_vec).collect()
+    }
+
     #[test]
     fn threads_give_what_one_gives() {
         let tokenizer = tokenizer(SPLIT_PATTERN);
-        let texts: Vec<String> = (0..100).map(|n| format!("hello {n}<end>")).collect();
+        let texts: Vec<String> = (0..300).map(|n| format!("hello {n}<end>").repeat(n)).collect();
         let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
-        let special = tokenizer.specials().find_all();
-        let one = encode_batch(&tokenizer, &texts, special, 1, &mut || Ok(())).unwrap();
-        let many = encode_batch(&tokenizer, &texts, special, 8, &mut || Ok(())).unwrap();
-        assert_eq!(one, many);
-        assert_eq!(one[7], tokenizer.encode("hello 7<end>", special, &mut || Ok(())).unwrap());
+        let rules = Rules { allowed: tokenizer.specials().find_all(), disallowed: None };
+        let orders = Orders { rules, prepend: Some(259) };
+        let one = encode(&tokenizer, &texts, orders, 1);
+        assert_eq!(one, encode(&tokenizer, &texts, orders, 8));
+        assert_eq!(one.len(), 300);
+        assert_eq!(one[0], [259]);
+        let seventh = tokenizer.encode(texts[7], rules, &mut || Ok(())).unwrap();
+        assert_eq!(one[7], [&[259], &seventh[..]].concat());
+    }
+
+    #[test]
+    fn groups_hold_all_texts_in_order() {
+        let texts = ["aaa", "", "b", "cccc", "d", ""];
+        assert_eq!(grouped(&texts, 4), [0..3, 3..4, 4..6]);
+        assert_eq!(grouped(&texts, usize::MAX).len(), 1);
+        assert!(grouped(&[], 4).is_empty());
     }
 
     #[test]
     fn a_stop_reaches_the_caller() {
         let tokenizer = tokenizer(SPLIT_PATTERN);
-        let stopped =
-            encode_batch(&tokenizer, &["hello"; 100], None, 4, &mut || Err(Error::Stopped("enough".into())));
-        assert!(matches!(stopped, Err(Error::Stopped(reason)) if reason.to_string() == "enough"));
+        let stopped = encode_batch::<u32>(&tokenizer, &["hello"; 100], Orders::default(), 4, &mut || {
+            Err(Error::Stopped("enough".into()))
+        });
+        assert!(matches!(stopped.err(), Some(Error::Stopped(reason)) if reason.to_string() == "enough"));
     }
 
     #[test]
     fn the_error_of_any_thread_is_the_one_that_is_told() {
         let tokenizer = tokenizer(r"\w+");
-        let mut texts = ["hello"; 1000];
-        texts[500] = "hello you";
-        for _ in 0..50 {
-            let failed = encode_batch(&tokenizer, &texts, None, 4, &mut || Ok(()));
-            assert!(failed.unwrap_err().to_string().contains("byte 5"));
+        let long = "hello".repeat(10_000);
+        let mut texts = [long.as_str(); 50];
+        texts[25] = "hello you";
+        for _ in 0..20 {
+            let failed = encode_batch::<u32>(&tokenizer, &texts, Orders::default(), 4, &mut || Ok(()));
+            assert!(failed.err().unwrap().to_string().contains("byte 5"));
         }
     }
 }

@@ -5,6 +5,7 @@
 //! Everything but `python` is free of Python, so that `cargo test` needs no interpreter.
 
 pub mod batch;
+pub mod cache;
 pub mod count;
 pub mod encode;
 pub mod error;
@@ -17,3 +18,4 @@ pub mod split;
 pub mod tokenizer;
 pub mod train;
 pub mod vocab;
+pub mod worker;

@@ -18,6 +18,15 @@ pub struct Finder {
     ids: Vec<u32>,
 }
 
+/// What special tokens mean in a text; those that are in neither set are ordinary text.
+#[derive(Clone, Copy, Default)]
+pub struct Rules<'a> {
+    /// Each of these becomes its id.
+    pub allowed: Option<&'a Finder>,
+    /// A text that has one of these is refused, even where it is allowed.
+    pub disallowed: Option<&'a Finder>,
+}
+
 /// A special token in a text, as bytes `start..end`.
 pub struct Found {
     /// Where it begins.
@@ -64,21 +73,31 @@ impl Specials {
         self.all.as_ref()
     }
 
-    /// Finds the given ones alone, each of which must be a special token.
-    pub fn find_some(&self, allowed: &[String]) -> Result<Option<Finder>> {
-        for name in allowed {
+    /// Finds the given ones alone, each of which must be a special token; errors call them `argument`.
+    pub fn find_some(&self, names: &[String], argument: &str) -> Result<Option<Finder>> {
+        for name in names {
             if !self.names.contains(name) {
                 return Err(Error::value(format!(
-                    "{name:?} is no special token of this tokenizer; allowed_special must name some of {:?}",
+                    "{name:?} is no special token of this tokenizer; {argument} must name some of {:?}",
                     self.names
                 )));
             }
         }
-        if allowed.is_empty() {
+        if names.is_empty() {
             return Ok(None);
         }
-        let chosen = self.entries().filter(|(name, _)| allowed.iter().any(|other| other == name));
+        let chosen = self.entries().filter(|(name, _)| names.iter().any(|other| other == name));
         self.finder(chosen).map(Some)
+    }
+
+    /// The id of one special token; errors call it `argument`.
+    pub fn id(&self, name: &str, argument: &str) -> Result<u32> {
+        self.entries().find(|(other, _)| *other == name).map(|(_, id)| id).ok_or_else(|| {
+            Error::value(format!(
+                "{argument} is {name:?}; it must be a special token of this tokenizer, one of {:?}",
+                self.names
+            ))
+        })
     }
 
     fn finder<'a>(&self, entries: impl Iterator<Item = (&'a str, u32)>) -> Result<Finder> {
@@ -99,6 +118,21 @@ impl Finder {
             end: found.end(),
             id: self.ids[found.pattern().as_usize()],
         })
+    }
+}
+
+impl Rules<'_> {
+    /// Refuses a text that has a disallowed special token.
+    pub fn check(&self, text: &str) -> Result<()> {
+        let Some(found) = self.disallowed.and_then(|finder| finder.in_text(text).next()) else {
+            return Ok(());
+        };
+        Err(Error::value(format!(
+            "the text has the special token {:?} at character {}, which must not be there: \
+             name it in allowed_special to have its id, or leave it out of disallowed_special to have it as text",
+            &text[found.start..found.end],
+            text[..found.start].chars().count()
+        )))
     }
 }
 
@@ -123,14 +157,24 @@ mod tests {
     #[test]
     fn what_is_not_allowed_hides_nothing() {
         let specials = specials(&["<a><b>", "<b>"]).unwrap();
-        let finder = specials.find_some(&["<b>".into()]).unwrap().unwrap();
+        let finder = specials.find_some(&["<b>".into()], "these").unwrap().unwrap();
         assert_eq!(ids(&finder, "<a><b>"), [301]);
+    }
+
+    #[test]
+    fn what_is_disallowed_is_named_with_its_place() {
+        let specials = specials(&["<a>", "<b>"]).unwrap();
+        let disallowed = specials.find_some(&["<b>".into()], "these").unwrap();
+        let rules = Rules { allowed: specials.find_all(), disallowed: disallowed.as_ref() };
+        assert!(rules.check("é<a>").is_ok());
+        let message = rules.check("é<a><b>").unwrap_err().to_string();
+        assert!(message.contains(r#""<b>" at character 4"#), "{message}");
     }
 
     #[test]
     fn empty_repeated_and_unknown_ones_are_refused() {
         assert!(specials(&[""]).is_err());
         assert!(specials(&["x", "x"]).is_err());
-        assert!(specials(&["x"]).unwrap().find_some(&["y".into()]).is_err());
+        assert!(specials(&["x"]).unwrap().find_some(&["y".into()], "these").is_err());
     }
 }

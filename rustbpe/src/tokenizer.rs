@@ -6,12 +6,10 @@ use crate::encode::Encoder;
 use crate::error::{Check, Error, Result};
 use crate::file;
 use crate::merge::{BYTE_TOKENS, Pair};
-use crate::special::{Finder, Specials};
+use crate::special::{Rules, Specials};
 use crate::split::Splitter;
 use crate::vocab::Vocab;
-
-/// How many pieces may pass between two questions whether to stop.
-const PIECES_PER_CHECK: usize = 4096;
+use crate::worker::{Id, Worker, Workers};
 
 /// An immutable tokenizer, to be shared between threads.
 pub struct Tokenizer {
@@ -21,6 +19,7 @@ pub struct Tokenizer {
     vocab: Vocab,
     specials: Specials,
     sha256: String,
+    workers: Workers,
 }
 
 impl Tokenizer {
@@ -35,7 +34,8 @@ impl Tokenizer {
         }
         let specials = Specials::new(special_tokens, BYTE_TOKENS + merges.len() as u32)?;
         let sha256 = file::sha256(splitter.pattern(), &merges, specials.names())?;
-        Ok(Self { encoder: Encoder::new(&merges), splitter, merges, vocab, specials, sha256 })
+        let encoder = Encoder::new(&merges);
+        Ok(Self { splitter, merges, encoder, vocab, specials, sha256, workers: Workers::default() })
     }
 
     /// What cuts texts into pieces.
@@ -68,47 +68,35 @@ impl Tokenizer {
         &self.sha256
     }
 
-    /// The ids of `text`. What `special` finds becomes one id; the text between is split on its own.
-    pub fn encode(&self, text: &str, special: Option<&Finder>, check: &mut Check<'_>) -> Result<Vec<u32>> {
-        self.encode_with(&self.splitter, text, special, check)
-    }
-
-    /// `encode` with a copy of the splitter, which keeps threads out of each other's way.
-    pub fn encode_with(
-        &self,
-        splitter: &Splitter,
-        text: &str,
-        special: Option<&Finder>,
-        check: &mut Check<'_>,
-    ) -> Result<Vec<u32>> {
+    /// The ids of `text`: what `rules` allow becomes one id; the text between is split on its own.
+    pub fn encode(&self, text: &str, rules: Rules<'_>, check: &mut Check<'_>) -> Result<Vec<u32>> {
         let mut ids = Vec::new();
-        let mut done = 0;
-        for found in special.into_iter().flat_map(|finder| finder.in_text(text)) {
-            self.encode_ordinary(splitter, &text[done..found.start], &mut ids, check)?;
-            ids.push(found.id);
-            done = found.end;
-        }
-        self.encode_ordinary(splitter, &text[done..], &mut ids, check)?;
+        self.with_worker(|worker| self.encode_into(worker, text, rules, &mut ids, check))?;
         Ok(ids)
     }
 
-    fn encode_ordinary(
+    /// Does `work` with a worker for `encode_into` of this tokenizer.
+    pub fn with_worker<R>(&self, work: impl FnOnce(&mut Worker) -> R) -> R {
+        self.workers.with(&self.splitter, work)
+    }
+
+    /// Appends the ids of `text`, all of which `T` must hold, to `ids`; after an error those are of no use.
+    pub fn encode_into<T: Id>(
         &self,
-        splitter: &Splitter,
+        worker: &mut Worker,
         text: &str,
-        ids: &mut Vec<u32>,
+        rules: Rules<'_>,
+        ids: &mut Vec<T>,
         check: &mut Check<'_>,
     ) -> Result<()> {
-        let mut until_check = PIECES_PER_CHECK;
-        splitter.for_each(text, |piece| {
-            self.encoder.encode_piece(piece.as_bytes(), ids);
-            until_check -= 1;
-            if until_check == 0 {
-                until_check = PIECES_PER_CHECK;
-                check()?;
-            }
-            Ok(())
-        })
+        rules.check(text)?;
+        let mut done = 0;
+        for found in rules.allowed.into_iter().flat_map(|finder| finder.in_text(text)) {
+            worker.encode(&self.encoder, &text[done..found.start], ids, check)?;
+            ids.push(T::from_token(found.id));
+            done = found.end;
+        }
+        worker.encode(&self.encoder, &text[done..], ids, check)
     }
 }
 

@@ -1,6 +1,7 @@
 //! The Python module: turns arguments and errors, and lets other Python threads run during long work.
 
 mod args;
+mod encode;
 mod train;
 
 use std::path::PathBuf;
@@ -8,17 +9,16 @@ use std::time::{Duration, Instant};
 
 use pyo3::exceptions::{PyOSError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::{PyByteArray, PyBytes, PyDict, PyString, PyType};
+use pyo3::types::{PyBytes, PyDict, PyList, PyString, PyType};
 
-use crate::batch::encode_batch;
 use crate::error::{Error, Result};
 use crate::file;
 use crate::merge::Pair;
-use crate::special::Finder;
 use crate::split::{SPLIT_PATTERN, Splitter};
 use crate::tokenizer;
 
-use args::{Items, strings, token_id, utf8, utf8_of_all, whole_number};
+use args::{strings, token_id, utf8, whole_number};
+use encode::{Choice, Dtype};
 
 /// How long a signal such as Ctrl-C may go unseen.
 const SIGNAL_INTERVAL: Duration = Duration::from_millis(100);
@@ -116,47 +116,64 @@ impl Tokenizer {
     }
 
     /// The ids of a text.
-    #[pyo3(signature = (text, *, allowed_special = None))]
+    #[pyo3(signature = (text, *, allowed_special = None, disallowed_special = None))]
     fn encode(
         &self,
         text: &Bound<'_, PyString>,
         allowed_special: Option<&Bound<'_, PyAny>>,
+        disallowed_special: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Vec<u32>> {
-        let special = self.special(allowed_special)?;
+        let choice = Choice::new(self.inner.specials(), allowed_special, disallowed_special)?;
         let py = text.py();
         let text = utf8(text, "text")?;
-        Ok(py.detach(|| self.inner.encode(text, special.finder(), &mut signals()))?)
+        Ok(py.detach(|| self.inner.encode(text, choice.rules(), &mut signals()))?)
+    }
+
+    /// The ids of each text.
+    #[pyo3(signature = (texts, *, allowed_special = None, disallowed_special = None, threads = None))]
+    fn encode_batch<'py>(
+        &self,
+        texts: &Bound<'py, PyAny>,
+        allowed_special: Option<&Bound<'_, PyAny>>,
+        disallowed_special: Option<&Bound<'_, PyAny>>,
+        threads: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<Bound<'py, PyList>> {
+        let choice = Choice::new(self.inner.specials(), allowed_special, disallowed_special)?;
+        let threads = threads.map_or(Ok(1), |given| whole_number(given, "threads", 1))?;
+        let request = encode::Request { choice, prepend: None, threads };
+        encode::many_lists(&self.inner, texts, &request)
     }
 
     /// The ids of a text, as a numpy array.
-    #[pyo3(signature = (text, *, allowed_special = None))]
+    #[pyo3(signature = (text, *, allowed_special = None, disallowed_special = None, dtype = None))]
     fn encode_to_numpy<'py>(
         &self,
         text: &Bound<'py, PyString>,
         allowed_special: Option<&Bound<'py, PyAny>>,
+        disallowed_special: Option<&Bound<'py, PyAny>>,
+        dtype: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let py = text.py();
-        let numpy = py.import("numpy")?;
-        let ids = self.encode(text, allowed_special)?;
-        let bytes: Vec<u8> = ids.into_iter().flat_map(u32::to_ne_bytes).collect();
-        // A bytearray, so that the array can be written to, as torch wants it.
-        numpy.call_method1("frombuffer", (PyByteArray::new(py, &bytes), numpy.getattr("uint32")?))
+        let choice = Choice::new(self.inner.specials(), allowed_special, disallowed_special)?;
+        encode::one_array(&self.inner, text, &choice, Dtype::new(dtype, &self.inner)?)
     }
 
-    /// The ids of each text.
-    #[pyo3(signature = (texts, *, allowed_special = None, threads = None))]
-    fn encode_batch(
+    /// The ids of all texts, as one numpy array, and where each text's begin.
+    #[pyo3(signature = (texts, *, prepend = None, allowed_special = None, disallowed_special = None,
+                        threads = None, dtype = None))]
+    fn encode_batch_to_numpy<'py>(
         &self,
-        texts: &Bound<'_, PyAny>,
-        allowed_special: Option<&Bound<'_, PyAny>>,
-        threads: Option<&Bound<'_, PyAny>>,
-    ) -> PyResult<Vec<Vec<u32>>> {
+        texts: &Bound<'py, PyAny>,
+        prepend: Option<&Bound<'py, PyAny>>,
+        allowed_special: Option<&Bound<'py, PyAny>>,
+        disallowed_special: Option<&Bound<'py, PyAny>>,
+        threads: Option<&Bound<'py, PyAny>>,
+        dtype: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<(Bound<'py, PyAny>, Bound<'py, PyAny>)> {
+        let choice = Choice::new(self.inner.specials(), allowed_special, disallowed_special)?;
+        let prepend = encode::prepended(&self.inner, prepend)?;
         let threads = threads.map_or(Ok(1), |given| whole_number(given, "threads", 1))?;
-        let special = self.special(allowed_special)?;
-        let items = Items::new(texts, "texts")?.rest()?;
-        let borrowed = utf8_of_all(&items)?;
-        let py = texts.py();
-        Ok(py.detach(|| encode_batch(&self.inner, &borrowed, special.finder(), threads, &mut signals()))?)
+        let request = encode::Request { choice, prepend, threads };
+        encode::many_arrays(&self.inner, texts, &request, Dtype::new(dtype, &self.inner)?)
     }
 
     /// The text of ids.
@@ -221,36 +238,6 @@ impl Tokenizer {
 
     fn __repr__(&self) -> String {
         format!("<rustbpe.Tokenizer of {} tokens, sha256 {}>", self.vocab_size(), &self.inner.sha256()[..8])
-    }
-}
-
-/// The special tokens that a call allows.
-enum Special<'a> {
-    All(Option<&'a Finder>),
-    Some(Option<Finder>),
-}
-
-impl Special<'_> {
-    fn finder(&self) -> Option<&Finder> {
-        match self {
-            Self::All(finder) => *finder,
-            Self::Some(finder) => finder.as_ref(),
-        }
-    }
-}
-
-impl Tokenizer {
-    fn special(&self, allowed: Option<&Bound<'_, PyAny>>) -> PyResult<Special<'_>> {
-        let Some(allowed) = allowed else {
-            return Ok(Special::Some(None));
-        };
-        let specials = self.inner.specials();
-        match allowed.cast::<PyString>() {
-            Ok(word) if word.to_cow().is_ok_and(|word| word == "all") => {
-                Ok(Special::All(specials.find_all()))
-            }
-            _ => Ok(Special::Some(specials.find_some(&strings(allowed, "allowed_special")?)?)),
-        }
     }
 }
 
