@@ -6,6 +6,7 @@
 
 pub mod batch;
 pub mod cache;
+pub mod classes;
 pub mod count;
 pub mod encode;
 pub mod error;
