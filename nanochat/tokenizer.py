@@ -23,6 +23,8 @@ SPECIAL_TOKENS = (
     "<|output_start|>",
     "<|output_end|>",
 )
+ENCODING_THREADS = 2
+"""Threads that share the texts of one call: a rank's loader has no more cores to itself as a rule."""
 LEAST_VOCAB_SIZE = 256 + len(SPECIAL_TOKENS)
 
 
@@ -57,7 +59,11 @@ class Tokenizer:
 
     def documents(self, texts: Sequence[str]) -> Documents:
         """The texts as documents, one after the other in one array; special tokens are plain text."""
-        return Documents.of((self._bpe.encode(text) for text in texts), self.bos_id)
+        # The empty text at the end gives the bos after the last document.
+        ids, offsets = self._bpe.encode_batch_to_numpy(
+            [*texts, ""], prepend=self.bos_id, threads=min(len(texts), ENCODING_THREADS) or 1
+        )
+        return Documents(tokens=ids, starts=offsets[:-1])
 
     def encode_special(self, text: str) -> list[int]:
         """Token ids of `text`, in which special tokens mean what they say."""

@@ -1,5 +1,6 @@
 import pytest
 
+from nanochat.documents import Documents
 from nanochat.tokenizer import BOS, SPECIAL_TOKENS, Tokenizer, train_tokenizer
 
 TEXTS = ["def add(left, right):\n    return left + right\n", "naïve café, 12345 words"] * 20
@@ -68,3 +69,12 @@ def test_only_the_head_of_the_texts_is_read():
 def test_bad_training_arguments_are_refused(changes, message):
     with pytest.raises(ValueError, match=message):
         train_tokenizer(TEXTS, **{"vocab_size": 300, "doc_cap": 10, "max_chars": 10, **changes})
+
+
+def test_documents_are_the_texts_each_after_its_bos_and_bos_at_the_end(tokenizer):
+    for texts in (TEXTS, [""], ["a", "", f"{BOS} is text"], []):
+        found = tokenizer.documents(texts)
+        expected = Documents.of(map(tokenizer.encode, texts), tokenizer.bos_id)
+        assert found.tokens.tolist() == expected.tokens.tolist()
+        assert found.starts.tolist() == expected.starts.tolist()
+        assert found.sizes == [len(tokenizer.encode(text)) + 1 for text in texts]
