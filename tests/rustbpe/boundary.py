@@ -10,6 +10,7 @@ import random
 import sys
 import tempfile
 import time
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -99,7 +100,14 @@ def round_trip(made: Tokenizer, chance: Chance) -> None:
 def batches(made: Tokenizer, chance: Chance) -> None:
     texts = [chance.text() for _ in range(chance.randrange(5))]
     threads: Any = chance.choice([1, 2, 3, *NUMBERS[:4]])
-    assert made.encode_batch(texts, threads=threads) == [made.encode(text) for text in texts]
+    expected = [made.encode(text) for text in texts]
+    assert made.encode_batch(texts, threads=threads) == expected
+    dtype: Any = chance.choice(["uint16", "uint32", "int64", "int8", "O", "nonsense"])
+    prepend: Any = chance.choice([None, None, "<a>", *NUMBERS])
+    ids, offsets = made.encode_batch_to_numpy(texts, threads=threads, dtype=dtype, prepend=prepend)
+    first = prepend is not None
+    parts = [ids[begin + first : end].tolist() for begin, end in pairwise(offsets.tolist())]
+    assert parts == expected
 
 
 def odd_arguments(made: Tokenizer, chance: Chance) -> None:
@@ -113,7 +121,9 @@ def odd_ids(made: Tokenizer, chance: Chance) -> None:
 
 
 def odd_specials(made: Tokenizer, chance: Chance) -> None:
-    made.encode(chance.text(), allowed_special=chance.choice([["<a>"], ["none"], "<a>", "all", *ODD]))
+    sets = [["<a>"], ["none"], "<a>", "all", *ODD]
+    text = chance.text() + chance.choice(["", "<a>", "<a><b>"])
+    made.encode(text, allowed_special=chance.choice(sets), disallowed_special=chance.choice(sets))
 
 
 def files(made: Tokenizer, chance: Chance) -> None:
