@@ -56,7 +56,10 @@ def test_a_minimal_run_file_is_enough():
             {"sites": {"texas": {**SITE, "signal": {"kind": "constant", "vlaue": 1.0}}}},
             "unknown key sites.texas.signal.vlaue; did you mean value?",
         ),
-        ({"data": {"manifest": "m", "zzz": 1}}, "unknown key data.zzz; known keys: manifest, passes"),
+        (
+            {"data": {"manifest": "m", "zzz": 1}},
+            "unknown key data.zzz; known keys: ahead_shards, manifest, passes",
+        ),
         ({"security": {"token": "x"}}, "unknown key security.token; known keys: "),
     ],
 )
