@@ -77,7 +77,7 @@ pub fn save(tokenizer: &Tokenizer, path: &Path) -> Result<()> {
     };
     let mut bytes = to_json(&outgoing)?;
     bytes.push(b'\n');
-    replace(path, &bytes).map_err(|source| Error::io(path, source))
+    write(path, &bytes)
 }
 
 /// Reads the tokenizer at `path`; any other content is an error, and nothing in it is executed.
@@ -116,6 +116,11 @@ fn to_json(value: &impl Serialize) -> Result<Vec<u8>> {
 
 fn from_json<'b, T: Deserialize<'b>>(bytes: &'b [u8]) -> Result<T> {
     serde_json::from_slice(bytes).map_err(|error| Error::value(error.to_string()))
+}
+
+/// Writes `bytes` to `path`, which is either the whole new file afterwards or what it was before.
+pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
+    replace(path, bytes).map_err(|source| Error::io(path, source))
 }
 
 /// Writes beside `path`, makes that durable, and renames it into place.

@@ -11,6 +11,7 @@ pub mod count;
 pub mod encode;
 pub mod error;
 pub mod file;
+pub mod formats;
 pub mod merge;
 #[cfg(not(test))]
 mod python;

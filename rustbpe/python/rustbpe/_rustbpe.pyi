@@ -1,6 +1,6 @@
 """The native module; import its names from `rustbpe`."""
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from os import PathLike
 from typing import Any, Final, Literal, final
 
@@ -73,6 +73,29 @@ class Tokenizer:
         """
 
     @classmethod
+    def from_tiktoken(
+        cls,
+        ranks: Mapping[bytes, int] | str | PathLike[str],
+        *,
+        special_tokens: Sequence[str] | Mapping[str, int] = (),
+        pattern: str = ...,
+    ) -> Tokenizer:
+        """The tokenizer that encodes as tiktoken does with these mergeable ranks and this pattern.
+
+        Args:
+            ranks: The rank of each token, or a file with a token in base64 and its rank a line.
+            special_tokens: As for `from_merges`; or with their ids, which must be those after the last rank.
+            pattern: As for `train`.
+
+        Raises:
+            ValueError: A line of the file is something else; the ranks are not 0, 1, 2, ...; the first 256
+                are not the bytes in their order (those of OpenAI's own encodings are not); a token is not
+                merged to exactly two tokens by the ranks below its own, as those of every training are; or
+                another argument is out of range.
+            OSError: The file cannot be read.
+        """
+
+    @classmethod
     def load(cls, path: str | PathLike[str]) -> Tokenizer:
         """Read a tokenizer from a file that `save` wrote; nothing in the file is executed.
 
@@ -85,6 +108,27 @@ class Tokenizer:
         """Write this tokenizer to `path` as JSON, atomically and durably.
 
         After an OSError, `path` is what it was before.
+        """
+
+    def save_tiktoken(self, path: str | PathLike[str]) -> None:
+        """Write tiktoken's mergeable ranks, a token in base64 and its rank a line, atomically and durably.
+
+        Pattern and special tokens have no place there: tiktoken is given `pattern` and `special_tokens`.
+
+        Raises:
+            ValueError: Two tokens have the same bytes, which no training gives but `from_merges` can.
+            OSError: The file cannot be written; `path` is what it was before.
+        """
+
+    def save_huggingface(self, path: str | PathLike[str]) -> None:
+        """Write a `tokenizer.json`, by which the library `tokenizers` gives the same ids; atomic and durable.
+
+        It is byte-level BPE. There special tokens are always allowed, and the pattern is one of Oniguruma,
+        which reads the default one as it is read here; another may mean something else to it.
+
+        Raises:
+            ValueError: Two tokens have the same bytes, which no training gives but `from_merges` can.
+            OSError: The file cannot be written; `path` is what it was before.
         """
 
     def split(self, text: str) -> list[str]:
@@ -185,6 +229,9 @@ class Tokenizer:
             ValueError: An id is unknown; the message gives the valid range.
         """
 
+    def decoder(self, *, errors: str = "replace") -> Decoder:
+        """Decodes ids that come bit by bit; `errors` is as for `decode`."""
+
     def decode_bytes(self, ids: Iterable[int]) -> bytes:
         """The bytes of `ids`. Raises ValueError where an id is unknown."""
 
@@ -218,3 +265,26 @@ class Tokenizer:
     @property
     def hash(self) -> str:
         """The same as `sha256`."""
+
+@final
+class Decoder:
+    """Turns ids into text while they come; made by `Tokenizer.decoder`.
+
+    It owns the bytes of a character that is not whole yet, three at most. What it returned, joined, is what
+    `decode` makes of all ids together.
+    """
+
+    def feed(self, ids: int | Iterable[int]) -> str:
+        """The text that one or several ids complete; "" if they complete none.
+
+        Raises:
+            ValueError: An id is unknown; nothing was taken.
+            UnicodeDecodeError: With errors="strict", the bytes are no UTF-8; it begins anew.
+        """
+
+    def finish(self) -> str:
+        """What is left at the end, decoded as `errors` says; it begins anew.
+
+        Raises:
+            UnicodeDecodeError: With errors="strict", a character is not whole.
+        """

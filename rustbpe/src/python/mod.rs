@@ -1,7 +1,9 @@
 //! The Python module: turns arguments and errors, and lets other Python threads run during long work.
 
 mod args;
+mod decode;
 mod encode;
+mod formats;
 mod train;
 
 use std::path::PathBuf;
@@ -13,11 +15,13 @@ use pyo3::types::{PyBytes, PyDict, PyList, PyString, PyType};
 
 use crate::error::{Error, Result};
 use crate::file;
+use crate::formats::{huggingface, tiktoken};
 use crate::merge::Pair;
 use crate::split::{SPLIT_PATTERN, Splitter};
 use crate::tokenizer;
 
 use args::{strings, token_id, utf8, whole_number};
+use decode::{Decoder, bytes_of};
 use encode::{Choice, Dtype};
 
 /// How long a signal such as Ctrl-C may go unseen.
@@ -93,6 +97,23 @@ impl Tokenizer {
         Ok(Self { inner })
     }
 
+    /// Put a tokenizer together from tiktoken's mergeable ranks.
+    #[classmethod]
+    #[pyo3(signature = (ranks, *, special_tokens = None, pattern = None))]
+    fn from_tiktoken(
+        cls: &Bound<'_, PyType>,
+        ranks: &Bound<'_, PyAny>,
+        special_tokens: Option<&Bound<'_, PyAny>>,
+        pattern: Option<&Bound<'_, PyString>>,
+    ) -> PyResult<Self> {
+        let pattern = pattern.map_or(Ok(SPLIT_PATTERN), |given| utf8(given, "pattern"))?;
+        let splitter = Splitter::new(pattern)?;
+        let merges = formats::merges_of(ranks)?;
+        let special_tokens = formats::special_names(special_tokens, merges.len())?;
+        let inner = cls.py().detach(|| tokenizer::Tokenizer::new(splitter, merges, special_tokens))?;
+        Ok(Self { inner })
+    }
+
     /// Read a tokenizer from a file.
     #[classmethod]
     fn load(cls: &Bound<'_, PyType>, path: PathBuf) -> PyResult<Self> {
@@ -103,6 +124,16 @@ impl Tokenizer {
     /// Write this tokenizer to a file, atomically.
     fn save(&self, py: Python<'_>, path: PathBuf) -> PyResult<()> {
         Ok(py.detach(|| file::save(&self.inner, &path))?)
+    }
+
+    /// Write the mergeable ranks as tiktoken does, atomically.
+    fn save_tiktoken(&self, py: Python<'_>, path: PathBuf) -> PyResult<()> {
+        Ok(py.detach(|| file::write(&path, &tiktoken::write(&self.inner)?))?)
+    }
+
+    /// Write a `tokenizer.json` of Hugging Face's, atomically.
+    fn save_huggingface(&self, py: Python<'_>, path: PathBuf) -> PyResult<()> {
+        Ok(py.detach(|| file::write(&path, &huggingface::write(&self.inner)?))?)
     }
 
     /// The pieces of a text, inside which tokens are merged.
@@ -184,11 +215,13 @@ impl Tokenizer {
 
     /// The bytes of ids.
     fn decode_bytes<'py>(&self, ids: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyBytes>> {
-        let mut bytes = Vec::new();
-        for id in ids.try_iter()? {
-            bytes.extend_from_slice(self.inner.vocab().token(token_id(&id?)?)?);
-        }
-        Ok(PyBytes::new(ids.py(), &bytes))
+        Ok(PyBytes::new(ids.py(), &bytes_of(&self.inner, ids)?))
+    }
+
+    /// Decodes ids that come bit by bit.
+    #[pyo3(signature = (*, errors = "replace"))]
+    fn decoder(slf: &Bound<'_, Self>, errors: &str) -> PyResult<Decoder> {
+        Decoder::new(slf, errors)
     }
 
     /// The bytes of one id.
@@ -244,7 +277,7 @@ impl Tokenizer {
 #[pymodule]
 mod _rustbpe {
     #[pymodule_export]
-    use super::Tokenizer;
+    use super::{Decoder, Tokenizer};
 
     #[pymodule_export]
     const SPLIT_PATTERN: &str = super::SPLIT_PATTERN;
