@@ -1,4 +1,9 @@
 //! Counts how often each distinct piece occurs: what is learnt depends on the counts alone.
+//!
+//! Most pieces are short, so a table keeps those as two words each, without a pointer to follow. The others lie
+//! one after the other in a block of bytes.
+
+pub mod crew;
 
 use rustc_hash::FxHashMap;
 
@@ -8,22 +13,34 @@ use crate::split::Splitter;
 /// How many pieces may pass between two questions whether to stop.
 const PIECES_PER_CHECK: usize = 4096;
 
+/// The longest piece that is kept without a pointer: with its length it fills 16 bytes.
+const SHORT_BYTES: usize = 15;
+
+/// A table is made larger when this part of it, in eighths, is full.
+const FULL_EIGHTHS: usize = 6;
+const FIRST_SLOTS: usize = 1 << 12;
+
 /// The distinct pieces seen so far, with their counts.
-#[derive(Default)]
 pub struct PieceCounts {
-    counts: FxHashMap<Box<str>, u64>,
+    short: ShortTable,
+    long: FxHashMap<Box<[u8]>, u64>,
+}
+
+impl Default for PieceCounts {
+    fn default() -> Self {
+        Self { short: ShortTable::new(FIRST_SLOTS), long: FxHashMap::default() }
+    }
 }
 
 impl PieceCounts {
     /// Adds the pieces of `text`. After an error some of them may be counted: drop the counts.
     pub fn add(&mut self, splitter: &Splitter, text: &str, check: &mut Check<'_>) -> Result<()> {
+        let bytes = text.as_bytes();
         let mut until_check = PIECES_PER_CHECK;
-        splitter.for_each(text, |piece| {
-            match self.counts.get_mut(piece) {
-                Some(count) => *count += 1,
-                None => {
-                    self.counts.insert(piece.into(), 1);
-                }
+        splitter.for_each_range(text, |start, end| {
+            match short_key(bytes, start, end) {
+                Some(key) => self.short.add(key, 1),
+                None => self.add_long(&bytes[start..end], 1),
             }
             until_check -= 1;
             if until_check == 0 {
@@ -34,25 +51,155 @@ impl PieceCounts {
         })
     }
 
+    /// Adds what was counted elsewhere.
+    pub fn absorb(&mut self, other: Self) {
+        for slot in other.short.filled() {
+            self.short.add(slot.key, slot.count);
+        }
+        for (piece, count) in other.long {
+            self.add_long(&piece, count);
+        }
+    }
+
     /// The number of distinct pieces.
     pub fn len(&self) -> usize {
-        self.counts.len()
+        self.short.used + self.long.len()
     }
 
     /// Whether nothing was counted.
     pub fn is_empty(&self) -> bool {
-        self.counts.is_empty()
-    }
-
-    /// The bytes of all distinct pieces together.
-    pub fn total_bytes(&self) -> usize {
-        self.counts.keys().map(|piece| piece.len()).sum()
+        self.len() == 0
     }
 
     /// Each distinct piece with its count, in no particular order.
-    pub fn into_pieces(self) -> impl Iterator<Item = (Box<str>, u64)> {
-        self.counts.into_iter()
+    pub fn pieces(&self) -> impl Iterator<Item = (Piece<'_>, u64)> {
+        let short = self.short.filled().map(|slot| (Piece::Short(slot.key), slot.count));
+        short.chain(self.long.iter().map(|(piece, &count)| (Piece::Long(piece), count)))
     }
+
+    fn add_long(&mut self, piece: &[u8], count: u64) {
+        match self.long.get_mut(piece) {
+            Some(known) => *known += count,
+            None => {
+                self.long.insert(piece.into(), count);
+            }
+        }
+    }
+}
+
+/// A piece in the form in which it is kept.
+#[derive(Clone, Copy)]
+pub enum Piece<'a> {
+    /// Its bytes, the first one lowest, and its length as the highest byte.
+    Short(u128),
+    /// Its bytes.
+    Long(&'a [u8]),
+}
+
+impl Piece<'_> {
+    /// The number of bytes.
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Short(key) => (key >> 120) as usize,
+            Self::Long(bytes) => bytes.len(),
+        }
+    }
+
+    /// Whether there are no bytes, which no piece is like.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Calls `visit` with the bytes.
+    pub fn with_bytes<T>(&self, visit: impl FnOnce(&[u8]) -> T) -> T {
+        match self {
+            Self::Short(key) => visit(&key.to_le_bytes()[..self.len()]),
+            Self::Long(bytes) => visit(bytes),
+        }
+    }
+}
+
+/// The key of a short piece. Where the text goes on far enough, 16 bytes are read at once.
+#[inline]
+fn short_key(text: &[u8], start: usize, end: usize) -> Option<u128> {
+    let length = end - start;
+    if length > SHORT_BYTES {
+        return None;
+    }
+    let bytes = match text.get(start..start + 16).and_then(|bytes| bytes.first_chunk::<16>()) {
+        Some(bytes) => u128::from_le_bytes(*bytes) & ((1 << (8 * length)) - 1),
+        None => {
+            let mut bytes = [0; 16];
+            bytes[..length].copy_from_slice(&text[start..end]);
+            u128::from_le_bytes(bytes)
+        }
+    };
+    Some(bytes | (length as u128) << 120)
+}
+
+/// A key with its count; no count, no key.
+#[derive(Clone, Copy, Default)]
+#[repr(align(32))]
+struct Slot {
+    key: u128,
+    count: u64,
+}
+
+/// Keys and counts in the slots of one array: a key is in the first free one at or after its hash.
+struct ShortTable {
+    slots: Vec<Slot>,
+    used: usize,
+}
+
+impl ShortTable {
+    /// An empty table; `slots` is a power of two.
+    fn new(slots: usize) -> Self {
+        Self { slots: vec![Slot::default(); slots], used: 0 }
+    }
+
+    #[inline]
+    fn add(&mut self, key: u128, count: u64) {
+        let mask = self.slots.len() - 1;
+        let mut at = hash(key) as usize & mask;
+        loop {
+            let slot = &mut self.slots[at & mask];
+            if slot.key == key {
+                slot.count += count;
+                return;
+            }
+            if slot.count == 0 {
+                *slot = Slot { key, count };
+                self.used += 1;
+                if self.used * 8 > self.slots.len() * FULL_EIGHTHS {
+                    self.grow();
+                }
+                return;
+            }
+            at += 1;
+        }
+    }
+
+    #[cold]
+    fn grow(&mut self) {
+        let mut larger = Self::new(2 * self.slots.len());
+        for slot in self.filled() {
+            larger.add(slot.key, slot.count);
+        }
+        *self = larger;
+    }
+
+    fn filled(&self) -> impl Iterator<Item = &Slot> {
+        self.slots.iter().filter(|slot| slot.count != 0)
+    }
+}
+
+/// Both halves of the 128-bit product of both halves, each with random bits mixed in.
+#[inline]
+fn hash(key: u128) -> u64 {
+    let low = key as u64 ^ 0x9e37_79b9_7f4a_7c15;
+    let high = (key >> 64) as u64 ^ 0xd1b5_4a32_d192_ed03;
+    let product = u128::from(low) * u128::from(high);
+    (product >> 64) as u64 ^ product as u64
 }
 
 #[cfg(test)]
@@ -60,16 +207,63 @@ mod tests {
     use super::*;
     use crate::split::SPLIT_PATTERN;
 
-    #[test]
-    fn equal_pieces_of_several_texts_are_counted_together() {
+    fn count(texts: &[&str]) -> Vec<(Vec<u8>, u64)> {
         let splitter = Splitter::new(SPLIT_PATTERN).unwrap();
         let mut counts = PieceCounts::default();
-        counts.add(&splitter, "to be", &mut || Ok(())).unwrap();
-        counts.add(&splitter, "or not to be", &mut || Ok(())).unwrap();
-        assert_eq!(counts.total_bytes(), 2 + 3 + 2 + 4 + 3);
-        let mut pieces: Vec<(Box<str>, u64)> = counts.into_pieces().collect();
+        for text in texts {
+            counts.add(&splitter, text, &mut || Ok(())).unwrap();
+        }
+        sorted(&counts)
+    }
+
+    fn sorted(counts: &PieceCounts) -> Vec<(Vec<u8>, u64)> {
+        let mut pieces: Vec<_> =
+            counts.pieces().map(|(piece, count)| (piece.with_bytes(<[u8]>::to_vec), count)).collect();
+        assert_eq!(pieces.len(), counts.len());
         pieces.sort();
+        pieces
+    }
+
+    #[test]
+    fn equal_pieces_of_several_texts_are_counted_together() {
         let expected = [(" be", 2), (" not", 1), (" to", 1), ("or", 1), ("to", 1)];
-        assert_eq!(pieces, expected.map(|(piece, count)| (piece.into(), count)));
+        let expected = expected.map(|(piece, count)| (piece.as_bytes().to_vec(), count));
+        assert_eq!(count(&["to be", "or not to be"]), expected);
+    }
+
+    #[test]
+    fn pieces_of_every_length_are_told_apart_at_the_end_of_a_text_and_inside() {
+        let zeros: Vec<String> = (1..40).map(|length| "\0".repeat(length)).collect();
+        let letters: Vec<String> = (1..40).map(|length| "x".repeat(length)).collect();
+        for words in [zeros, letters] {
+            let alone: Vec<&str> = words.iter().map(String::as_str).collect();
+            let joined = words.join("\n");
+            let expected: Vec<(Vec<u8>, u64)> =
+                words.iter().map(|word| (word.as_bytes().to_vec(), 2)).collect();
+            let mut found = count(&[&alone[..], &[&joined]].concat());
+            // Line breaks go with the symbols before them, else they are pieces.
+            found.retain(|(piece, _)| !piece.contains(&b'\n'));
+            if words[0] == "x" {
+                assert_eq!(found, expected);
+            } else {
+                assert_eq!(found.len(), expected.len());
+            }
+        }
+    }
+
+    #[test]
+    fn more_pieces_than_a_table_has_at_first_are_all_kept() {
+        let words: Vec<String> = (0..20_000).map(|number| format!(" {number:x}{number:o}")).collect();
+        let splitter = Splitter::new(r"\S+|\s+").unwrap();
+        let mut counts = [PieceCounts::default(), PieceCounts::default()];
+        for (number, word) in words.iter().enumerate() {
+            counts[number % 2].add(&splitter, word, &mut || Ok(())).unwrap();
+            counts[0].add(&splitter, word, &mut || Ok(())).unwrap();
+        }
+        let [mut all, other] = counts;
+        all.absorb(other);
+        let found = sorted(&all);
+        assert_eq!(found.len(), 20_001);
+        assert!(found.iter().all(|(piece, count)| *count == if piece == b" " { 40_000 } else { 2 }));
     }
 }

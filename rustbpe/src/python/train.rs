@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use pyo3::prelude::*;
 use pyo3::types::PyString;
 
-use crate::count::PieceCounts;
+use crate::count::crew::count_with;
 use crate::error::{Error, Result};
 use crate::split::SPLIT_PATTERN;
 use crate::tokenizer::Tokenizer;
@@ -20,6 +20,7 @@ const INTERVAL: Duration = Duration::from_millis(100);
 /// What a call of `train` asks for, checked.
 pub struct Request {
     plan: Plan,
+    threads: usize,
 }
 
 impl Request {
@@ -35,8 +36,8 @@ impl Request {
             special_tokens.map_or(Ok(Vec::new()), |given| strings(given, "special_tokens"))?;
         let pattern = pattern.map_or(Ok(SPLIT_PATTERN), |given| utf8(given, "pattern"))?;
         let all_cores = || Ok(available_parallelism().map_or(1, usize::from));
-        threads.map_or_else(all_cores, |given| whole_number(given, "threads", 1))?;
-        Ok(Self { plan: Plan::new(pattern, special_tokens, vocab_size)? })
+        let threads = threads.map_or_else(all_cores, |given| whole_number(given, "threads", 1))?;
+        Ok(Self { plan: Plan::new(pattern, special_tokens, vocab_size)?, threads })
     }
 }
 
@@ -44,17 +45,25 @@ impl Request {
 /// do.
 pub fn train(texts: &Bound<'_, PyAny>, request: Request, progress: Option<Py<PyAny>>) -> PyResult<Tokenizer> {
     let py = texts.py();
-    let plan = request.plan;
+    let Request { plan, threads } = request;
     let mut watch = Watch { progress, last: Instant::now() };
-    let mut counts = PieceCounts::default();
     let mut items = Items::new(texts, "texts")?;
     let mut done = 0;
-    while let Some(item) = items.next()? {
-        let text = utf8(&item, "text")?;
-        py.detach(|| counts.add(plan.splitter(), text, &mut || watch.look("count", done, None)))?;
-        done += text.len();
-        py.check_signals()?;
-    }
+    let counts = count_with(plan.splitter(), threads, |crew| {
+        while let Some(item) = items.next()? {
+            let text = utf8(&item, "text")?;
+            done += text.len();
+            let mut check = || watch.look("count", done, None);
+            if crew.has_room(text) {
+                // Only a copy: letting go of the interpreter would take longer.
+                crew.add(text, &mut check)?;
+            } else {
+                py.detach(|| crew.add(text, &mut check))?;
+            }
+            check()?;
+        }
+        Ok::<(), PyErr>(py.detach(|| crew.finish(&mut || watch.look("count", done, None)))?)
+    })?;
     watch.tell(py, "count", done, None)?;
     let total = plan.merges();
     let trained = py.detach(|| plan.learn(counts, &mut |done| watch.look("merge", done, Some(total))))?;
