@@ -48,8 +48,9 @@ class Tokenizer:
                 What it raises ends the training.
 
         Raises:
-            ValueError: The text is not enough for `vocab_size` (the message says what is possible), the
-                pattern does not compile or leaves text unmatched, or another argument is out of range.
+            ValueError: The text is not enough for `vocab_size` (the message says what is possible), its
+                distinct pieces have 1 GiB or more, the pattern does not compile or leaves text unmatched, or
+                another argument is out of range.
         """
 
     @classmethod
