@@ -1,8 +1,8 @@
 """Training: threads change nothing, progress is told, and whatever stops it is what comes out."""
 
-import os
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import reference
@@ -92,10 +92,10 @@ def test_an_error_of_the_texts_own_ends_all_threads(threads):
         yield from numbered(100_000)
         raise LookupError("shard 7 is gone")
 
-    before = set(os.listdir("/proc/self/task"))
+    before = set(Path("/proc/self/task").iterdir())
     with pytest.raises(LookupError, match="shard 7 is gone"):
         Tokenizer.train(texts(), 300, threads=threads)
-    assert set(os.listdir("/proc/self/task")) <= before
+    assert set(Path("/proc/self/task").iterdir()) <= before
 
 
 @pytest.mark.parametrize("threads", [1, 4])
