@@ -12,7 +12,7 @@ TESTS ?= tests
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format bench bench-outer bench-energy bench-decisions faults chaos gpu gpu-outer browser test-system clean
+.PHONY: help setup demo test check format bench bench-outer bench-energy bench-bpe bench-loader bench-decisions faults chaos gpu gpu-train gpu-outer browser test-system clean
 
 help: ## what can be made
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-11s %s\n", $$1, $$2}'
@@ -58,6 +58,12 @@ bench-outer: .venv/.ready ## the exchange over thin links, into benchmarks/resul
 
 bench-energy: .venv/.ready ## policies beside the optimum, and how fast they decide; some 15 minutes
 	$(RUN)python benchmarks/bench_energy.py
+
+bench-bpe: .venv/.ready ## the tokenizer beside its peers, which come into an environment of their own; some 40 minutes
+	$(RUN)python benchmarks/bench_bpe.py
+
+bench-loader: .venv/.ready ## how fast nanochat's loader feeds; some 2 minutes
+	$(RUN)python benchmarks/bench_loader.py
 
 bench-decisions: .venv/.ready ## from a decision to the store, and until ranks have left; some 5 minutes
 	PYTHONPATH=tests $(RUN)python benchmarks/bench_decisions.py
