@@ -6,6 +6,8 @@
 
 use rustc_hash::FxHashMap;
 
+use crate::prefetch::prefetch;
+
 /// Pieces of so many bytes have a place in the table.
 pub const SHORT_BYTES: usize = 15;
 
@@ -15,7 +17,7 @@ pub const SHORT_TOKENS: usize = 5;
 /// Tokens in the table are below this.
 const TOKEN_BOUND: u32 = 1 << 24;
 
-/// 2^16 buckets are 4 MiB: more would leave the second-level cache more often than it would find a piece more.
+/// 2^16 buckets are 4 MiB.
 const BUCKETS: usize = 1 << 16;
 
 /// Longer pieces that are remembered, and the most bytes and tokens that one of them has: 6 MiB if all have
@@ -101,10 +103,10 @@ impl Default for Cache {
 }
 
 impl Cache {
-    /// Touches what `short` will need, so that it is at hand by then.
+    /// Has what `short` will need on its way.
     #[inline]
     pub fn prepare(&self, bucket: usize) {
-        std::hint::black_box(self.buckets[bucket % BUCKETS].0[0].key.0[0]);
+        prefetch(&self.buckets[bucket % BUCKETS]);
     }
 
     /// The tokens of a short piece, from the bucket that its key says.

@@ -13,6 +13,7 @@ pub mod error;
 pub mod file;
 pub mod formats;
 pub mod merge;
+pub mod prefetch;
 #[cfg(not(test))]
 mod python;
 pub mod special;
