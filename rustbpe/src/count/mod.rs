@@ -4,31 +4,36 @@
 //! one after the other in a block of bytes.
 
 pub mod crew;
+mod table;
+
+use std::hint::black_box;
 
 use rustc_hash::FxHashMap;
 
 use crate::error::{Check, Result};
 use crate::split::Splitter;
+use table::ShortTable;
 
 /// How many pieces may pass between two questions whether to stop.
 const PIECES_PER_CHECK: usize = 4096;
 
+/// So many short pieces are cut before they are counted.
+const GROUP: usize = 64;
+
 /// The longest piece that is kept without a pointer: with its length it fills 16 bytes.
 const SHORT_BYTES: usize = 15;
-
-/// A table is made larger when this part of it, in eighths, is full.
-const FULL_EIGHTHS: usize = 6;
-const FIRST_SLOTS: usize = 1 << 12;
 
 /// The distinct pieces seen so far, with their counts.
 pub struct PieceCounts {
     short: ShortTable,
     long: FxHashMap<Box<[u8]>, u64>,
+    /// Short pieces that are cut but not counted yet; none outside of `add`.
+    waiting: Vec<u128>,
 }
 
 impl Default for PieceCounts {
     fn default() -> Self {
-        Self { short: ShortTable::new(FIRST_SLOTS), long: FxHashMap::default() }
+        Self { short: ShortTable::default(), long: FxHashMap::default(), waiting: Vec::with_capacity(GROUP) }
     }
 }
 
@@ -39,7 +44,12 @@ impl PieceCounts {
         let mut until_check = PIECES_PER_CHECK;
         splitter.for_each_range(text, |start, end| {
             match short_key(bytes, start, end) {
-                Some(key) => self.short.add(key, 1),
+                Some(key) => {
+                    self.waiting.push(key);
+                    if self.waiting.len() == GROUP {
+                        self.settle();
+                    }
+                }
                 None => self.add_long(&bytes[start..end], 1),
             }
             until_check -= 1;
@@ -48,7 +58,17 @@ impl PieceCounts {
                 check()?;
             }
             Ok(())
-        })
+        })?;
+        self.settle();
+        Ok(())
+    }
+
+    /// Counts the pieces that wait. All their slots are asked for before the first is needed.
+    fn settle(&mut self) {
+        black_box(self.waiting.iter().fold(0, |sum, &key| sum ^ self.short.first_count(key)));
+        for key in self.waiting.drain(..) {
+            self.short.add(key, 1);
+        }
     }
 
     /// Adds what was counted elsewhere.
@@ -63,7 +83,7 @@ impl PieceCounts {
 
     /// The number of distinct pieces.
     pub fn len(&self) -> usize {
-        self.short.used + self.long.len()
+        self.short.len() + self.long.len()
     }
 
     /// Whether nothing was counted.
@@ -135,71 +155,6 @@ fn short_key(text: &[u8], start: usize, end: usize) -> Option<u128> {
         }
     };
     Some(bytes | (length as u128) << 120)
-}
-
-/// A key with its count; no count, no key.
-#[derive(Clone, Copy, Default)]
-#[repr(align(32))]
-struct Slot {
-    key: u128,
-    count: u64,
-}
-
-/// Keys and counts in the slots of one array: a key is in the first free one at or after its hash.
-struct ShortTable {
-    slots: Vec<Slot>,
-    used: usize,
-}
-
-impl ShortTable {
-    /// An empty table; `slots` is a power of two.
-    fn new(slots: usize) -> Self {
-        Self { slots: vec![Slot::default(); slots], used: 0 }
-    }
-
-    #[inline]
-    fn add(&mut self, key: u128, count: u64) {
-        let mask = self.slots.len() - 1;
-        let mut at = hash(key) as usize & mask;
-        loop {
-            let slot = &mut self.slots[at & mask];
-            if slot.key == key {
-                slot.count += count;
-                return;
-            }
-            if slot.count == 0 {
-                *slot = Slot { key, count };
-                self.used += 1;
-                if self.used * 8 > self.slots.len() * FULL_EIGHTHS {
-                    self.grow();
-                }
-                return;
-            }
-            at += 1;
-        }
-    }
-
-    #[cold]
-    fn grow(&mut self) {
-        let mut larger = Self::new(2 * self.slots.len());
-        for slot in self.filled() {
-            larger.add(slot.key, slot.count);
-        }
-        *self = larger;
-    }
-
-    fn filled(&self) -> impl Iterator<Item = &Slot> {
-        self.slots.iter().filter(|slot| slot.count != 0)
-    }
-}
-
-/// Both halves of the 128-bit product of both halves, each with random bits mixed in.
-#[inline]
-fn hash(key: u128) -> u64 {
-    let low = key as u64 ^ 0x9e37_79b9_7f4a_7c15;
-    let high = (key >> 64) as u64 ^ 0xd1b5_4a32_d192_ed03;
-    let product = u128::from(low) * u128::from(high);
-    (product >> 64) as u64 ^ product as u64
 }
 
 #[cfg(test)]

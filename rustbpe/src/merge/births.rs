@@ -28,7 +28,8 @@ impl Births {
         self.births.resize(token as usize + 1, Birth::default());
     }
 
-    /// The new token meets `neighbour` at `place`, `weight` times.
+    /// The new token meets `neighbour` at `place`, `weight` times. That it may become part of another new token
+    /// in the same step is seen when the pair comes up, as with all stale places.
     #[inline]
     pub fn add(&mut self, neighbour: u32, place: u32, weight: u64) {
         let birth = &mut self.births[neighbour as usize];
@@ -38,13 +39,6 @@ impl Births {
         birth.count += weight;
         birth.places += 1;
         self.places.push((place, neighbour));
-    }
-
-    /// The neighbour at the last place became part of a new token itself; the place stays, and is seen to be
-    /// stale later.
-    #[inline]
-    pub fn take_back(&mut self, neighbour: u32, weight: u64) {
-        self.births[neighbour as usize].count -= weight;
     }
 
     /// Hands each pair to `take`, with its count and where in `pool` its places are, and begins anew.
@@ -59,9 +53,7 @@ impl Births {
         for &neighbour in &self.met {
             let birth = &mut self.births[neighbour as usize];
             birth.next = next;
-            if birth.count > 0 {
-                take(birth.count, pair_with(neighbour), next, birth.places);
-            }
+            take(birth.count, pair_with(neighbour), next, birth.places);
             next += birth.places;
         }
         pool.resize(start + self.places.len(), 0);

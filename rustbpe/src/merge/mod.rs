@@ -197,10 +197,7 @@ impl Learner {
             slots[end - 1] = token;
             if prev != WALL {
                 self.before.add(prev, first as u32, weight);
-                if prev == token {
-                    // The one just made before this one had `left` after it, which is a part of this one now.
-                    self.after.take_back(left, weight);
-                } else if let Some(number) = byte_pair(prev, left) {
+                if let Some(number) = byte_pair(prev, left) {
                     self.byte_pairs[number] -= weight;
                 }
             }
