@@ -14,7 +14,7 @@ from nanochat.model.v2026_01 import ROTARY_BASE as OLD_BASE
 from nanochat.model.v2026_07 import ROTARY_BASE as NEW_BASE
 from nanochat.saved import Saved
 from nanochat.settings import require
-from nanochat.tokenizer import BOS, SPECIAL_TOKENS, Tokenizer
+from nanochat.tokenizer import BOS
 
 CODE = ("configuration_nanochat.py", "modeling_nanochat.py")
 CLASS = "NanochatForCausalLM"
@@ -49,10 +49,10 @@ def write_folder(saved: Saved, directory: Path) -> None:
     for name, contents in (
         ("config.json", _model_config(saved.model, stop)),
         ("generation_config.json", {"bos_token_id": stop[1], "eos_token_id": stop, "use_cache": False}),
-        ("tokenizer.json", tokenizer_json(saved.tokenizer)),
         ("tokenizer_config.json", _tokenizer_config(length)),
     ):
         write_text(directory / name, json.dumps(contents, indent=1, ensure_ascii=False) + "\n")
+    saved.tokenizer.bpe.save_huggingface(directory / "tokenizer.json")
 
 
 def _model_config(model: GPT, stop: list[int]) -> dict[str, Any]:
@@ -80,51 +80,6 @@ def _model_config(model: GPT, stop: list[int]) -> dict[str, Any]:
         "use_cache": False,
         "dtype": str(torch.float32).removeprefix("torch."),
     }
-
-
-def tokenizer_json(tokenizer: Tokenizer) -> dict[str, Any]:
-    """The tokenizer as the library `tokenizers` reads it: byte-level BPE with our pattern."""
-    bpe = tokenizer.bpe
-    letters = byte_letters()
-
-    def written(token: int) -> str:
-        return "".join(letters[byte] for byte in bpe.token_bytes(token))
-
-    count = bpe.vocab_size - len(bpe.special_tokens)
-    special = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
-    byte_level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": False}
-    split = {"type": "Split", "pattern": {"Regex": bpe.pattern}, "behavior": "Isolated", "invert": False}
-    return {
-        "version": "1.0",
-        "truncation": None,
-        "padding": None,
-        "added_tokens": [
-            {"id": bpe.special_tokens[name], "content": name, **special} for name in SPECIAL_TOKENS
-        ],
-        "normalizer": None,
-        "pre_tokenizer": {"type": "Sequence", "pretokenizers": [split, byte_level]},
-        "post_processor": None,
-        "decoder": byte_level,
-        "model": {
-            "type": "BPE",
-            "dropout": None,
-            "unk_token": None,
-            "continuing_subword_prefix": None,
-            "end_of_word_suffix": None,
-            "fuse_unk": False,
-            "byte_fallback": False,
-            "ignore_merges": False,
-            "vocab": {written(token): token for token in range(count)},
-            "merges": [[written(one), written(two)] for one, two in bpe.merges],
-        },
-    }
-
-
-def byte_letters() -> list[str]:
-    """The printable character that stands for each byte in byte-level BPE (GPT-2)."""
-    plain = {*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
-    others = iter(range(0x100, 0x200))
-    return [chr(byte) if byte in plain else chr(next(others)) for byte in range(256)]
 
 
 def _tokenizer_config(length: int) -> dict[str, Any]:

@@ -13,7 +13,6 @@ opened here, since opening it runs what it says; where the original runs, it is 
 import base64
 import binascii
 from collections.abc import Mapping
-from itertools import pairwise
 from pathlib import Path
 
 import rustbpe
@@ -67,19 +66,4 @@ def tokenizer_of(ranks: Mapping[bytes, int]) -> Tokenizer:
     )
     holds = tokens[:BYTES] == [bytes([i]) for i in range(BYTES)]
     require(holds, "the first 256 tokens", "others", "the bytes in their order, as nanochat has them")
-    merges = [_parts(token, ranks) for token in tokens[BYTES:]]
-    return Tokenizer(rustbpe.Tokenizer.from_merges(merges, special_tokens=SPECIAL_TOKENS))
-
-
-def _parts(token: bytes, ranks: Mapping[bytes, int]) -> tuple[int, int]:
-    """The two tokens of which the merge that made `token` was: what all lower ranks leave of it."""
-    parts = [bytes([byte]) for byte in token]
-    while len(parts) > 2:
-        joined = [ranks.get(one + two, len(ranks)) for one, two in pairwise(parts)]
-        lowest = min(joined)
-        if lowest >= ranks[token]:
-            break
-        at = joined.index(lowest)
-        parts[at : at + 2] = [parts[at] + parts[at + 1]]
-    require(len(parts) == 2, f"token {token!r}", f"made of {len(parts)} of lower rank", "made of two")
-    return ranks[parts[0]], ranks[parts[1]]
+    return Tokenizer(rustbpe.Tokenizer.from_tiktoken(ranks, special_tokens=SPECIAL_TOKENS))

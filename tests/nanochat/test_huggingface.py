@@ -13,7 +13,6 @@ from nanochat import verb
 from nanochat.checkpoint import checkpoint_path, save
 from nanochat.conversation import Message, render, render_for_reply
 from nanochat.convert.__main__ import main
-from nanochat.convert.huggingface import byte_letters
 from nanochat.model import plain
 from nanochat.saved import load_newest
 from nanochat.tok_train import tokenizer_path
@@ -117,8 +116,3 @@ def test_transformers_renders_a_conversation_alike(their_tokenizer, tokenizer):
 def test_a_folder_is_not_written_over(folder, capsys):
     assert verb.run(main, ["to-huggingface", str(folder), "--out", str(folder / "hf")]) == 2
     assert "nothing: choose a new directory" in capsys.readouterr().err
-
-
-def test_every_byte_has_a_letter_of_its_own():
-    letters = byte_letters()
-    assert len(set(letters)) == 256 and letters[ord("a")] == "a" and letters[ord(" ")] == "\u0120"
