@@ -84,9 +84,9 @@ def main() -> None:
         except processes.Failed as failed:
             measured = {"failed": str(failed), "must": {f"{name}_failures": bound(1, 0)}}
         parts[name] = {**measured, "repeats": args.repeats, "load": [load, os.getloadavg()]}
-    must = {name: line for part in parts.values() for name, line in part["must"].items()}
-    result = {"peers": list(processes.PEERS.values()), "corpus": text, "must": must, "parts": parts}
-    save(args.out, {**result, "does_not_show": DOES_NOT_SHOW}, before=before)
+        must = {line: held for part in parts.values() for line, held in part["must"].items()}
+        result = {"peers": list(processes.PEERS.values()), "corpus": text, "must": must, "parts": parts}
+        save(args.out, {**result, "does_not_show": DOES_NOT_SHOW}, before=before)
 
 
 if __name__ == "__main__":
