@@ -24,13 +24,13 @@ import os
 from pathlib import Path
 from typing import Any
 
-from bpe import corpus, processes, proof, speed
+from bpe import corpus, encoding, processes, proof, speed
 from bpe.bench import Bench
 from thinlink.record import bound, conditions, save
 
 PARTS = {
     "training": speed.training,
-    "encoding": speed.encoding,
+    "encoding": encoding.encoding,
     "exact": proof.exact,
     "memory": proof.memory,
     "runs": speed.runs,

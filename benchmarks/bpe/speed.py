@@ -1,4 +1,4 @@
-"""Seconds and memory of training, MB/s of encoding, and long runs: ours beside the others, by turns."""
+"""Seconds and memory of training, and seconds for long runs: ours beside the others, by turns."""
 
 from collections import defaultdict
 from typing import Any
@@ -7,6 +7,7 @@ from thinlink.record import bound, spread
 
 from bpe.bench import Bench
 from bpe.processes import OURS, Failed
+from bpe.reached import reached
 
 TRAINERS = ("ours", "rustbpe", "tokenizers", "bpeasy", "gigatoken", "ffbpe", "ffbpe_gpt2")
 AGAIN = ("ours", "rustbpe", "gigatoken", "ffbpe_gpt2")
@@ -19,19 +20,6 @@ TRAIN_AIMS = {
     "ffbpe_gpt2": (2, 2.5),
 }
 """How many times faster ours must be, and is hoped to be, at the largest vocabulary."""
-ENCODERS = {
-    "arrays": ("ours", "tiktoken", "gigatoken", "ours_gpt4"),
-    "lists": ("ours", "tiktoken", "gigatoken", "tokenizers", "rustbpe"),
-}
-"""The last two give lists only; gigatoken does not know our pattern and is given GPT-4's, as ours_gpt4 is."""
-ENCODE_AIMS = {
-    ("arrays", "tiktoken"): (6, 8),
-    ("lists", "tokenizers"): (27, 40),
-    ("lists", "rustbpe"): (17, 20),
-    ("arrays", "gigatoken"): (0.8, 1.0),
-}
-"""The same for one thread of ours that makes arrays."""
-LISTS_AIM, THREADS_AIM = 3.0, 1.7
 UNITS = {
     "a": "a",
     "space": " ",
@@ -43,12 +31,6 @@ UNITS = {
 }
 RUN_PATIENCE_S = 30.0
 RUN_AIM_S = 1.0
-
-
-def reached(value: float, aim: tuple[float, float]) -> dict[str, Any]:
-    """A ratio beside what it must be at least, and what was hoped for."""
-    least, hoped = aim
-    return {"value": value, "at_least": least, "hoped": hoped, "holds": value >= least}
 
 
 def summed(rows: list[Any], fields: tuple[str, ...]) -> dict[str, Any]:
@@ -87,59 +69,6 @@ def training(bench: Bench) -> dict[str, Any]:
     least = min(peak for library, peak in peaks.items() if library != OURS)
     must["training_peak_mb_below_all"] = bound(peaks[OURS], least)
     return {"figures": figures, "times_faster_at_largest": ratios, "must": must}
-
-
-def encoding(bench: Bench) -> dict[str, Any]:
-    rows = defaultdict[tuple[str, int, str], list[Any]](list)
-    for _ in range(bench.repeats):
-        for form, libraries in ENCODERS.items():
-            for threads in (1, 2):
-                for library in libraries:
-                    rows[form, threads, library].append(encoded(bench, library, form, threads))
-    fields = ("mb_per_s", "mb_per_cpu_s", "peak_mb")
-    figures = {
-        form: {
-            f"{threads} threads": {
-                library: summed(rows[form, threads, library], fields) for library in libraries
-            }
-            for threads in (1, 2)
-        }
-        for form, libraries in ENCODERS.items()
-    }
-    hashes = {
-        f"{library} {form}": sorted({row.get("sha256", row.get("failed")) for row in found})
-        for (form, _, library), found in rows.items()
-    }
-    return {"figures": figures, "ids_sha256": hashes, "must": encode_must(figures)}
-
-
-def encoded(bench: Bench, library: str, form: str, threads: int) -> Any:
-    return bench.run(
-        "encode",
-        library,
-        threads,
-        form=form,
-        merges=bench.merges,
-        train=bench.train_text,
-        new=bench.new_text,
-        warm_bytes=bench.warm_bytes,
-    )
-
-
-def encode_must(figures: dict[str, Any]) -> dict[str, Any]:
-    def speed(form: str, threads: int, library: str) -> float:
-        return median(figures[form][f"{threads} threads"][library], "mb_per_s")
-
-    arrays, lists = speed("arrays", 1, OURS), speed("lists", 1, OURS)
-    must = {
-        f"encoding_times_{library}": reached(arrays / speed(form, 1, library), aim)
-        for (form, library), aim in ENCODE_AIMS.items()
-    }
-    times = lists / speed("lists", 1, "tiktoken")
-    must["encoding_lists_times_tiktoken"] = reached(times, (LISTS_AIM, LISTS_AIM))
-    times = speed("arrays", 2, OURS) / arrays
-    must["encoding_two_threads_times_one"] = reached(times, (THREADS_AIM, THREADS_AIM))
-    return must
 
 
 def runs(bench: Bench) -> dict[str, Any]:

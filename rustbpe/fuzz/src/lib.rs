@@ -1,0 +1,35 @@
+//! The crate without Python, and what its answers must be.
+
+#[path = "../../src/batch.rs"]
+pub mod batch;
+#[path = "../../src/cache.rs"]
+pub mod cache;
+#[path = "../../src/classes/mod.rs"]
+pub mod classes;
+#[path = "../../src/count/mod.rs"]
+pub mod count;
+#[path = "../../src/encode/mod.rs"]
+pub mod encode;
+#[path = "../../src/error.rs"]
+pub mod error;
+#[path = "../../src/file.rs"]
+pub mod file;
+#[path = "../../src/formats/mod.rs"]
+pub mod formats;
+#[path = "../../src/merge/mod.rs"]
+pub mod merge;
+#[path = "../../src/prefetch.rs"]
+pub mod prefetch;
+pub mod reference;
+#[path = "../../src/special.rs"]
+pub mod special;
+#[path = "../../src/split/mod.rs"]
+pub mod split;
+#[path = "../../src/tokenizer.rs"]
+pub mod tokenizer;
+#[path = "../../src/train.rs"]
+pub mod train;
+#[path = "../../src/vocab.rs"]
+pub mod vocab;
+#[path = "../../src/worker.rs"]
+pub mod worker;
