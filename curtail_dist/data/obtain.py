@@ -99,11 +99,12 @@ def obtain(wanted: Wanted, sources: Sequence[Source], *, progress: Callable[[], 
 
 
 def _lack(wanted: Wanted, reasons: Sequence[str]) -> str:
-    what = "has another hash than the manifest says" if wanted.path.exists() else "is not here"
+    corrupt = "is corrupt: it has another hash than the manifest says"
+    what = corrupt if wanted.path.exists() else "is not here"
     asked = "; ".join(reasons) or "there is nobody to ask: no member of the run, and no url in the manifest"
     return (
         f"{wanted.path} {what} (SHA-256 {wanted.sha256[:12]} is wanted) and does not come from anywhere "
-        f"({asked}): copy it there, or give the manifest a url"
+        f"({asked}): copy it there, prepare the data set again, or give the manifest a url"
     )
 
 
