@@ -125,7 +125,7 @@ def test_a_corrupt_file_is_replaced_only_once_the_right_one_is_here(wanted):
 def test_nobody_to_ask_says_what_to_do(wanted):
     with pytest.raises(
         DataError,
-        match=r"0\.parquet is not here .*copy it there, prepare the data set again, or give the manifest a url",
+        match=r"0\.parquet is not here .*prepare the data set again, or give the manifest a url",
     ):
         get(wanted)
 
