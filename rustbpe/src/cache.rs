@@ -1,8 +1,8 @@
 //! Remembers the tokens of pieces, since most of a text's pieces are ones that were seen before.
 //!
-//! A cache belongs to one thread at a time and its size is fixed: [`BUCKETS`] x 64 bytes for pieces of up to
-//! [`SHORT_BYTES`] bytes, and at most [`LONG_PIECES`] of the longer or more broken ones. What is forgotten or
-//! does not fit is merged again, so a cache changes the speed alone.
+//! A cache belongs to one thread at a time and its size is bounded: up to [`MOST_BUCKETS`] x 64 bytes for pieces
+//! of up to [`SHORT_BYTES`] bytes, and at most twice [`LONG_PIECES`] of the longer or more broken ones. What is
+//! forgotten or does not fit is merged again, so a cache changes the speed alone.
 
 use rustc_hash::FxHashMap;
 
@@ -12,17 +12,18 @@ use crate::prefetch::prefetch;
 pub const SHORT_BYTES: usize = 15;
 
 /// How many tokens a piece in the table may have.
-pub const SHORT_TOKENS: usize = 5;
+pub const SHORT_TOKENS: usize = 4;
 
 /// Tokens in the table are below this.
 const TOKEN_BOUND: u32 = 1 << 24;
 
-/// 2^16 buckets are 4 MiB.
-const BUCKETS: usize = 1 << 16;
+/// The table begins with 64 KiB, and grows to 16 MiB.
+const LEAST_BUCKETS: usize = 1 << 10;
+const MOST_BUCKETS: usize = 1 << 18;
 
-/// Longer pieces that are remembered, and the most bytes and tokens that one of them has: 6 MiB if all have
-/// as many.
-const LONG_PIECES: usize = 1 << 13;
+/// Longer pieces of one generation, and the most bytes and tokens that one of them has: 2 x 20 MiB if all have
+/// as many, some 2 x 4 MiB in ordinary text.
+const LONG_PIECES: usize = 1 << 15;
 const LONG_BYTES: usize = 128;
 
 /// The bytes of a short piece with their number at the end; 0 is the key of none.
@@ -39,43 +40,60 @@ impl Key {
             Some(all) => bytes.copy_from_slice(all),
             None => bytes[..length].copy_from_slice(&text[start..start + length]),
         }
-        let kept = u128::from_le_bytes(bytes) & ((1 << (8 * length)) - 1);
-        let key = kept | (length as u128) << 120;
-        Self([key as u64, (key >> 64) as u64])
+        let all = u128::from_le_bytes(bytes);
+        let [low, high] = KEPT[length % KEPT.len()];
+        Self([all as u64 & low, (all >> 64) as u64 & high | (length as u64) << 56])
     }
 
-    /// The bucket in which the piece is, if it is in the table.
+    /// Where the piece is, if it is in the table: the lowest bits are the number of its bucket.
     #[inline]
-    pub fn bucket(self) -> usize {
+    pub fn hash(self) -> usize {
         let folded = (u128::from(self.0[0] ^ 0x9E37_79B9_7F4A_7C15))
             .wrapping_mul(u128::from(self.0[1] ^ 0xD1B5_4A32_D192_ED03));
-        ((folded >> 64) as u64 ^ folded as u64) as usize % BUCKETS
+        ((folded >> 64) as u64 ^ folded as u64) as usize
     }
 }
 
-/// A short piece's tokens, in 24 bits each, and their number.
+/// The bits of the first so many bytes of 16.
+static KEPT: [[u64; 2]; SHORT_BYTES + 1] = kept();
+
+const fn kept() -> [[u64; 2]; SHORT_BYTES + 1] {
+    let mut table = [[0; 2]; SHORT_BYTES + 1];
+    let mut length = 0;
+    while length <= SHORT_BYTES {
+        let bits = (1u128 << (8 * length)) - 1;
+        table[length] = [bits as u64, (bits >> 64) as u64];
+        length += 1;
+    }
+    table
+}
+
+/// A short piece's tokens and, in the highest byte of the first, their number: none if it has too many, or too
+/// large ones.
 #[derive(Clone, Copy, Default)]
-pub struct Tokens(u128);
+pub struct Tokens([u32; SHORT_TOKENS]);
 
 impl Tokens {
     fn new(tokens: &[u32]) -> Option<Self> {
         if tokens.len() > SHORT_TOKENS || tokens.iter().any(|&token| token >= TOKEN_BOUND) {
             return None;
         }
-        let packed = tokens.iter().rev().fold(0, |packed, &token| packed << 24 | u128::from(token));
-        Some(Self(packed | (tokens.len() as u128) << 120))
+        let mut held = [0; SHORT_TOKENS];
+        held[..tokens.len()].copy_from_slice(tokens);
+        held[0] |= (tokens.len() as u32) << TOKEN_BOUND.ilog2();
+        Some(Self(held))
     }
 
     /// How many there are.
     #[inline]
     pub fn count(self) -> usize {
-        (self.0 >> 120) as usize
+        (self.0[0] / TOKEN_BOUND) as usize
     }
 
-    /// The tokens, and zeros or worse after the last one.
+    /// The tokens, and zeros after the last one.
     #[inline]
     pub fn padded(self) -> [u32; SHORT_TOKENS] {
-        std::array::from_fn(|i| (self.0 >> (24 * i)) as u32 & (TOKEN_BOUND - 1))
+        self.0.map(|token| token % TOKEN_BOUND)
     }
 }
 
@@ -90,61 +108,172 @@ struct Entry {
 #[repr(align(64))]
 struct Bucket([Entry; 2]);
 
+type Long = FxHashMap<Box<[u8]>, Box<[u32]>>;
+
 /// Pieces and their tokens.
 pub struct Cache {
+    /// Their number is a power of two.
     buckets: Vec<Bucket>,
-    long: FxHashMap<Box<[u8]>, Box<[u32]>>,
+    /// Short pieces that were forgotten since the table grew.
+    forgotten: usize,
+    /// Longer pieces: those since the generation began, and those of the generation before.
+    young: Long,
+    old: Long,
 }
 
 impl Default for Cache {
     fn default() -> Self {
-        Self { buckets: vec![Bucket::default(); BUCKETS], long: FxHashMap::default() }
+        let (young, old) = (Long::default(), Long::default());
+        Self { buckets: vec![Bucket::default(); LEAST_BUCKETS], forgotten: 0, young, old }
     }
 }
 
 impl Cache {
     /// Has what `short` will need on its way.
     #[inline]
-    pub fn prepare(&self, bucket: usize) {
-        prefetch(&self.buckets[bucket % BUCKETS]);
+    pub fn prepare(&self, hash: usize) {
+        prefetch(&self.buckets[hash & (self.buckets.len() - 1)]);
     }
 
-    /// The tokens of a short piece, from the bucket that its key says.
+    /// The tokens of a short piece, whose hash its key gives; if there are none, they are among the longer ones.
     #[inline]
-    pub fn short(&mut self, key: Key, bucket: usize) -> Option<Tokens> {
-        let [first, second] = &mut self.buckets[bucket % BUCKETS].0;
-        if first.key == key {
-            return Some(first.tokens);
-        }
-        if second.key == key {
+    pub fn short(&mut self, key: Key, hash: usize) -> Option<Tokens> {
+        let [first, second] = &mut self.bucket(hash).0;
+        if first.key != key {
+            if second.key != key {
+                return None;
+            }
             std::mem::swap(first, second);
-            return Some(first.tokens);
         }
-        None
+        Some(first.tokens)
     }
 
-    /// The tokens of a piece that is not in the table.
-    pub fn long(&self, piece: &[u8]) -> Option<&[u32]> {
-        self.long.get(piece).map(AsRef::as_ref)
+    /// The tokens of a piece that has no place in the table.
+    pub fn long(&mut self, piece: &[u8]) -> Option<&[u32]> {
+        if !self.young.contains_key(piece) {
+            let (piece, tokens) = self.old.remove_entry(piece)?;
+            self.keep(piece, tokens);
+        }
+        self.young.get(piece).map(AsRef::as_ref)
     }
 
     /// Remembers a short piece; `key` is the piece's.
     pub fn keep_short(&mut self, key: Key, piece: &[u8], tokens: &[u32]) {
-        let Some(tokens) = Tokens::new(tokens) else {
-            return self.keep_long(piece, tokens);
-        };
-        let [first, second] = &mut self.buckets[key.bucket()].0;
-        *second = std::mem::replace(first, Entry { key, tokens });
+        let tokens = Tokens::new(tokens).unwrap_or_else(|| {
+            self.keep_long(piece, tokens);
+            Tokens::default()
+        });
+        if self.forgotten > self.buckets.len() / 4 && self.buckets.len() < MOST_BUCKETS {
+            self.grow();
+        }
+        self.put(Entry { key, tokens });
     }
 
     /// Remembers a piece that has no place in the table, if it is not too long.
     pub fn keep_long(&mut self, piece: &[u8], tokens: &[u32]) {
-        if piece.len() > LONG_BYTES {
-            return;
+        if piece.len() <= LONG_BYTES {
+            self.keep(piece.into(), tokens.into());
         }
-        if self.long.len() == LONG_PIECES {
-            self.long.clear();
+    }
+
+    fn keep(&mut self, piece: Box<[u8]>, tokens: Box<[u32]>) {
+        if self.young.len() == LONG_PIECES {
+            self.old = std::mem::take(&mut self.young);
         }
-        self.long.insert(piece.into(), tokens.into());
+        self.young.insert(piece, tokens);
+    }
+
+    #[inline]
+    fn bucket(&mut self, hash: usize) -> &mut Bucket {
+        let last = self.buckets.len() - 1;
+        &mut self.buckets[hash & last]
+    }
+
+    fn put(&mut self, entry: Entry) {
+        let [first, second] = &mut self.bucket(entry.key.hash()).0;
+        let lost = std::mem::replace(second, std::mem::replace(first, entry));
+        self.forgotten += usize::from(lost.key != Key::default());
+    }
+
+    fn grow(&mut self) {
+        let buckets = vec![Bucket::default(); self.buckets.len() * 4];
+        let before = std::mem::replace(&mut self.buckets, buckets);
+        // The first of a bucket is put last, so that it is the first again.
+        for Bucket([first, second]) in before {
+            [second, first]
+                .into_iter()
+                .filter(|entry| entry.key != Key::default())
+                .for_each(|entry| self.put(entry));
+        }
+        self.forgotten = 0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A piece of its own for each number.
+    fn piece(number: usize) -> Vec<u8> {
+        format!("{number:x}").into_bytes()
+    }
+
+    fn key(number: usize) -> Key {
+        let piece = piece(number);
+        Key::new(&piece, 0, piece.len())
+    }
+
+    fn found(cache: &mut Cache, number: usize) -> Option<Vec<u32>> {
+        let key = key(number);
+        let tokens = cache.short(key, key.hash())?;
+        Some(tokens.padded()[..tokens.count()].to_vec())
+    }
+
+    #[test]
+    fn what_was_kept_last_is_found_however_large_the_table_has_grown() {
+        let mut cache = Cache::default();
+        for number in 0..400_000 {
+            cache.keep_short(key(number), &piece(number), &[number as u32, 7]);
+            assert_eq!(found(&mut cache, number).unwrap(), [number as u32, 7]);
+        }
+        assert_eq!(cache.buckets.len(), MOST_BUCKETS);
+        let held = (0..400_000).filter(|&number| found(&mut cache, number).is_some()).count();
+        assert!(held > 300_000, "{held}");
+    }
+
+    #[test]
+    fn a_key_is_of_the_piece_alone_wherever_the_text_ends() {
+        let text = b"abcdefghijklmnopqrstuvwxyz";
+        for length in 1..=SHORT_BYTES {
+            for start in 0..text.len() - length {
+                let alone = Key::new(&text[start..start + length], 0, length);
+                assert!(Key::new(text, start, length) == alone, "{start} {length}");
+            }
+        }
+        assert!(Key::new(b"a\0", 0, 1) != Key::new(b"a\0", 0, 2));
+    }
+
+    #[test]
+    fn a_short_piece_of_many_or_large_tokens_is_among_the_long_ones() {
+        let mut cache = Cache::default();
+        for tokens in [&[1, 2, 3, 4, 5][..], &[TOKEN_BOUND]] {
+            cache.keep_short(key(5), b"5", tokens);
+            assert!(found(&mut cache, 5).unwrap().is_empty());
+            assert_eq!(cache.long(b"5").unwrap(), tokens);
+        }
+    }
+
+    #[test]
+    fn long_pieces_that_are_asked_for_survive_and_their_number_is_bounded() {
+        let mut cache = Cache::default();
+        cache.keep_long(b"asked for", &[1]);
+        for number in 0..5 * LONG_PIECES {
+            cache.keep_long(&piece(number), &[2]);
+            assert!(cache.long(b"asked for").is_some());
+        }
+        assert!(cache.young.len() <= LONG_PIECES && cache.old.len() <= LONG_PIECES);
+        assert!(cache.long(&piece(0)).is_none());
+        cache.keep_long(&[b'x'; LONG_BYTES + 1], &[3]);
+        assert!(cache.long(&[b'x'; LONG_BYTES + 1]).is_none());
     }
 }

@@ -38,28 +38,26 @@ impl Id for i64 {
     }
 }
 
-/// A place in a text that is to become tokens. The key of a piece that is not short is that of none.
+/// A place in a text that is to become tokens; it begins where the one before it ends. The key of a piece that
+/// is not short is that of none.
 #[derive(Clone, Copy, Default)]
 struct Piece {
-    start: usize,
     end: usize,
     key: Key,
-    bucket: usize,
+    hash: usize,
 }
 
 /// Encodes texts, one after the other.
 pub struct Worker {
     splitter: Splitter,
     cache: Cache,
-    group: Vec<Piece>,
     /// The tokens of the piece that is merged.
     merged: Vec<u32>,
 }
 
 impl Worker {
     fn new(splitter: &Splitter) -> Self {
-        let (group, merged) = (Vec::with_capacity(GROUP), Vec::new());
-        Self { splitter: splitter.clone(), cache: Cache::default(), group, merged }
+        Self { splitter: splitter.clone(), cache: Cache::default(), merged: Vec::new() }
     }
 
     /// Appends the tokens of `text` to `out`; after an error `out` is of no use.
@@ -70,77 +68,100 @@ impl Worker {
         out: &mut Vec<T>,
         check: &mut Check<'_>,
     ) -> Result<()> {
-        let Self { splitter, cache, group, merged } = self;
-        let bytes = text.as_bytes();
-        group.clear();
+        let Self { splitter, cache, merged } = self;
+        let mut lookup = Lookup { cache, encoder, text: text.as_bytes(), done: 0, merged, out };
+        let mut group = [Piece::default(); GROUP];
+        let mut held = 0;
         let mut until_check = GROUPS_PER_CHECK;
         let mut start = 0;
-        splitter.for_each(text, |piece| {
-            let end = start + piece.len();
-            let mut next = Piece { start, end, ..Piece::default() };
-            if piece.len() <= SHORT_BYTES {
-                next.key = Key::new(bytes, start, piece.len());
-                next.bucket = next.key.bucket();
-                cache.prepare(next.bucket);
-            }
-            group.push(next);
+        while start < text.len() {
+            let end = splitter.piece_end(text, start)?;
+            group[held] = lookup.prepared(start, end);
             start = end;
-            if group.len() < GROUP {
-                return Ok(());
+            held += 1;
+            if held < GROUP {
+                continue;
             }
+            held = 0;
             until_check -= 1;
             if until_check == 0 {
                 until_check = GROUPS_PER_CHECK;
                 check()?;
             }
-            look_up(cache, encoder, bytes, group, merged, out, check)
-        })?;
-        look_up(cache, encoder, bytes, group, merged, out, check)
+            lookup.append(&group, check)?;
+        }
+        lookup.append(&group[..held], check)
     }
 }
 
-/// Appends the tokens of `group` to `out` and empties it.
-fn look_up<T: Id>(
-    cache: &mut Cache,
-    encoder: &Encoder,
-    text: &[u8],
-    group: &mut Vec<Piece>,
-    merged: &mut Vec<u32>,
-    out: &mut Vec<T>,
-    check: &mut Check<'_>,
-) -> Result<()> {
-    let mut end = out.len();
-    // Room for all, so that the tokens of a piece are written at once, whatever their number.
-    out.resize(end + group.len() * SHORT_TOKENS, T::default());
-    for (done, piece) in group.iter().enumerate() {
-        let is_short = piece.key != Key::default();
-        if is_short && let Some(tokens) = cache.short(piece.key, piece.bucket) {
-            out[end..end + SHORT_TOKENS].copy_from_slice(&tokens.padded().map(T::from_token));
-            end += tokens.count();
-            continue;
+/// Pieces of one text on their way to tokens.
+struct Lookup<'a, T> {
+    cache: &'a mut Cache,
+    encoder: &'a Encoder,
+    text: &'a [u8],
+    /// Where the pieces end whose tokens are in `out`.
+    done: usize,
+    merged: &'a mut Vec<u32>,
+    out: &'a mut Vec<T>,
+}
+
+impl<T: Id> Lookup<'_, T> {
+    /// What will be needed of the piece of these bytes, which is on its way from memory.
+    #[inline]
+    fn prepared(&self, start: usize, end: usize) -> Piece {
+        if end - start > SHORT_BYTES {
+            return Piece { end, ..Piece::default() };
         }
-        let bytes = &text[piece.start..piece.end];
-        let tokens = match cache.long(bytes) {
+        let key = Key::new(self.text, start, end - start);
+        let hash = key.hash();
+        self.cache.prepare(hash);
+        Piece { end, key, hash }
+    }
+
+    /// Appends the tokens of the pieces of `group`.
+    fn append(&mut self, group: &[Piece], check: &mut Check<'_>) -> Result<()> {
+        // Room for all, so that the tokens of a piece are written at once, whatever their number.
+        let mut tokens = [T::default(); GROUP * SHORT_TOKENS];
+        let mut held = 0;
+        for piece in group {
+            let start = std::mem::replace(&mut self.done, piece.end);
+            let is_short = piece.key != Key::default();
+            let found = if is_short { self.cache.short(piece.key, piece.hash) } else { None };
+            if let Some(found) = found
+                && found.count() > 0
+            {
+                tokens[held..held + SHORT_TOKENS].copy_from_slice(&found.padded().map(T::from_token));
+                held += found.count();
+                continue;
+            }
+            self.out.extend_from_slice(&tokens[..held]);
+            held = 0;
+            self.append_rare(&self.text[start..piece.end], piece.key, is_short && found.is_none(), check)?;
+        }
+        self.out.extend_from_slice(&tokens[..held]);
+        Ok(())
+    }
+
+    /// Appends the tokens of a piece that the table does not hold; `is_new` if it would, had it been seen.
+    #[cold]
+    fn append_rare(&mut self, piece: &[u8], key: Key, is_new: bool, check: &mut Check<'_>) -> Result<()> {
+        let known = if is_new { None } else { self.cache.long(piece) };
+        let tokens = match known {
             Some(tokens) => tokens,
             None => {
-                merged.clear();
-                encoder.encode_piece(bytes, merged, check)?;
-                if is_short {
-                    cache.keep_short(piece.key, bytes, merged);
+                self.merged.clear();
+                self.encoder.encode_piece(piece, self.merged, check)?;
+                if is_new {
+                    self.cache.keep_short(key, piece, self.merged);
                 } else {
-                    cache.keep_long(bytes, merged);
+                    self.cache.keep_long(piece, self.merged);
                 }
-                merged.as_slice()
+                self.merged.as_slice()
             }
         };
-        out.truncate(end);
-        out.extend(tokens.iter().map(|&token| T::from_token(token)));
-        end = out.len();
-        out.resize(end + (group.len() - done - 1) * SHORT_TOKENS, T::default());
+        self.out.extend(tokens.iter().map(|&token| T::from_token(token)));
+        Ok(())
     }
-    out.truncate(end);
-    group.clear();
-    Ok(())
 }
 
 /// The workers that nobody uses at the moment; no more than there are processors are kept.

@@ -16,6 +16,9 @@ use crate::split::Splitter;
 /// A group is full when it has so many bytes; longer texts are cut where no piece changes, if that is possible.
 const GROUP_BYTES: usize = 1 << 20;
 
+/// What cannot be cut and has more bytes is counted by the caller where it is.
+const MOST_COPIED_BYTES: usize = 1 << 26;
+
 /// How many groups wait in the queue for each thread.
 const GROUPS_PER_THREAD: usize = 2;
 
@@ -138,10 +141,13 @@ impl Crew<'_> {
     /// `check` is asked often, on this thread. The first error of any thread comes out of here or of `finish`.
     pub fn add(&mut self, mut text: &str, check: &mut Check<'_>) -> Result<()> {
         while text.len() > GROUP_BYTES {
-            let Some(seam) = self.splitter.seam(text, GROUP_BYTES) else { break };
+            let Some(seam) = self.splitter.seam(text, GROUP_BYTES, check)? else { break };
             let (head, tail) = text.split_at(seam);
             self.take_in(head, check)?;
             text = tail;
+        }
+        if text.len() > MOST_COPIED_BYTES {
+            return self.own.add(self.splitter, text, check);
         }
         self.take_in(text, check)
     }

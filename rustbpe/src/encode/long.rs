@@ -19,9 +19,16 @@ pub fn sweep(pairs: &Pairs, piece: &[u8], out: &mut Vec<u32>, check: &mut Check<
     if piece.len() >= NONE as usize {
         return Err(Error::value("a piece of the text has 4 GiB or more; it must have less: split the text"));
     }
-    let mut chain = Chain::new(pairs, piece);
+    let mut chain = Chain { pairs, nodes: Vec::with_capacity(piece.len()) };
     let mut agenda = Agenda::default();
+    for bytes in piece.chunks(PLACES_PER_CHECK) {
+        check()?;
+        chain.extend(bytes);
+    }
     for at in 0..piece.len() as u32 {
+        if (at as usize).is_multiple_of(PLACES_PER_CHECK) {
+            check()?;
+        }
         chain.rank(at, &mut agenda);
     }
     let mut visited = 0;
@@ -82,15 +89,17 @@ struct Node {
     next: u32,
 }
 
-impl<'a> Chain<'a> {
-    fn new(pairs: &'a Pairs, piece: &[u8]) -> Self {
-        let node = |(byte, at): (&u8, u32)| Node {
-            token: u32::from(*byte),
-            rank: NONE,
-            prev: at.wrapping_sub(1),
-            next: at + 1,
-        };
-        Self { pairs, nodes: piece.iter().zip(0..).map(node).collect() }
+impl Chain<'_> {
+    /// Appends the next bytes of the piece.
+    fn extend(&mut self, bytes: &[u8]) {
+        for (&byte, at) in bytes.iter().zip(self.nodes.len() as u32..) {
+            self.nodes.push(Node {
+                token: u32::from(byte),
+                rank: NONE,
+                prev: at.wrapping_sub(1),
+                next: at + 1,
+            });
+        }
     }
 
     /// Ranks the pair that begins at `at` anew and notes it.

@@ -41,7 +41,8 @@ impl Encoder {
             0 => {}
             1 => out.push(u32::from(piece[0])),
             2..=16 => short::scan::<16>(&self.pairs, piece, out),
-            17..=64 => short::scan::<64>(&self.pairs, piece, out),
+            17..=32 => short::scan::<32>(&self.pairs, piece, out),
+            33..=64 => short::scan::<64>(&self.pairs, piece, out),
             _ => long::sweep(&self.pairs, piece, out, check)?,
         }
         Ok(())
@@ -127,6 +128,18 @@ mod tests {
     fn a_long_piece_takes_no_quadratic_time() {
         let merges = [(A, A), (256, 256), (257, 257), (258, 258)];
         assert_eq!(encode(&merges, &b"a".repeat(1_600_003)).len(), 100_002);
+    }
+
+    #[test]
+    fn a_long_piece_asks_whether_to_stop_from_its_first_byte_on() {
+        let piece = b"ab".repeat(1_000_000);
+        let mut asked = 0;
+        let mut check = || {
+            asked += 1;
+            Ok(())
+        };
+        Encoder::new(&[(A, B)]).encode_piece(&piece, &mut Vec::new(), &mut check).unwrap();
+        assert!(asked > 3 * 15, "{asked}");
     }
 
     #[test]

@@ -8,12 +8,15 @@ const FREE: u64 = u64::MAX;
 
 /// The bytes are looked up in a square, all other pairs by linear probing in a table that is at most half full.
 ///
-/// Most questions are about pairs that make nothing, and those touch the keys alone.
+/// Most questions are about pairs that make nothing: a bit for each of eight hashes a slot answers nearly all of
+/// them, and those bits stay near the processor.
 pub struct Pairs {
     /// `of_bytes[left << 8 | right]`.
     of_bytes: Vec<u32>,
     keys: Vec<u64>,
     made: Vec<u32>,
+    /// A bit is set if there is a pair with its hash.
+    hints: Vec<u64>,
     held: usize,
     /// How far a hash is shifted down to be a slot.
     shift: u32,
@@ -50,6 +53,10 @@ impl Pairs {
             return self.of_bytes[square(left, right)];
         }
         let key = key(left, right);
+        let (word, bit) = self.hint(key);
+        if self.hints[word] & bit == 0 {
+            return NONE;
+        }
         let mut slot = self.slot(key);
         loop {
             match self.keys[slot] {
@@ -66,6 +73,7 @@ impl Pairs {
             of_bytes: vec![NONE; square(BYTE_TOKENS - 1, BYTE_TOKENS - 1) + 1],
             keys: vec![FREE; slots],
             made: vec![NONE; slots],
+            hints: vec![0; slots / 8],
             held: 0,
             shift: u64::BITS - slots.trailing_zeros(),
             next: BYTE_TOKENS,
@@ -77,6 +85,7 @@ impl Pairs {
         let keys = std::mem::replace(&mut self.keys, vec![FREE; slots]);
         let made = std::mem::replace(&mut self.made, vec![NONE; slots]);
         self.shift -= 1;
+        self.hints = vec![0; slots / 8];
         self.held = 0;
         for (key, made) in keys.into_iter().zip(made) {
             if key != FREE {
@@ -91,14 +100,26 @@ impl Pairs {
             slot = (slot + 1) & (self.keys.len() - 1);
         }
         self.keys[slot] = key;
+        let (word, bit) = self.hint(key);
+        self.hints[word] |= bit;
         self.made[slot] = made;
         self.held += 1;
     }
 
     /// The slot where the search for `key` begins.
     fn slot(&self, key: u64) -> usize {
-        (key.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> self.shift) as usize
+        (hash(key) >> self.shift) as usize
     }
+
+    /// Which bit says whether `key` may be there: of what word, and its value. There are eight for a slot.
+    fn hint(&self, key: u64) -> (usize, u64) {
+        let bit = hash(key) >> (self.shift - 3);
+        ((bit / 64) as usize, 1 << (bit % 64))
+    }
+}
+
+fn hash(key: u64) -> u64 {
+    key.wrapping_mul(0x9E37_79B9_7F4A_7C15)
 }
 
 fn key(left: u32, right: u32) -> u64 {

@@ -39,7 +39,7 @@ const PLACES_PER_CHECK: usize = 1 << 18;
 /// replaced from left to right.
 pub fn learn(counts: PieceCounts, want: usize, watch: &mut Watch<'_>) -> Result<Vec<Pair>> {
     watch(0)?;
-    let mut learner = Learner::new(Words::new(counts)?);
+    let mut learner = Learner::new(Words::new(counts, &mut || watch(0))?);
     learner.find_byte_pairs(&mut || watch(0))?;
     let mut merges = Vec::new();
     while merges.len() < want {

@@ -8,13 +8,16 @@
 use rustc_hash::FxHashMap;
 
 use crate::count::PieceCounts;
-use crate::error::{Error, Result};
+use crate::error::{Check, Error, Result};
 
 /// What stands before and after each piece.
 pub const WALL: u32 = u32::MAX;
 
 /// So much may the distinct pieces have, so that every place fits into 32 bits.
 const MOST_BYTES: usize = 1 << 30;
+
+/// How many slots may be filled between two questions whether to stop.
+const SLOTS_PER_CHECK: usize = 1 << 20;
 
 /// The row of tokens, a wall at each end.
 pub struct Words {
@@ -25,8 +28,8 @@ pub struct Words {
 }
 
 impl Words {
-    /// Lays the pieces out as bytes. Those of a single byte hold no pair and are left out.
-    pub fn new(counts: PieceCounts) -> Result<Self> {
+    /// Lays the pieces out as bytes, unless `check` stops it. Those of a single byte hold no pair and are left out.
+    pub fn new(counts: PieceCounts, check: &mut Check<'_>) -> Result<Self> {
         let pairs = || counts.pieces().filter(|(piece, _)| piece.len() > 1);
         let mut lengths: FxHashMap<u64, usize> = FxHashMap::default();
         for (piece, count) in pairs() {
@@ -50,15 +53,24 @@ impl Words {
             weights.weights.push(weight);
             start += length;
         }
-        let mut slots = vec![WALL; total + 1];
+        let mut slots = Vec::with_capacity(total + 1);
+        while slots.len() <= total {
+            check()?;
+            slots.resize((total + 1).min(slots.len() + SLOTS_PER_CHECK), WALL);
+        }
         for (piece, count) in pairs() {
             let Some(at) = next.get_mut(&count) else { continue };
             piece.with_bytes(|bytes| {
-                for (slot, &byte) in slots[*at..].iter_mut().zip(bytes) {
-                    *slot = u32::from(byte);
+                for bytes in bytes.chunks(SLOTS_PER_CHECK) {
+                    check()?;
+                    for (slot, &byte) in slots[*at..].iter_mut().zip(bytes) {
+                        *slot = u32::from(byte);
+                    }
+                    *at += bytes.len();
                 }
-            });
-            *at += piece.len() + 1;
+                Ok(())
+            })?;
+            *at += 1;
         }
         Ok(Self { slots, weights })
     }
@@ -112,12 +124,26 @@ mod tests {
         let splitter = Splitter::new(r"\S+|\s+").unwrap();
         let mut counts = PieceCounts::default();
         counts.add(&splitter, "one two three two x three three", &mut || Ok(())).unwrap();
-        let words = Words::new(counts).unwrap();
+        let words = Words::new(counts, &mut || Ok(())).unwrap();
         let bytes: Vec<u8> = words.slots.iter().map(|&slot| slot.try_into().unwrap_or(b'|')).collect();
         assert_eq!(bytes, b"|three|two|one|");
         let mut ascent = words.weights.ascend();
         let weights: Vec<u64> = (1..14).map(|place| ascent.weight(place)).collect();
         assert_eq!(weights, [3, 3, 3, 3, 3, 3, 2, 2, 2, 2, 1, 1, 1]);
         assert_eq!(words.weights.ascend().weight(11), 1);
+    }
+
+    #[test]
+    fn a_large_piece_asks_whether_to_stop() {
+        let splitter = Splitter::new(crate::split::SPLIT_PATTERN).unwrap();
+        let mut counts = PieceCounts::default();
+        counts.add(&splitter, &"x".repeat(5 * SLOTS_PER_CHECK), &mut || Ok(())).unwrap();
+        let mut asked = 0;
+        let mut check = || {
+            asked += 1;
+            Ok(())
+        };
+        Words::new(counts, &mut check).unwrap();
+        assert!(asked >= 10, "{asked}");
     }
 }

@@ -1,8 +1,9 @@
 //! The Python side of encoding: what a call asks for, and ids as arrays.
 
+use numpy::{Element, IntoPyArray};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use pyo3::types::{PyByteArray, PyList, PyString};
+use pyo3::types::{PyList, PyString};
 
 use crate::batch::{Orders, Part, encode_batch};
 use crate::special::{Finder, Rules, Specials};
@@ -116,43 +117,12 @@ impl Dtype {
     }
 }
 
-/// Numbers that an array is made of.
-trait Element: Copy {
-    const NAME: &'static str;
-    fn write(self, place: &mut [u8]);
-}
-
-macro_rules! element {
-    ($type:ty, $name:literal) => {
-        impl Element for $type {
-            const NAME: &'static str = $name;
-
-            fn write(self, place: &mut [u8]) {
-                place.copy_from_slice(&self.to_ne_bytes());
-            }
-        }
-    };
-}
-
-element!(u16, "uint16");
-element!(u32, "uint32");
-element!(i64, "int64");
-
-/// A new array of what the slices hold together.
-fn array<'py, T: Element>(py: Python<'py>, slices: &[&[T]]) -> PyResult<Bound<'py, PyAny>> {
-    let size = size_of::<T>();
-    let length: usize = slices.iter().map(|slice| slice.len()).sum();
-    // A bytearray, so that the array can be written to, as torch wants it.
-    let bytes = PyByteArray::new_with(py, length * size, |bytes| {
-        let mut places = bytes.chunks_exact_mut(size);
-        for slice in slices {
-            for (number, place) in slice.iter().zip(&mut places) {
-                number.write(place);
-            }
-        }
-        Ok(())
-    })?;
-    py.import("numpy")?.call_method1("frombuffer", (bytes, T::NAME))
+/// A new array that owns `numbers`, which are not copied.
+fn array<'py, T: Element>(py: Python<'py>, mut numbers: Vec<T>) -> PyResult<Bound<'py, PyAny>> {
+    // Without numpy the crate would panic; here it is an error.
+    py.import("numpy")?;
+    numbers.shrink_to_fit();
+    Ok(numbers.into_pyarray(py).into_any())
 }
 
 /// The ids of one text.
@@ -182,7 +152,7 @@ fn one_array_of<'py, T: Id + Element>(
         let work = |worker: &mut _| tokenizer.encode_into(worker, text, rules, &mut ids, &mut signals());
         tokenizer.with_worker(work).map(|()| ids)
     })?;
-    array(py, &[&ids])
+    array(py, ids)
 }
 
 /// What a call wants of many texts.
@@ -231,22 +201,25 @@ pub fn many_arrays<'py>(
 ) -> PyResult<(Bound<'py, PyAny>, Bound<'py, PyAny>)> {
     let py = texts.py();
     match dtype {
-        Dtype::Uint16 => flat(py, &parts::<u16>(tokenizer, texts, request)?),
-        Dtype::Uint32 => flat(py, &parts::<u32>(tokenizer, texts, request)?),
-        Dtype::Int64 => flat(py, &parts::<i64>(tokenizer, texts, request)?),
+        Dtype::Uint16 => flat(py, parts::<u16>(tokenizer, texts, request)?),
+        Dtype::Uint32 => flat(py, parts::<u32>(tokenizer, texts, request)?),
+        Dtype::Int64 => flat(py, parts::<i64>(tokenizer, texts, request)?),
     }
 }
 
-fn flat<'py, T: Element>(
+fn flat<'py, T: Element + Copy>(
     py: Python<'py>,
-    parts: &[Part<T>],
+    parts: Vec<Part<T>>,
 ) -> PyResult<(Bound<'py, PyAny>, Bound<'py, PyAny>)> {
     let mut offsets = vec![0i64];
     let mut before = 0;
-    for part in parts {
+    for part in &parts {
         offsets.extend(part.ends.iter().map(|end| (before + end) as i64));
         before += part.ids.len();
     }
-    let slices: Vec<&[T]> = parts.iter().map(|part| part.ids.as_slice()).collect();
-    Ok((array(py, &slices)?, array(py, &[&offsets])?))
+    let mut ids = parts.into_iter().map(|part| part.ids);
+    let mut all = ids.next().unwrap_or_default();
+    all.reserve_exact(before - all.len());
+    ids.for_each(|others| all.extend_from_slice(&others));
+    Ok((array(py, all)?, array(py, offsets)?))
 }

@@ -4,7 +4,7 @@ mod scan;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use crate::error::{Error, Result};
+use crate::error::{Check, Error, Result};
 use scan::Scanner;
 
 /// GPT-4's pattern with numbers in groups of at most two digits.
@@ -47,6 +47,9 @@ const SCANNED: [(&str, usize); 4] = [
         3,
     ),
 ];
+
+/// How much of a text is searched between two questions whether to stop.
+const SEARCHED_PER_CHECK: usize = 1 << 20;
 
 /// A compiled pattern. Cloning is cheap and gives each thread its own scratch memory.
 #[derive(Clone)]
@@ -95,37 +98,43 @@ impl Splitter {
         mut visit: impl FnMut(usize, usize) -> Result<()>,
     ) -> Result<()> {
         let mut start = 0;
-        match &self.engine {
-            Engine::Scanner(scanner) => {
-                while start < text.len() {
-                    let end = scanner.piece_end(text.as_bytes(), start);
-                    visit(start, end)?;
-                    start = end;
-                }
-            }
-            Engine::Regex(regex) => {
-                while start < text.len() {
-                    let end = match_end(regex, text, start)?;
-                    visit(start, end)?;
-                    start = end;
-                }
-            }
+        while start < text.len() {
+            let end = self.piece_end(text, start)?;
+            visit(start, end)?;
+            start = end;
         }
         Ok(())
     }
 
-    /// A place at or after byte `from` where `text` may be cut in two without any piece changing; none is known
-    /// for patterns in general.
-    pub fn seam(&self, text: &str, from: usize) -> Option<usize> {
-        // Whatever the piece before a space is, it ends there once it has come to a letter.
-        let mut ends = text.as_bytes().get(from.saturating_sub(1)..)?.windows(2);
-        match self.engine {
-            Engine::Scanner(_) => ends
-                .position(|pair| pair[0].is_ascii_alphabetic() && pair[1] == b' ')
-                .map(|offset| from.max(1) + offset),
-            Engine::Regex(_) => None,
+    /// Where the piece ends that begins at byte `start` of `text`, which goes on there. Fails as `for_each` does.
+    #[inline]
+    pub fn piece_end(&self, text: &str, start: usize) -> Result<usize> {
+        match &self.engine {
+            Engine::Scanner(scanner) => Ok(scanner.piece_end(text.as_bytes(), start)),
+            Engine::Regex(regex) => match_end(regex, text, start),
         }
     }
+
+    /// A place at or after byte `from` where `text` may be cut in two without any piece changing; none is known
+    /// for patterns in general. `check` is asked during a long search.
+    pub fn seam(&self, text: &str, from: usize, check: &mut Check<'_>) -> Result<Option<usize>> {
+        let Engine::Scanner(scanner) = &self.engine else { return Ok(None) };
+        let mut begin = boundary(text, from);
+        while begin < text.len() {
+            check()?;
+            let end = boundary(text, begin + SEARCHED_PER_CHECK);
+            if let Some(seam) = scanner.seam(&text.as_bytes()[..end], begin) {
+                return Ok(Some(seam));
+            }
+            begin = end;
+        }
+        Ok(None)
+    }
+}
+
+/// Where the first character begins at or after byte `from`; the end of the text if there is none.
+fn boundary(text: &str, from: usize) -> usize {
+    (from..text.len()).find(|&at| text.is_char_boundary(at)).unwrap_or(text.len())
 }
 
 fn compile(pattern: &str) -> Result<fancy_regex::Regex> {
@@ -243,12 +252,12 @@ mod tests {
     #[test]
     fn a_text_cut_at_a_seam_has_the_same_pieces() {
         let splitter = Splitter::new(SPLIT_PATTERN).unwrap();
-        let text = "it's a  b \n c'd  '  x y";
+        let text = "it's a  b \n c'd  '  x y 12z3日本。é\u{301}e'ſ'LL!\r\n字 字7字";
         let whole = pieces(&splitter, text);
         let mut seams = 0;
         for from in 0..text.len() {
-            let Some(seam) = splitter.seam(text, from) else { continue };
-            assert!(seam >= from && seam > 0);
+            let Some(seam) = splitter.seam(text, from, &mut || Ok(())).unwrap() else { continue };
+            assert!(seam >= from && seam > 0 && seam < text.len());
             let (head, tail) = text.split_at(seam);
             assert_eq!([pieces(&splitter, head), pieces(&splitter, tail)].concat(), whole);
             seams += 1;

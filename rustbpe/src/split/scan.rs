@@ -38,9 +38,41 @@ impl Scanner {
         }
     }
 
+    /// The first place after a letter and before something else, after byte `from` of `text`, where a character
+    /// begins.
+    ///
+    /// Whatever the piece is, it ends there: no piece goes on from a letter with anything but letters. And what
+    /// comes after is cut the same without what was before, since a piece depends on what follows alone.
+    pub fn seam(&self, text: &[u8], from: usize) -> Option<usize> {
+        let (mut at, mut after_letter) = (from, false);
+        loop {
+            match self.classes.at(text, at) {
+                (END, _) => return None,
+                (LETTER, width) => {
+                    after_letter = true;
+                    at += width;
+                }
+                _ if after_letter => return Some(at),
+                (_, width) => at += width,
+            }
+        }
+    }
+
     /// The end of the letters that go on at `at`.
     #[inline]
     fn letters(&self, text: &[u8], mut at: usize) -> usize {
+        while let Some(eight) = text[at..].first_chunk() {
+            let ascii = ascii_letters(*eight);
+            at += ascii;
+            if ascii < 8 {
+                return if eight[ascii] < 0x80 { at } else { self.wide_letters(text, at) };
+            }
+        }
+        self.wide_letters(text, at)
+    }
+
+    /// The same, a letter at a time.
+    fn wide_letters(&self, text: &[u8], mut at: usize) -> usize {
         while let Some(&byte) = text.get(at) {
             match BYTE_CLASSES[usize::from(byte)] {
                 LETTER => at += 1,
@@ -81,6 +113,11 @@ impl Scanner {
     fn spaces(&self, text: &[u8], start: usize) -> usize {
         let (mut at, mut last, mut after_break) = (start, start, None);
         loop {
+            let blanks = blanks(&text[at..]);
+            if blanks > 0 {
+                at += blanks;
+                last = at - 1;
+            }
             match self.classes.at(text, at) {
                 (BREAK, _) => {
                     at += 1;
@@ -97,6 +134,35 @@ impl Scanner {
             }
         }
     }
+}
+
+/// How many spaces `text` begins with.
+#[inline]
+fn blanks(text: &[u8]) -> usize {
+    let mut count = 0;
+    while let Some(&eight) = text[count..].first_chunk() {
+        let others = u64::from_le_bytes(eight) ^ u64::from_le_bytes([b' '; 8]);
+        if others != 0 {
+            return count + (others.trailing_zeros() / 8) as usize;
+        }
+        count += 8;
+    }
+    count + text[count..].iter().take_while(|&&byte| byte == b' ').count()
+}
+
+/// How many ASCII letters there are before the first byte that is none.
+///
+/// All bytes are compared at once and without a branch, as words end anywhere. Seven bits of each byte are
+/// compared, by sums that have the eighth bit if they are large enough; no sum reaches the next byte.
+#[inline]
+fn ascii_letters(bytes: [u8; 8]) -> usize {
+    const EACH: u64 = u64::MAX / 255;
+    let word = u64::from_le_bytes(bytes);
+    let lower = (word | (EACH * 0x20)) & (EACH * 0x7f);
+    let from_a = lower + EACH * (0x80 - b'a' as u64);
+    let after_z = lower + EACH * (0x7f - b'z' as u64);
+    let letters = from_a & !after_z & !word;
+    ((!letters & (EACH * 0x80)).trailing_zeros() / 8) as usize
 }
 
 /// The length of the English contraction that `text` begins with; `ſ` is an s to a regex that ignores case.
