@@ -12,7 +12,7 @@ TESTS ?= tests
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format bench bench-outer bench-energy bench-bpe bench-loader bench-decisions faults chaos gpu gpu-train gpu-outer browser test-system clean
+.PHONY: help setup demo test check format bench bench-outer bench-energy bench-bpe fuzz-bpe bench-loader bench-decisions faults chaos gpu gpu-train gpu-outer browser test-system clean
 
 help: ## what can be made
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-15s %s\n", $$1, $$2}'
@@ -61,6 +61,10 @@ bench-energy: .venv/.ready ## policies beside the optimum, and how fast they dec
 
 bench-bpe: .venv/.ready ## the tokenizer beside its peers, which come into an environment of their own; some 40 minutes
 	$(RUN)python benchmarks/bench_bpe.py
+
+fuzz-bpe: ## ten minutes of a fuzzer at the tokenizer; needs nightly Rust and cargo-fuzz
+	cd rustbpe && for target in split learn encode load; do \
+	  cargo +nightly fuzz run $$target -- -max_total_time=150 -max_len=512 || exit 1; done
 
 bench-loader: .venv/.ready ## how fast nanochat's loader feeds; some 2 minutes
 	$(RUN)python benchmarks/bench_loader.py

@@ -45,7 +45,7 @@ fuzz_target!(|data: &[u8]| {
         assert_eq!(found.concat(), text);
         assert_eq!(found, pieces(general, &text), "{:?}", fast.pattern());
         for from in [0, 1, text.len() / 3, text.len() / 2, text.len()] {
-            if let Some(seam) = fast.seam(&text, from) {
+            if let Some(seam) = fast.seam(&text, from, &mut || Ok(())).unwrap() {
                 let (head, tail) = text.split_at(seam);
                 assert_eq!([pieces(fast, head), pieces(fast, tail)].concat(), found, "cut at {seam}");
             }
