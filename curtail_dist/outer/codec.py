@@ -159,7 +159,9 @@ class Blockwise:
         """Return the integers (int8, [numbers]) of `flat`; its blocks' scales are written to `scales`."""
         padding = scales.numel() * self._block - flat.numel()
         blocks = (torch.nn.functional.pad(flat, (0, padding)) if padding else flat).view(-1, self._block)
-        scales.copy_(blocks.abs().amax(dim=1) / self._most)
+        largest = blocks.abs().amax(dim=1)
+        # By a tensor: CUDA divides by a number as a product with its reciprocal, which rounds otherwise.
+        scales.copy_(largest / torch.full_like(largest, self._most))
         steps = scales.float().unsqueeze(1)
         steps.masked_fill_(steps == 0, 1.0)
         levels = (blocks / steps).round_().clamp_(-self._most, self._most).to(torch.int8)
