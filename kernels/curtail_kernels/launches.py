@@ -1,0 +1,66 @@
+"""Every launch of the kernels around attention that is shipped for Hopper, on tensors too small to matter."""
+
+from collections.abc import Iterator
+from itertools import product
+
+import torch
+
+from curtail_kernels.codec import parts, payload_size
+from curtail_kernels.codec_kernels import launch_decode, launch_encode
+from curtail_kernels.head_rows import launch_head_rows
+from curtail_kernels.muon import HOPPER, OTHERS, launch_symmetric_product
+from curtail_kernels.relu2 import launch_relu2, launch_relu2_backward
+
+NUMBERS = 8192
+SIDE = 256
+
+
+def hopper_launches(dtype: torch.dtype = torch.bfloat16) -> Iterator[str]:
+    """Perform each launch and say after it what it was: for a driver that only compiles."""
+    yield from _head(dtype)
+    x = torch.zeros(NUMBERS, dtype=dtype)
+    launch_relu2(x, torch.empty_like(x))
+    yield "relu2"
+    launch_relu2_backward(x, x, torch.empty_like(x))
+    yield "relu2 backward"
+    yield from _codec()
+    yield from _muon(dtype)
+
+
+def _head(dtype: torch.dtype) -> Iterator[str]:
+    logits, targets = torch.zeros(16, NUMBERS, dtype=dtype), torch.zeros(16, dtype=torch.int64)
+    losses = torch.zeros(16)
+    for softcap, scales in product((15.0, 100.0, 0.0), (None, torch.ones(16))):
+        for gradient in (True,) if scales is not None else (False, True):
+            launch_head_rows(
+                logits,
+                targets,
+                losses,
+                NUMBERS,
+                softcap=softcap,
+                ignore_index=-1,
+                gradient=gradient,
+                scales=scales,
+            )
+            variant = "scaled gradient" if scales is not None else "gradient" if gradient else "loss"
+            yield f"head rows softcap {softcap:g} {variant}"
+
+
+def _codec() -> Iterator[str]:
+    flat = torch.zeros(NUMBERS)
+    for bits, block in ((8, 128), (4, 64)):
+        scales, integers = parts(
+            torch.zeros(payload_size(NUMBERS, bits, block), dtype=torch.uint8), NUMBERS, block
+        )
+        for carried, kept in ((None, None), (None, torch.empty_like(flat)), (flat, torch.empty_like(flat))):
+            launch_encode(flat, carried, scales, integers, kept, bits=bits, block=block)
+            yield f"encode int{bits} residual {carried is not None} rest {kept is not None}"
+        launch_decode(scales, integers, flat, bits=bits, block=block)
+        yield f"decode int{bits}"
+
+
+def _muon(dtype: torch.dtype) -> Iterator[str]:
+    x = torch.zeros(2, SIDE, SIDE, dtype=dtype)
+    for config, addend in product((HOPPER, OTHERS), (None, x)):
+        launch_symmetric_product(x, addend, torch.empty_like(x), alpha=0.5, beta=0.25, config=config)
+        yield f"symmetric product {config.side} {'with' if addend is not None else 'without'} addend"
