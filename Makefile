@@ -12,7 +12,7 @@ TESTS ?= tests
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format bench bench-outer bench-energy bench-bpe fuzz-bpe bench-loader bench-decisions faults chaos gpu gpu-train gpu-outer browser test-system clean
+.PHONY: help setup demo test check format test-kernels bench bench-outer bench-energy bench-bpe fuzz-bpe bench-loader bench-decisions faults chaos gpu gpu-kernels gpu-train gpu-outer browser test-system clean
 
 help: ## what can be made
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-15s %s\n", $$1, $$2}'
@@ -24,7 +24,11 @@ demo: .venv/.ready ## a curtailment day at three sites, in minutes; the report i
 
 test: .venv/.ready ## all tests that need no GPU, no root and no browser
 	cargo test --quiet --locked --manifest-path rustbpe/Cargo.toml
-	$(RUN)pytest -n 2 --dist loadfile -m "not system" $(TESTS)
+	$(RUN)pytest -n 2 --dist loadfile -m "not system and not hopper" $(TESTS)
+
+test-kernels: .venv/.ready ## the kernels in Triton's interpreter, and every launch of theirs compiled for Hopper; no GPU needed
+	TRITON_INTERPRET=1 OMP_NUM_THREADS=1 $(RUN)pytest -n 2 tests/kernels/interpreted
+	$(RUN)pytest -m hopper tests/kernels/hopper
 
 browser: ## Chromium, for the tests of the web chat; installed where this is root, else it says what to do
 	@if command -v chromium || command -v google-chrome; then true; \
@@ -80,8 +84,11 @@ chaos: .venv/.ready ## ten minutes of faults of all kinds; the report is in runs
 
 gpu: .venv/.ready ## tests and benchmarks that need CUDA; says so where there is none
 	@if $(RUN)python -c 'import sys, torch; sys.exit(not torch.cuda.is_available())'; \
-	then $(RUN)pytest -m gpu $(TESTS) && $(MAKE) --no-print-directory gpu-train gpu-outer; \
+	then $(RUN)pytest -m gpu $(TESTS) && $(MAKE) --no-print-directory gpu-kernels gpu-train gpu-outer; \
 	else echo "make gpu: there is no CUDA device here, nothing was run"; fi
+
+gpu-kernels: .venv/.ready ## the fused kernels beside torch's own on one GPU, right first, then fast, in 8 minutes; into benchmarks/results/
+	$(RUN)python benchmarks/bench_gpu_kernels.py
 
 gpu-train: .venv/.ready ## bf16 beside fp32, a d12's and a d20's speed, a d12's loss on one GPU, in 8 minutes; into benchmarks/results/
 	@if $(RUN)python -c 'import sys, torch; sys.exit(not torch.cuda.is_available())'; \

@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 import torch
+from curtail_kernels.dispatch import IMPLEMENTATIONS, Means
 
 from nanochat.settings import require
 
@@ -67,6 +68,12 @@ def add_training(parser: argparse.ArgumentParser) -> None:
         default=None,
         help="compile the model; by default on CUDA only",
     )
+    parser.add_argument(
+        "--attention",
+        choices=IMPLEMENTATIONS,
+        help="what computes attention; by default what is known to be best",
+    )
+    parser.add_argument("--fused", action="store_true", help="relu squared and the loss by the fused kernels")
     add_device(parser)
 
 
@@ -85,6 +92,11 @@ def accumulation(args: argparse.Namespace, sequence_length: int, ranks: int) -> 
     tokens = capacity if args.total_batch_size is None else args.total_batch_size
     require(tokens > 0 and tokens % capacity == 0, "--total-batch-size", tokens, f"a multiple of {capacity}")
     return tokens // capacity
+
+
+def means_of(args: argparse.Namespace) -> Means:
+    """What is to compute the model."""
+    return Means(attention=args.attention, fused=args.fused)
 
 
 def forward_of(model: torch.nn.Module, args: argparse.Namespace) -> torch.nn.Module:

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from nanochat import shards
-from nanochat.arguments import accumulation, add_training, check_training, forward_of, option
+from nanochat.arguments import accumulation, add_training, check_training, forward_of, means_of, option
 from nanochat.core import read_bundle
 from nanochat.dataset import manifest_path
 from nanochat.evaluate import validation_batches
@@ -79,7 +79,7 @@ def build(args: argparse.Namespace, ranks: Ranks) -> Training:
     config = _model_config(args, tokenizer)
     accumulate = accumulation(args, config.sequence_length, ranks.count)
     batch_tokens = accumulate * args.device_batch_size * config.sequence_length * ranks.count
-    model = build_model(config, seed=args.seed).to(ranks.device)
+    model = build_model(config, seed=args.seed, means=means_of(args)).to(ranks.device)
     steps = _steps(args, model, batch_tokens)
     rates = {} if args.matrix_lr is None else {"matrix_lr": args.matrix_lr}
     optim_config = OPTIM_CONFIGS[config.variant](batch_tokens=batch_tokens, **rates)
@@ -89,7 +89,7 @@ def build(args: argparse.Namespace, ranks: Ranks) -> Training:
     job = Job(
         model=model,
         forward=forward_of(model, args),
-        optimizer=build_optimizer(model, optim_config, sharded=ranks.count > 1),
+        optimizer=build_optimizer(model, optim_config, sharded=ranks.count > 1, fused=args.fused),
         schedule=SCHEDULES[config.variant].for_steps(steps),
         batches=stream.batches,
         steps=steps,

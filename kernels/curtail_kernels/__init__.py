@@ -1,1 +1,4 @@
-"""Fused kernels, each with a plain reference beside it. There are none yet: the model uses torch's own."""
+"""Fused kernels, each with a plain reference beside it, and what computes attention.
+
+Importing this imports neither torch nor Triton: a kernel's module does, when it is needed.
+"""

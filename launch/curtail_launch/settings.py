@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from curtail_kernels.dispatch import IMPLEMENTATIONS, Implementation
+
 from curtail_dist.config import RunConfig
 from curtail_dist.config.reader import build
 from curtail_dist.data.manifest import read_manifest, sha256_of
@@ -35,6 +37,12 @@ class TrainOptions:
     """`cpu`, `cuda`, or `auto`: CUDA where there is one."""
     compile: bool | None = None
     """Whether the model is compiled, before the site comes into the run; null: on CUDA only."""
+    attention: Implementation | None = None
+    """What computes attention in training: `plain`, `cudnn`, `flex` or `triton`; null: what
+    `curtail_kernels.dispatch` says. Other sites may say otherwise."""
+    fused: bool = False
+    """Whether relu squared, the head with its loss, and Muon's products are by the fused kernels. Without
+    CUDA their plain counterparts are taken."""
     sharded: bool = True
     """At a site of several ranks: whether each of them updates a share of the parameters and holds the
     optimizer's state of that alone. If not, each updates all, and DistributedDataParallel averages."""
@@ -64,6 +72,9 @@ class TrainOptions:
                 raise ConfigError(f"train.{name} is {value}; it must be at least 1")
         if self.sample_every < 0:
             raise ConfigError(f"train.sample_every is {self.sample_every}; it must be at least 0")
+        if self.attention not in (None, *IMPLEMENTATIONS):
+            known = ", ".join(IMPLEMENTATIONS)
+            raise ConfigError(f"train.attention is {self.attention!r}; it must be one of {known}, or null")
         if self.device not in ("auto", "cpu", "cuda"):
             raise ConfigError(f"train.device is {self.device!r}; it must be auto, cpu or cuda")
 

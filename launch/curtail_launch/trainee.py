@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import torch
+from curtail_kernels.dispatch import Means
 from torch.nn.parallel import DistributedDataParallel
 
 from curtail_launch.settings import Recipe
@@ -30,7 +31,8 @@ def build_trainee(recipe: Recipe, ranks: Ranks, *, seed: int) -> Trainee:
     """Build the model on the rank's device; at several ranks all call this together."""
     options, several = recipe.options, ranks.count > 1
     sharded = several and options.sharded
-    model = build_model(recipe.model, seed=seed).to(ranks.device)
+    means = Means(attention=options.attention, fused=options.fused)
+    model = build_model(recipe.model, seed=seed, means=means).to(ranks.device)
     forward: torch.nn.Module = model
     if compiles(recipe, ranks.device):
         # All batches of a run have one shape, those of evaluations too.
@@ -40,7 +42,7 @@ def build_trainee(recipe: Recipe, ranks: Ranks, *, seed: int) -> Trainee:
         model=model,
         forward=forward,
         trained=DistributedDataParallel(forward, broadcast_buffers=False) if whole else forward,
-        optimizer=build_optimizer(model, recipe.optimizer, sharded=sharded),
+        optimizer=build_optimizer(model, recipe.optimizer, sharded=sharded, fused=options.fused),
     )
 
 

@@ -6,6 +6,7 @@ from typing import Literal
 
 import torch
 import torch.nn.functional as F
+from curtail_kernels.dispatch import Means
 from torch import Tensor, nn
 
 from nanochat.model.cache import Cache
@@ -32,9 +33,10 @@ class GPT(nn.Module):
     cos: Tensor
     sin: Tensor
 
-    def __init__(self, config: GPTConfig, blocks: Sequence[Block], tables: Rotary) -> None:
+    def __init__(self, config: GPTConfig, blocks: Sequence[Block], tables: Rotary, means: Means) -> None:
         super().__init__()
         self.config = config
+        self.means = means
         self.embedding = nn.Embedding(config.padded_vocab_size, config.n_embd)
         self.blocks = nn.ModuleList(blocks)
         self.residual_lambdas = nn.Parameter(torch.ones(config.n_layer))
@@ -63,6 +65,13 @@ class GPT(nn.Module):
 
     def logits(self, inputs: Tensor, cache: Cache | None = None) -> Tensor:  # inputs: [B, T] int64
         """Softcapped logits [B, T, V] in fp32; with a cache the inputs go on where it ends."""
+        z = self.head(self._features(inputs, cache)).float()  # [B, T, padded V]
+        if z.size(-1) != self.config.vocab_size:  # the gradient of a crop is a copy: only where it is needed
+            z = z[..., : self.config.vocab_size]
+        return SOFTCAP * torch.tanh(z / SOFTCAP)
+
+    def _features(self, inputs: Tensor, cache: Cache | None) -> Tensor:
+        """What the head sees, [B, T, C]."""
         start, T = (0 if cache is None else cache.length), inputs.size(1)
         end = start + T
         require(self.cos.size(0) >= end, "the sequence length", end, f"at most {self.cos.size(0)}")
@@ -72,11 +81,7 @@ class GPT(nn.Module):
         if torch.is_autocast_enabled(x.device.type):
             x = x.to(torch.get_autocast_dtype(x.device.type))
         rotary = Rotary(self.cos[start:end].to(x.dtype), self.sin[start:end].to(x.dtype))
-        x = self.stream(inputs, norm(x), rotary, cache)
-        z = self.head(norm(x)).float()  # [B, T, padded V]
-        if z.size(-1) != self.config.vocab_size:  # the gradient of a crop is a copy: only where it is needed
-            z = z[..., : self.config.vocab_size]
-        return SOFTCAP * torch.tanh(z / SOFTCAP)
+        return norm(self.stream(inputs, norm(x), rotary, cache))
 
     def forward(self, inputs: Tensor, targets: Tensor, reduction: Reduction = "mean") -> Tensor:
         """Cross-entropy in nats; targets of -1 count for nothing.
@@ -86,6 +91,12 @@ class GPT(nn.Module):
             targets: [B, T] int64, the token after each input.
             reduction: `mean` and `sum` over the counted targets: []; `none`: [B * T], 0 where ignored.
         """
+        if self.means.fused:
+            from curtail_kernels.head import head_loss
+
+            weight = self.head.weight[: self.config.vocab_size]
+            x = self._features(inputs, None)
+            return head_loss(x, weight, targets, softcap=SOFTCAP, reduction=reduction)
         z = self.logits(inputs)  # [B, T, V]
         return F.cross_entropy(
             z.flatten(0, 1), targets.flatten(), ignore_index=IGNORE_INDEX, reduction=reduction

@@ -4,6 +4,9 @@ from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
+from curtail_kernels.attend import attend, place_and_attend
+from curtail_kernels.dispatch import PLAIN_MEANS, Means
+from curtail_kernels.own import Place
 from torch import Tensor, nn
 
 from nanochat.model.cache import LayerCache
@@ -24,12 +27,6 @@ class Rotary(NamedTuple):
     sin: Tensor
 
 
-def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:  # x: [B, T, H, D]; cos, sin: [T, 1, D / 2]
-    """Rotary embedding of the two halves: y1 = x1 cos + x2 sin, y2 = -x1 sin + x2 cos."""
-    x1, x2 = x.chunk(2, dim=-1)
-    return torch.cat((x1 * cos + x2 * sin, x2 * cos - x1 * sin), dim=-1)
-
-
 def rotary_tables(length: int, head_dim: int, base: float) -> Rotary:
     """Tables [length, 1, head_dim / 2] in fp32, for wave lengths from 2 pi to 2 pi x `base`."""
     exponents = torch.arange(0, head_dim, 2, dtype=torch.float32, device="cpu") / head_dim
@@ -37,44 +34,12 @@ def rotary_tables(length: int, head_dim: int, base: float) -> Rotary:
     return Rotary(angles.cos()[:, None, :], angles.sin()[:, None, :])
 
 
-def attend(q: Tensor, k: Tensor, v: Tensor, window: int | None) -> Tensor:
-    """Causal attention of the newest queries over all keys, scores divided by sqrt(D).
-
-    Args:
-        q: [B, T, H, D], the last T of the S positions.
-        k: [B, S, Hkv, D]; query head h uses key head h // (H / Hkv).
-        v: [B, S, Hkv, D].
-        window: A query sees its own position and so many before it; None: all before it.
-
-    Returns:
-        [B, T, H, D].
-    """
-    T, S = q.size(1), k.size(1)
-    if window is not None and T == 1:
-        k, v = k[:, -window - 1 :], v[:, -window - 1 :]
-    full = window is None or window >= S - 1
-    y = F.scaled_dot_product_attention(
-        q.transpose(1, 2),
-        k.transpose(1, 2),
-        v.transpose(1, 2),
-        attn_mask=None if T == 1 or (full and T == S) else _mask(T, S, window, q.device),
-        is_causal=T > 1 and full and T == S,
-        enable_gqa=q.size(2) != k.size(2),
-    )  # [B, H, T, D]
-    return y.transpose(1, 2)
-
-
-def _mask(T: int, S: int, window: int | None, device: torch.device) -> Tensor:
-    """[T, S], true where the query may look."""
-    back = torch.arange(S - T, S, device=device)[:, None] - torch.arange(S, device=device)
-    return back >= 0 if window is None else (back >= 0) & (back <= window)
-
-
 class Attention(nn.Module):
     """Causal self-attention; queries and keys are rotated, then normed, then multiplied by a gain."""
 
-    def __init__(self, config: GPTConfig, *, window: int | None, qk_gain: float) -> None:
+    def __init__(self, config: GPTConfig, *, window: int | None, qk_gain: float, means: Means) -> None:
         super().__init__()
+        self.means = means
         self.head_dim = config.head_dim
         self.window = window
         self.qk_gain = qk_gain
@@ -88,40 +53,56 @@ class Attention(nn.Module):
     ) -> Tensor:
         """[B, T, C] -> [B, T, C]; `added`, [B, T, Hkv, D], goes on top of the values."""
         B, T, C = x.shape
-        q = self._placed(self.q(x).view(B, T, -1, self.head_dim), rotary)  # [B, T, H, D]
-        k = self._placed(self.k(x).view(B, T, -1, self.head_dim), rotary)  # [B, T, Hkv, D]
+        q = self.q(x).view(B, T, -1, self.head_dim)  # [B, T, H, D]
+        k = self.k(x).view(B, T, -1, self.head_dim)  # [B, T, Hkv, D]
         v = self.v(x).view(B, T, -1, self.head_dim)  # [B, T, Hkv, D]
         if added is not None:
             v = v + added
-        if cache is not None:
-            k, v = cache.append(k, v)  # [B, S, Hkv, D]
-        return self.out(attend(q, k, v, self.window).reshape(B, T, C))
-
-    def _placed(self, x: Tensor, rotary: Rotary) -> Tensor:  # x: [B, T, H, D]
-        placed = norm(rotate(x, *rotary))
-        return placed if self.qk_gain == 1 else placed * self.qk_gain
+        place = Place(*rotary, gain=self.qk_gain, eps=NORM_EPS)
+        if cache is None:
+            y = place_and_attend(q, k, v, place, self.window, self.means.attention)
+        else:
+            keys, values = cache.append(place(k), v)  # [B, S, Hkv, D]
+            y = attend(place(q), keys, values, self.window)
+        return self.out(y.reshape(B, T, C))
 
 
 class MLP(nn.Module):
     """Two products with relu squared between them, four times as wide inside."""
 
-    def __init__(self, config: GPTConfig) -> None:
+    def __init__(self, config: GPTConfig, means: Means) -> None:
         super().__init__()
+        self.means = means
         self.up = nn.Linear(config.n_embd, 4 * config.n_embd, bias=False)
         self.down = nn.Linear(4 * config.n_embd, config.n_embd, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:  # x: [B, T, C]
         """[B, T, C] -> [B, T, C]."""
-        return self.down(F.relu(self.up(x)).square())
+        return self.down(_relu_squared(self.up(x), fused=self.means.fused))
+
+
+def _relu_squared(x: Tensor, *, fused: bool) -> Tensor:
+    if not fused:
+        return F.relu(x).square()
+    from curtail_kernels.relu2 import relu2
+
+    return relu2(x)
 
 
 class Block(nn.Module):
     """x <- x + attention(norm(x)), then x <- x + mlp(norm(x))."""
 
-    def __init__(self, config: GPTConfig, *, window: int | None, qk_gain: float = 1.0) -> None:
+    def __init__(
+        self,
+        config: GPTConfig,
+        *,
+        window: int | None,
+        qk_gain: float = 1.0,
+        means: Means = PLAIN_MEANS,
+    ) -> None:
         super().__init__()
-        self.attention = Attention(config, window=window, qk_gain=qk_gain)
-        self.mlp = MLP(config)
+        self.attention = Attention(config, window=window, qk_gain=qk_gain, means=means)
+        self.mlp = MLP(config, means)
 
     def forward(self, x: Tensor, rotary: Rotary, cache: LayerCache | None = None) -> Tensor:  # x: [B, T, C]
         """[B, T, C] -> [B, T, C]."""

@@ -3,6 +3,7 @@
 from typing import cast
 
 import torch
+from curtail_kernels.dispatch import Means
 from torch import Tensor, nn
 
 from nanochat.model.cache import Cache
@@ -16,12 +17,13 @@ ROTARY_BASE = 10_000.0
 class GPT202601(GPT):
     """x <- r_i x + s_i x0 before block i, where x0 is the normed embedding."""
 
-    def __init__(self, config: GPTConfig) -> None:
+    def __init__(self, config: GPTConfig, means: Means) -> None:
         """Build the shape; `initialize` draws the weights."""
         tables = rotary_tables(TABLE_FACTOR * config.sequence_length, config.head_dim, ROTARY_BASE)
         # The recipe keeps its tables in bf16; fp32 tensors of the same values multiply fp32 queries as well.
         rounded = Rotary(*(table.bfloat16().float() for table in tables))
-        super().__init__(config, [Block(config, window=window) for window in config.windows], rounded)
+        blocks = [Block(config, window=window, means=means) for window in config.windows]
+        super().__init__(config, blocks, rounded, means)
 
     @torch.no_grad()
     def initialize(self, seed: int) -> None:

@@ -3,6 +3,7 @@
 from typing import cast
 
 import torch
+from curtail_kernels.dispatch import Means
 from torch import Tensor, nn
 
 from nanochat.model.cache import Cache, LayerCache
@@ -33,9 +34,9 @@ class ValueBlock(Block):
     The weight is 3 sigmoid(W x[:12]), where x is what the attention sees.
     """
 
-    def __init__(self, config: GPTConfig, *, window: int | None) -> None:
+    def __init__(self, config: GPTConfig, *, window: int | None, means: Means) -> None:
         """Build the shape."""
-        super().__init__(config, window=window, qk_gain=QK_GAIN)
+        super().__init__(config, window=window, qk_gain=QK_GAIN, means=means)
         self.value_gate = nn.Linear(VALUE_GATE_WIDTH, config.n_kv_head, bias=False)
 
     def forward(  # pyright: ignore[reportIncompatibleMethodOverride] - it needs one thing more
@@ -72,20 +73,20 @@ class Smear(nn.Module):
 class GPT202607(GPT):
     """x <- r_i x + s_i x0 before block i; after the last, a share of the stream's middle is subtracted."""
 
-    def __init__(self, config: GPTConfig) -> None:
+    def __init__(self, config: GPTConfig, means: Means) -> None:
         """Build the shape; `initialize` draws the weights."""
         require(
             config.n_embd >= SMEAR_GATE_WIDTH, "model.n_embd", config.n_embd, f"at least {SMEAR_GATE_WIDTH}"
         )
         having = set(value_layers(config.n_layer))
         blocks = [
-            ValueBlock(config, window=window)
+            ValueBlock(config, window=window, means=means)
             if i in having
-            else Block(config, window=window, qk_gain=QK_GAIN)
+            else Block(config, window=window, qk_gain=QK_GAIN, means=means)
             for i, window in enumerate(config.windows)
         ]
         tables = rotary_tables(TABLE_FACTOR * config.sequence_length, config.head_dim, ROTARY_BASE)
-        super().__init__(config, blocks, tables)
+        super().__init__(config, blocks, tables, means)
         width = config.n_kv_head * config.head_dim
         self.value_embeddings = nn.ModuleDict(
             {str(i): nn.Embedding(config.padded_vocab_size, width) for i in sorted(having)}

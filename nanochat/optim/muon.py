@@ -43,6 +43,13 @@ def orthogonalize(g: Tensor, norm_margin: float = NORM_MARGIN) -> Tensor:  # g: 
     return (x.mT if tall else x).to(g.dtype)
 
 
+def _fused(g: Tensor, norm_margin: float) -> Tensor:  # g: [K, m, n]
+    """The same with kernels that compute each symmetric product once."""
+    from curtail_kernels import muon
+
+    return muon.orthogonalize(g, POLAR_EXPRESS, norm_margin=norm_margin, norm_eps=NORM_EPS)
+
+
 def equalize_rows(g: Tensor) -> Tensor:  # g: [K, m, n]
     """Give all rows of a matrix the same norm, and keep the matrix's (arXiv 2603.28254)."""
     wide = g.float()
@@ -122,7 +129,7 @@ def muon_step(
         grads: K times [m, n].
         states: Of each, `momentum` [m, n] and `moment`, see `moment_shape`; empty before the first step.
         group: `lr`, `momentum`, `beta2`, `weight_decay`, and `norm_margin` and `balanced` where they are not
-            variant 2026-01's.
+            variant 2026-01's, and `fused` where the fused kernels multiply.
     """
     directions = []
     for weight, grad, state in zip(weights, grads, states, strict=True):
@@ -131,7 +138,8 @@ def muon_step(
             state["moment"] = torch.zeros(moment_shape(weight.shape), device=weight.device)
         directions.append(nesterov(grad, state["momentum"], group["momentum"]))
     g, balanced = torch.stack(directions), group.get("balanced", False)  # [K, m, n]
-    u = orthogonalize(equalize_rows(g) if balanced else g, group.get("norm_margin", NORM_MARGIN))
+    g = equalize_rows(g) if balanced else g
+    u = (_fused if group.get("fused") else orthogonalize)(g, group.get("norm_margin", NORM_MARGIN))
     u = restore_norm(u) if balanced else u
     u, moments = reduce_variance(u, torch.stack([state["moment"] for state in states]), group["beta2"])
     lr = learning_rate(group["lr"], weights[0].shape)

@@ -25,7 +25,7 @@ SCHEDULES: dict[str, type[Schedule]] = {"2026-01": Schedule, "2026-07": Schedule
 
 
 def build_optimizer(
-    model: GPT, config: OptimConfig | OptimConfig202607, *, sharded: bool = False
+    model: GPT, config: OptimConfig | OptimConfig202607, *, sharded: bool = False, fused: bool = False
 ) -> MuonAdamW:
     """One optimizer over all parameters of `model`, each in one group.
 
@@ -33,6 +33,7 @@ def build_optimizer(
         model: Of the same variant.
         config: Its recipe.
         sharded: Divide update and state over the ranks of the default process group, which is there.
+        fused: Multiply Muon's symmetric matrices by the fused kernels.
 
     Raises:
         ValueError: The settings are those of another variant than the model's.
@@ -42,4 +43,7 @@ def build_optimizer(
     grouped = [id(p) for group in groups for p in group["params"]]
     expected = [id(p) for p in model.parameters()]
     assert sorted(grouped) == sorted(expected), "a parameter is in no group, or in two"
+    for group in groups:
+        if fused and group["kind"] == "muon":
+            group["fused"] = True
     return ShardedMuonAdamW(groups) if sharded else MuonAdamW(groups)

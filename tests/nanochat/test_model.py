@@ -3,11 +3,13 @@ import math
 import plain_model
 import pytest
 import torch
+from curtail_kernels.attend import attend
+from curtail_kernels.own import rotate
 from torch.utils.flop_counter import FlopCounterMode
 
 from nanochat.model import Cache, GPTConfig, build_model, plain
 from nanochat.model.cache import bytes_per_token
-from nanochat.model.layers import attend, norm, rotary_tables, rotate
+from nanochat.model.layers import norm, rotary_tables
 
 MATH = torch.nn.attention.SDPBackend.MATH
 SMALL = GPTConfig(n_layer=2, n_embd=32, n_head=2, n_kv_head=1, vocab_size=70, sequence_length=8)

@@ -1,0 +1,166 @@
+"""What stands around attention, measured: head, relu^2, codec and Muon, each beside plain torch."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from curtail_kernels import codec, head, muon, relu2
+from torch import Tensor
+
+from curtail_dist.outer.codec import Blockwise
+from gpu_kernels.timing import peak_bytes, relative_error, same_bits, seconds
+from nanochat.optim.muon import NORM_EPS, NORM_MARGIN, POLAR_EXPRESS
+
+SOFTCAP = 15.0
+BITS = ((8, 128), (4, 64))
+"""Bits and block of each codec."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sizes:
+    """How much of everything."""
+
+    tokens: int = 65_536
+    vocabulary: int = 65_536
+    width: int = 768
+    chunk: int = 8_192
+    numbers: int = 2**28
+    """Of a pseudo-gradient."""
+    matrices: tuple[tuple[int, int, int], ...] = ((48, 768, 768), (12, 3072, 768), (80, 1280, 1280))
+    """Stacks that Muon works on: count, rows, columns; of a d12, and a d20's squares."""
+    repeats: int = 10
+
+
+TINY = Sizes(tokens=48, vocabulary=96, width=16, chunk=32, numbers=1000, matrices=((2, 16, 8),), repeats=1)
+
+
+def measure_head(sizes: Sizes, device: torch.device) -> dict[str, Any]:
+    """Loss with its gradients: seconds, and the most memory beyond inputs, weights and gradients."""
+    dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
+    x = torch.randn(sizes.tokens, sizes.width, device=device, dtype=dtype).requires_grad_()
+    weight = torch.randn(sizes.vocabulary, sizes.width, device=device, dtype=dtype) * 0.05
+    weight.requires_grad_()
+    targets = torch.randint(sizes.vocabulary, (sizes.tokens,), device=device)
+    targets[:: max(1, sizes.tokens // 16)] = -1
+
+    def ours() -> Tensor:
+        return head.head_loss(x, weight, targets, softcap=SOFTCAP, chunk=sizes.chunk)
+
+    def plain() -> Tensor:
+        return head.reference_head_loss(x, weight, targets, softcap=SOFTCAP)
+
+    ways = {"ours": ours, "torch": torch.compile(plain) if device.type == "cuda" else plain}
+    row: dict[str, Any] = {"what": "head", "tokens": sizes.tokens, "vocabulary": sizes.vocabulary}
+    found: dict[str, tuple[Tensor, ...]] = {}
+    for name, way in ways.items():
+
+        def both(way: Callable[[], Tensor] = way) -> tuple[Tensor, ...]:
+            loss = way()
+            return loss.detach(), *torch.autograd.grad(loss, (x, weight))
+
+        found[name] = both()
+        row[name] = {
+            "both_s": seconds(both, device, repeats=sizes.repeats, warmup=2),
+            "peak_bytes": peak_bytes(both, device),
+        }
+    row["apart"] = [relative_error(*pair) for pair in zip(found["ours"], found["torch"], strict=True)]
+    row["holds"] = max(row["apart"]) <= 2e-2
+    return row
+
+
+def measure_relu2(sizes: Sizes, device: torch.device) -> dict[str, Any]:
+    """GB/s of forward (one tensor read, one written) and of backward (two read, one written)."""
+    dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
+    x = torch.randn(sizes.tokens, 4 * sizes.width, device=device, dtype=dtype).requires_grad_()
+    dy = torch.randn_like(x)
+
+    def plain(x: Tensor) -> Tensor:
+        return F.relu(x).square()
+
+    ways = {"ours": relu2.relu2, "torch": torch.compile(plain) if device.type == "cuda" else plain}
+    row: dict[str, Any] = {"what": "relu2", "shape": list(x.shape)}
+    found: dict[str, tuple[Tensor, Tensor]] = {}
+    size = x.numel() * x.element_size()
+    for name, way in ways.items():
+        y = way(x)
+
+        def back(y: Tensor = y) -> Tensor:
+            return torch.autograd.grad(y, x, dy, retain_graph=True)[0]
+
+        def forward(way: Callable[[Tensor], Tensor] = way) -> Tensor:
+            return way(x)
+
+        found[name] = (y.detach(), back())
+        took = {
+            each: seconds(call, device, repeats=sizes.repeats) for each, call in (("f", forward), ("b", back))
+        }
+        row[name] = {
+            "forward_s": took["f"],
+            "backward_s": took["b"],
+            "forward_gb_s": 2 * size / took["f"]["median"] / 1e9,
+            "backward_gb_s": 3 * size / took["b"]["median"] / 1e9,
+        }
+    row["apart"] = [relative_error(*pair) for pair in zip(found["ours"], found["torch"], strict=True)]
+    row["holds"] = max(row["apart"]) <= 1e-2
+    return row
+
+
+def measure_codec(sizes: Sizes, device: torch.device) -> list[dict[str, Any]]:
+    """GB/s of fp32 numbers encoded and decoded; the bytes against those of the library's codec."""
+    flat = torch.randn(sizes.numbers, device=device) * 1e-3
+    rows: list[dict[str, Any]] = []
+    for bits, block in BITS:
+        plain = Blockwise(bits, block)
+        payload, rest = codec.encode_with_feedback(flat, None, bits, block)
+        wanted = plain.encode(flat)
+        bytes_agree = same_bits(payload, wanted) and same_bits(codec.encode(flat, bits, block), wanted)
+        numbers = codec.decode(payload, flat.numel(), bits, block)
+        right = plain.decode(wanted, flat.numel())
+        calls: dict[str, Callable[[], Any]] = {
+            "encode": lambda b=bits, k=block: codec.encode(flat, b, k),
+            "encode_with_feedback": lambda r=rest, b=bits, k=block: codec.encode_with_feedback(flat, r, b, k),
+            "decode": lambda p=payload, b=bits, k=block: codec.decode(p, flat.numel(), b, k),
+            "torch_encode": lambda codec=plain: codec.encode(flat),
+            "torch_decode": lambda p=payload, codec=plain: codec.decode(p, flat.numel()),
+        }
+        took = {name: seconds(call, device, repeats=sizes.repeats) for name, call in calls.items()}
+        rows.append(
+            {
+                "what": "codec",
+                "bits": bits,
+                "numbers": sizes.numbers,
+                "bytes_agree": bytes_agree,
+                "holds": bytes_agree and same_bits(numbers, right) and same_bits(rest, flat - right),
+                **{f"{name}_gb_s": 4 * sizes.numbers / one["median"] / 1e9 for name, one in took.items()},
+            }
+        )
+    return rows
+
+
+def measure_muon(sizes: Sizes, device: torch.device) -> list[dict[str, Any]]:
+    """Seconds of orthogonalising each stack, with the symmetric products computed once and computed whole."""
+    rows: list[dict[str, Any]] = []
+    for K, m, n in sizes.matrices:
+        g = torch.randn(K, m, n, device=device)
+        options: dict[str, Any] = {"norm_margin": NORM_MARGIN, "norm_eps": NORM_EPS}
+
+        def ours(g: Tensor = g, options: dict[str, Any] = options) -> Tensor:
+            return muon.orthogonalize(g, POLAR_EXPRESS, **options)
+
+        def plain(g: Tensor = g, options: dict[str, Any] = options) -> Tensor:
+            return muon.reference_orthogonalize(g, POLAR_EXPRESS, **options)
+
+        apart = relative_error(ours(), plain())
+        rows.append(
+            {
+                "what": "muon",
+                "stack": [K, m, n],
+                "ours_s": seconds(ours, device, repeats=sizes.repeats),
+                "torch_s": seconds(plain, device, repeats=sizes.repeats),
+                "apart": apart,
+                "holds": apart <= 5e-2,
+            }
+        )
+    return rows

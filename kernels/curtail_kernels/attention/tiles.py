@@ -1,0 +1,106 @@
+"""Pieces of the kernels: a tile of a [B, T, H, D] tensor in and out, and which keys a query sees."""
+# ruff: noqa: ANN001, ANN201, PLR0913
+# pyright: basic, reportIndexIssue=false, reportOperatorIssue=false
+
+import triton
+import triton.language as tl
+
+
+@triton.jit
+def load_tile(
+    x,
+    batch,
+    head,
+    start,
+    end,
+    stride_b,
+    stride_t,
+    stride_h,
+    BLOCK: tl.constexpr,
+    D: tl.constexpr,
+    TMA: tl.constexpr,
+    MASKED: tl.constexpr,
+):
+    """[BLOCK, D] of x from position `start` of one head on.
+
+    With TMA, x is a descriptor of [B, H, T, D] and positions past T read 0. Else it is a pointer, and those
+    at or after `end` read 0 if MASKED; if not, there must be none.
+    """
+    if TMA:
+        return x.load([batch, head, start, 0]).reshape(BLOCK, D)
+    else:
+        local = tl.arange(0, BLOCK)
+        base = x + (batch.to(tl.int64) * stride_b + head * stride_h + tl.cast(start, tl.int64) * stride_t)
+        at = base + (local[:, None] * stride_t + tl.arange(0, D)[None, :])
+        if MASKED:
+            return tl.load(at, mask=(start + local < end)[:, None], other=0.0)
+        else:
+            return tl.load(at)
+
+
+@triton.jit
+def store_tile(
+    x, value, batch, head, start, end, stride_b, stride_t, stride_h, BLOCK: tl.constexpr, D: tl.constexpr
+):
+    """Write [BLOCK, D] to x from position `start` of one head on, up to `end`."""
+    local = tl.arange(0, BLOCK)
+    base = x + (batch.to(tl.int64) * stride_b + head * stride_h + tl.cast(start, tl.int64) * stride_t)
+    at = base + (local[:, None] * stride_t + tl.arange(0, D)[None, :])
+    tl.store(at, value.to(x.dtype.element_ty), mask=(start + local < end)[:, None])
+
+
+@triton.jit
+def seen(back, window, WINDOWED: tl.constexpr):
+    """Whether a query sees the key `back` positions before it."""
+    if WINDOWED:
+        return (back >= 0) & (back <= window)
+    else:
+        return back >= 0
+
+
+@triton.jit
+def raw_gradient(dy, y, r, cos, sin, gain, BLOCK: tl.constexpr, D: tl.constexpr):
+    """Both halves of the gradient of x, where y = gain r z, z = rotate(x) and r = 1 / rms(z).
+
+    dz = r (gain dy - y mean(y dy) / gain), turned back. dy and y: fp32 [BLOCK, D]; r: [BLOCK]; cos and sin:
+    [BLOCK, D / 2].
+    """
+    mean = tl.sum(y * dy, 1) / D
+    dz = r[:, None] * (gain * dy - y * (mean / gain)[:, None])
+    z1, z2 = dz.reshape(BLOCK, 2, D // 2).permute(0, 2, 1).split()
+    return z1 * cos - z2 * sin, z1 * sin + z2 * cos
+
+
+@triton.jit
+def store_raw_gradient(
+    dx,
+    dy,
+    y,
+    r,
+    cos,
+    sin,
+    batch,
+    head,
+    heads,
+    start,
+    end,
+    gain,
+    stride_b,
+    stride_t,
+    stride_h,
+    stride_table,
+    BLOCK: tl.constexpr,
+    D: tl.constexpr,
+):
+    """Write the gradient of x, [BLOCK, D], from that of y; r is [B, T, heads], the tables [T, D / 2]."""
+    at = start + tl.arange(0, BLOCK)
+    inside = at < end
+    rows = batch.to(tl.int64) * end + at
+    half = tl.arange(0, D // 2)
+    table = at[:, None] * stride_table + half[None, :]
+    c = tl.load(cos + table, mask=inside[:, None], other=0.0).to(tl.float32)
+    s = tl.load(sin + table, mask=inside[:, None], other=0.0).to(tl.float32)
+    scale = tl.load(r + rows * heads + head, mask=inside, other=0.0)
+    x1, x2 = raw_gradient(dy, y.to(tl.float32), scale, c, s, gain, BLOCK, D)
+    store_tile(dx, x1, batch, head, start, end, stride_b, stride_t, stride_h, BLOCK, D // 2)
+    store_tile(dx + D // 2, x2, batch, head, start, end, stride_b, stride_t, stride_h, BLOCK, D // 2)

@@ -1,0 +1,35 @@
+"""Launches that are not fit for Hopper, each for a reason of its own; one at the end that is."""
+
+from collections.abc import Iterator
+
+import torch
+import triton
+import triton.language as tl
+
+
+@triton.jit
+def _product(a, b, out, n, M: tl.constexpr, N: tl.constexpr, K: tl.constexpr):
+    rows, columns, inner = tl.arange(0, M), tl.arange(0, N), tl.arange(0, K)
+    acc = tl.zeros([M, N], tl.float32)
+    for start in range(0, n, K):
+        left = tl.load(a + rows[:, None] * n + start + inner[None, :])
+        right = tl.load(b + (start + inner)[:, None] * N + columns[None, :])
+        acc = tl.dot(left, right, acc)
+    tl.store(out + rows[:, None] * N + columns[None, :], acc)
+
+
+def hopper_launches() -> Iterator[str]:
+    a, b, out = (
+        torch.zeros(2**16, dtype=torch.bfloat16),
+        torch.zeros(2**16, dtype=torch.bfloat16),
+        torch.zeros(2**16),
+    )
+    for label, M, N, K, warps, stages in (
+        ("old units", 16, 16, 32, 4, 2),
+        ("spills", 128, 256, 32, 4, 2),
+        ("shared memory", 128, 256, 128, 8, 4),
+        ("fit tma", 128, 128, 64, 8, 3),
+        ("fit", 128, 128, 64, 8, 3),
+    ):
+        _product[(1,)](a, b, out, 512, M=M, N=N, K=K, num_warps=warps, num_stages=stages)
+        yield label

@@ -1,0 +1,34 @@
+"""The tuning script holds each kernel against the reference before it times it."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from curtail_kernels.attention.configs import SMALL, Config
+
+
+@pytest.fixture
+def tune(monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[3] / "benchmarks"))
+    import tune_kernels
+
+    monkeypatch.setattr(tune_kernels, "WINDOWS", (None, 40))
+    return tune_kernels
+
+
+@pytest.fixture
+def bench(tune: Any) -> Any:
+    case = tune.Case(B=1, T=96, D=64, width=128, window=None, group=1)
+    return tune.Bench(case, torch.device("cpu"))
+
+
+@pytest.mark.parametrize("kernel", ["forward", "dq", "dkdv", "prologue"])
+def test_a_right_kernel_is_timed(bench: Any, kernel: str) -> None:
+    assert bench.took(kernel, "pointers", SMALL, {}, 1) > 0
+
+
+def test_a_wrong_kernel_is_out(bench: Any) -> None:
+    wrong = {("forward", None): [torch.zeros(1, 96, 2, 64)]}
+    with pytest.raises(ValueError, match="from the reference"):
+        bench.took("forward", "pointers", Config(32, 64, 4, 1), wrong, 1)
