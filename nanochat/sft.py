@@ -14,9 +14,9 @@ from typing import NamedTuple
 import torch
 
 from nanochat import checkpoint
-from nanochat.arguments import accumulation, add_training, check_training, forward_of, option
+from nanochat.arguments import accumulation, add_training, check_training, forward_of, means_of, option
 from nanochat.mixture import Mixture, MixtureStream, batch_of, read_mixture, windows_of
-from nanochat.model import plain
+from nanochat.model import build_model, plain
 from nanochat.ranks import Ranks, together
 from nanochat.recipes import OPTIM_CONFIGS, build_optimizer
 from nanochat.saved import Saved, load_newest
@@ -68,7 +68,9 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
 def build(args: argparse.Namespace, ranks: Ranks) -> Training:
     """The run that the arguments describe, at its beginning."""
     saved = load_newest(_source(args))
-    model = saved.model.train().to(ranks.device)
+    model = build_model(saved.model.config, means=means_of(args))
+    model.load_state_dict(saved.model.state_dict())
+    model = model.train().to(ranks.device)
     mixture = read_mixture(args.mixture, saved.tokenizer)
     length = model.config.sequence_length
     accumulate = accumulation(args, length, ranks.count)
@@ -83,7 +85,7 @@ def build(args: argparse.Namespace, ranks: Ranks) -> Training:
     )
     steps = args.num_iterations or max(1, args.epochs * _windows(mixture, length) // windows)
     optim_config = OPTIM_CONFIGS[model.config.variant](batch_tokens=windows * length, weight_decay=0.0)
-    optimizer = build_optimizer(model, optim_config, sharded=ranks.count > 1)
+    optimizer = build_optimizer(model, optim_config, sharded=ranks.count > 1, fused=args.fused)
     lr_factor = stage.lr_factor if args.lr_factor is None else args.lr_factor
     for group in optimizer.param_groups:
         group["initial_lr"] *= lr_factor

@@ -138,7 +138,6 @@ def implementation_for(
     return _decided(q.device.type, q.dtype, q.size(3), q.size(1), k.size(1), window, asked)
 
 
-@torch.compiler.assume_constant_result
 def _decided(
     device: str,
     dtype: torch.dtype,
@@ -159,6 +158,10 @@ def _decided(
         window=window,
     )
     return implementation_of(call, asked)
+
+
+# As torch.compiler.assume_constant_result does, which would import the compiler: seconds of each process.
+_decided._dynamo_marked_constant = True  # pyright: ignore[reportFunctionMemberAccess]
 
 
 @cache

@@ -1,6 +1,8 @@
 """Which implementation is taken, and that each that a CPU has gives the same."""
 
 import logging
+import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
@@ -102,3 +104,14 @@ def test_queries_and_keys_are_placed_before_they_meet():
     placed = place_and_attend(q, k, v, place, 5)
     assert torch.equal(placed, attend(place(q), place(k), v, 5))
     assert place(q).square().mean(-1).sqrt().allclose(torch.full((2, 40, 4), 1.2), atol=1e-4)
+
+
+@pytest.mark.slow
+def test_a_model_is_imported_without_triton_and_torchs_compiler():
+    program = """
+import sys
+import nanochat.model
+print([name for name in ("triton", "torch._dynamo", "torch._inductor") if name in sys.modules])
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
