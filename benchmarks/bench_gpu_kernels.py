@@ -14,16 +14,12 @@ recorded as failed, what there was no time for as left out; the goals stand besi
 """
 
 import argparse
-import gc
 import json
-import os
-import platform
 import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +31,7 @@ from gpu_kernels.contenders import ONLINE
 from gpu_kernels.correct import attention_rows
 from gpu_kernels.goals import judge
 from gpu_kernels.timing import FAILURES, Budget, failure
+from gputrain.device import machine, release
 
 PACKAGES = ("torch", "triton", "numpy")
 CLOSING_S = 10.0
@@ -97,37 +94,13 @@ def measure(all_parts: Iterator[Part], budget: Budget, device: torch.device) -> 
             found = {"what": part.name, "failed": failure(error)}
         for row in found if isinstance(found, list) else [found]:
             yield {**row, "part_s": round(time.perf_counter() - began, 1)}
-        gc.collect()
-        if device.type == "cuda":
-            torch.compiler.reset()
-            torch.cuda.empty_cache()
+        release(device)
 
 
 def is_right(rows: list[Row]) -> bool:
     """Whether nothing that was checked is wrong, and nothing of ours failed."""
     own = [each for row in rows for each in (row, row.get("ours"), row.get(ONLINE)) if isinstance(each, dict)]
     return all(each.get("holds") is not False and "failed" not in each for each in own)
-
-
-def machine(device: torch.device) -> Row:
-    """What the figures were measured on."""
-    return {
-        "gpu": torch.cuda.get_device_name(device) if device.type == "cuda" else None,
-        "capability": torch.cuda.get_device_capability(device) if device.type == "cuda" else None,
-        "cuda": torch.version.cuda,
-        "cudnn": torch.backends.cudnn.version(),
-        "cpu_cores": os.cpu_count(),
-        "platform": platform.platform(),
-        "python": platform.python_version(),
-        **{name: _version(name) for name in PACKAGES},
-    }
-
-
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
 
 
 def main() -> int:
@@ -146,7 +119,10 @@ def main() -> int:
         "what": "the fused kernels beside what torch has: right, then seconds, throughput and memory",
         "not_shown": "several GPUs; other chips; decoding; caches are warm or cold as the calls leave them",
         "tiny": args.tiny,
-        "machine": machine(device),
+        "machine": {
+            **machine(device, PACKAGES),
+            "capability": torch.cuda.get_device_capability(device) if device.type == "cuda" else None,
+        },
         "correctness": list(attention_rows(device, torch.float32 if args.tiny else torch.bfloat16)),
         "rows": [],
     }

@@ -13,10 +13,7 @@ step it was cut short. Not shown: several GPUs; English text; a loader that is s
 """
 
 import argparse
-import gc
 import json
-import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -26,12 +23,13 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from itertools import repeat
 from pathlib import Path
 from typing import Any
 
 import torch
+from curtail_kernels.dispatch import Means
+from gputrain.device import machine, release
 from gputrain.timed import Stopwatch, drawn, run_steps
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
@@ -44,7 +42,7 @@ from nanochat.tokenizer import Tokenizer
 
 PACKAGES = ("torch", "triton", "numpy", "curtail-rustbpe")
 ATTENTIONS = ("torch",)
-"""What can be asked for. Ours will stand here when `curtail_kernels` has it."""
+"""What can be asked for. Ours is measured by bench_gpu_kernels.py."""
 NEAR = 0.02
 """How far the losses of bf16 and fp32 may be apart, relative."""
 CLOSING_S = 20.0
@@ -108,20 +106,12 @@ def near(sizes: Sizes, device: torch.device) -> dict[str, Any]:
     return {"fp32_cpu": found[0], "device": found[1], "apart": apart, "at_most": NEAR, "holds": apart <= NEAR}
 
 
-def release(device: torch.device) -> None:
-    """Give back what the model before held: compiled code refers to it, and torch keeps its memory."""
-    torch.compiler.reset()
-    gc.collect()
-    if device.type == "cuda":
-        torch.cuda.empty_cache()
-        torch.cuda.reset_peak_memory_stats()
-
-
 def speed(depth: int, backend: str, sizes: Sizes, device: torch.device) -> dict[str, Any]:
     """Tokens a second of whole inner steps, each a window."""
     release(device)
     config = GPTConfig.from_depth(depth, vocab_size=sizes.vocabulary, sequence_length=sizes.sequence)
-    model = build_model(config, seed=1).to(device)
+    # Torch's own attention, whatever `dispatch` would take; cuDNN's where nothing else is allowed.
+    model = build_model(config, seed=1, means=Means(attention="plain")).to(device)
     shape = {"batch": sizes.batch, "sequence": sizes.sequence, "passes": sizes.passes}
     step = drawn(1, vocabulary=sizes.vocabulary, **shape).to(device)
     began, watch = time.perf_counter(), Stopwatch(device)
@@ -206,27 +196,6 @@ def learn(root: Path, sizes: Sizes, device: torch.device, *, until: float) -> di
     }
 
 
-def machine(device: torch.device) -> dict[str, Any]:
-    """What the figures were measured on."""
-    return {
-        "gpu": torch.cuda.get_device_name(device) if device.type == "cuda" else None,
-        "peak_flops": peak_flops(device),
-        "cuda": torch.version.cuda,
-        "cudnn": torch.backends.cudnn.version(),
-        "cpu_cores": os.cpu_count(),
-        "platform": platform.platform(),
-        "python": platform.python_version(),
-        **{name: _version(name) for name in PACKAGES},
-    }
-
-
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--minutes", type=float, default=8.0, help="for all of it")
@@ -244,7 +213,7 @@ def main() -> int:
         "what": "training on one device: bf16 beside fp32, speed by depth, and how a d12 learns",
         "not_shown": "several GPUs; English text; a loader slower than the device",
         "smoke": args.smoke,
-        "attention": {"measured": args.attention, "missing": "ours: curtail_kernels has no attention yet"},
+        "attention": {"measured": args.attention, "missing": "ours: make gpu-kernels measures it"},
         "correctness": near(sizes, device),
     }
     print(json.dumps(result["correctness"]))
@@ -255,7 +224,7 @@ def main() -> int:
             print(json.dumps(row))
         with tempfile.TemporaryDirectory() as directory:
             result["learning"] = learn(Path(directory), sizes, device, until=end - CLOSING_S)
-    result["machine"] = machine(device)
+    result["machine"] = {**machine(device, PACKAGES), "peak_flops": peak_flops(device)}
     result["wall_s"] = time.perf_counter() - began
     result["measured_at"] = datetime.now(UTC).isoformat(timespec="seconds")
     args.out.parent.mkdir(parents=True, exist_ok=True)

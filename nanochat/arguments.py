@@ -71,9 +71,11 @@ def add_training(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--attention",
         choices=IMPLEMENTATIONS,
-        help="what computes attention; by default what is known to be best",
+        help="what computes attention; by default what suits the device",
     )
-    parser.add_argument("--fused", action="store_true", help="relu squared and the loss by the fused kernels")
+    parser.add_argument(
+        "--fused", action="store_true", help="relu squared, the loss and Muon's products by the fused kernels"
+    )
     add_device(parser)
 
 

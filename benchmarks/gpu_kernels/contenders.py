@@ -5,7 +5,6 @@ from importlib import import_module
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from curtail_kernels import own
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -31,8 +30,8 @@ def contenders(case: Case, device: torch.device) -> dict[str, Attention | str]:
     if device.type != "cuda":
         return {**found, "torch": lambda q, k, v: own.plain(q, k, v, case.window)}
     if case.window is None:
-        found["cudnn"] = lambda q, k, v: own.cudnn(q, k, v, None)
-        found["fa2"] = _flash
+        found["cudnn"] = _only(SDPBackend.CUDNN_ATTENTION)
+        found["fa2"] = _only(SDPBackend.FLASH_ATTENTION)
     found["flex"] = lambda q, k, v: own.flex(q, k, v, case.window)
     return {**found, **{name: _imported(modules, case) for name, modules in OTHERS.items()}}
 
@@ -46,7 +45,8 @@ def whole_paths(case: Case, place: own.Place, device: torch.device) -> dict[str,
         }
     found: dict[str, Attention] = {"flex": torch.compile(_flex_whole(case, place, device), dynamic=False)}
     if case.window is None:
-        found["cudnn"] = torch.compile(lambda q, k, v: own.cudnn(place(q), place(k), v, None), dynamic=False)
+        alone = _only(SDPBackend.CUDNN_ATTENTION)
+        found["cudnn"] = torch.compile(lambda q, k, v: alone(place(q), place(k), v), dynamic=False)
     found["ours"] = torch.compile(_ours_whole(case, place), dynamic=False, fullgraph=True)
     return found
 
@@ -95,17 +95,14 @@ def _ours(case: Case, bound: float) -> Attention:
     return attention
 
 
-def _flash(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """FlashAttention 2, as torch has it."""
-    with sdpa_kernel(SDPBackend.FLASH_ATTENTION):
-        y = F.scaled_dot_product_attention(
-            q.transpose(1, 2),
-            k.transpose(1, 2),
-            v.transpose(1, 2),
-            is_causal=True,
-            enable_gqa=q.size(2) != k.size(2),
-        )
-    return y.transpose(1, 2)
+def _only(backend: SDPBackend) -> Attention:
+    """Torch's scaled dot product by one backend and no other; it fails where that cannot."""
+
+    def attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        with sdpa_kernel(backend):
+            return own.plain(q, k, v, None)
+
+    return attention
 
 
 def _imported(modules: tuple[str, ...], case: Case) -> Attention | str:

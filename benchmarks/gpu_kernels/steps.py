@@ -1,6 +1,5 @@
 """Whole inner steps of a nanochat model, with and without the fused kernels: tokens a second and memory."""
 
-import gc
 import statistics
 import time
 from dataclasses import dataclass
@@ -9,6 +8,7 @@ from typing import Any
 
 import torch
 from curtail_kernels.dispatch import Means
+from gputrain.device import release
 from gputrain.timed import Stopwatch, drawn, run_steps
 
 from nanochat.model import GPTConfig, build_model
@@ -42,7 +42,7 @@ def measure_steps(name: str, sizes: Sizes, device: torch.device) -> dict[str, An
 
     On a CPU attention is torch's: the dispatch does not take another there.
     """
-    _release(device)
+    release(device)
     means = MEANS[name]
     if device.type != "cuda":
         means = Means(fused=means.fused)
@@ -75,12 +75,3 @@ def measure_steps(name: str, sizes: Sizes, device: torch.device) -> dict[str, An
         "first_step_s": took[0],
         "wall_s": time.perf_counter() - began,
     }  # fmt: skip
-
-
-def _release(device: torch.device) -> None:
-    """Give back what the model before held: compiled code refers to it, and torch keeps its memory."""
-    gc.collect()
-    if device.type == "cuda":
-        torch.compiler.reset()
-        torch.cuda.empty_cache()
-        torch.cuda.reset_peak_memory_stats()

@@ -13,6 +13,7 @@ from typing import Literal, NamedTuple, get_args
 import torch
 from torch import Tensor
 
+from curtail_kernels.attention.configs import HEAD_DIMS
 from curtail_kernels.own import is_full
 
 logger = logging.getLogger(__name__)
@@ -106,8 +107,9 @@ def refusal(implementation: Implementation, call: Call) -> str | None:
         return "cuDNN is asked for bf16 or fp16, as many queries as keys, and no window"
     if implementation == "flex" and not _flex_can(call):
         return f"head_dim is {call.head_dim}; FlexAttention must have a power of two of at least 16"
-    if implementation == "triton" and call.head_dim not in (64, 128):
-        return f"head_dim is {call.head_dim}; the fused kernels must have 64 or 128"
+    if implementation == "triton" and call.head_dim not in HEAD_DIMS:
+        dims = " or ".join(map(str, HEAD_DIMS))
+        return f"head_dim is {call.head_dim}; the fused kernels must have {dims}"
     return None
 
 

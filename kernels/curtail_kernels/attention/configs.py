@@ -5,6 +5,9 @@ from typing import Literal, NamedTuple
 Kernel = Literal["forward", "dq", "dkdv", "prologue"]
 Path = Literal["pointers", "tma"]
 
+HEAD_DIMS = (64, 128)
+"""The D that the kernels have."""
+
 
 class Config(NamedTuple):
     """The shape of one program."""

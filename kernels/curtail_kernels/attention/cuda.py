@@ -4,14 +4,13 @@
 import torch
 from torch import Tensor
 
-from curtail_kernels.attention.configs import TABLE, Kernel, Path, config_for
+from curtail_kernels.attention.configs import HEAD_DIMS, TABLE, Kernel, Path, config_for
 from curtail_kernels.attention.dkdv import launch_dkdv
 from curtail_kernels.attention.dq import launch_dq
 from curtail_kernels.attention.forward import launch_forward, may_leave_out_maximum
 from curtail_kernels.attention.operands import Placing, describable
 from curtail_kernels.attention.prologue import launch_rotary_norm
 
-HEAD_DIMS = (64, 128)
 DTYPES = (torch.bfloat16, torch.float16, torch.float32)
 
 

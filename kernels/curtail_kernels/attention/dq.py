@@ -1,5 +1,5 @@
 """The first kernel of attention's backward: delta and dq, one block of queries a program."""
-# ruff: noqa: ANN001, ANN201, ANN202, PLR0913, PLR0915
+# ruff: noqa: ANN001, ANN201, ANN202, PLR0913
 # pyright: basic, reportIndexIssue=false, reportOperatorIssue=false, reportCallIssue=false, reportArgumentType=false
 
 import triton
@@ -9,7 +9,7 @@ from torch import Tensor
 from curtail_kernels.attention.configs import Config, Path
 from curtail_kernels.attention.forward import LOG2_E
 from curtail_kernels.attention.operands import Placing, operand, placing_arguments, precision
-from curtail_kernels.attention.tiles import load_tile, seen, store_raw_gradient, store_tile
+from curtail_kernels.attention.tiles import load_tile, runs_of_keys, seen, store_raw_gradient, store_tile
 
 
 @triton.jit
@@ -122,17 +122,7 @@ def attention_dq_kernel(
     local = start + tl.arange(0, BLOCK_M)
     rows = local + shift
 
-    first = start + shift
-    high = tl.where(start < live_rows, tl.minimum(first + BLOCK_M, live), 0)
-    low = 0
-    left = 0
-    right = (first + 1) // BLOCK_N * BLOCK_N
-    if WINDOWED:
-        low = tl.maximum(first - window, 0) // BLOCK_N * BLOCK_N
-        left = tl.maximum(first + BLOCK_M - 1 - window + BLOCK_N - 1, 0) // BLOCK_N * BLOCK_N
-        left = tl.maximum(left, low)
-        right = tl.maximum(right, left)
-    right = tl.minimum(right, high)
+    low, left, right, high = runs_of_keys(start, shift, live, live_rows, window, BLOCK_M, BLOCK_N, WINDOWED)
 
     queries = load_tile(q, batch, head, start, live_rows, q_b, q_t, q_h, BLOCK_M, D, TMA, True)
     d_out = load_tile(do, batch, head, start, live_rows, do_b, do_t, do_h, BLOCK_M, D, TMA, True)

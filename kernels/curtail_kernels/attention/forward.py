@@ -11,7 +11,7 @@ from torch import Tensor
 
 from curtail_kernels.attention.configs import Config, Path
 from curtail_kernels.attention.operands import operand, precision
-from curtail_kernels.attention.tiles import load_tile, seen, store_tile
+from curtail_kernels.attention.tiles import load_tile, runs_of_keys, seen, store_tile
 
 LOG2_E = math.log2(math.e)
 
@@ -125,19 +125,7 @@ def attention_forward_kernel(
     local = start + tl.arange(0, BLOCK_M)
     rows = local + shift
 
-    # Keys of [low, left) are cut by the window's edge, those of [right, high) by the diagonal. A live query
-    # lies before `live`, so the diagonal hides what lies behind that.
-    first = start + shift
-    high = tl.where(start < live_rows, tl.minimum(first + BLOCK_M, live), 0)
-    low = 0
-    left = 0
-    right = (first + 1) // BLOCK_N * BLOCK_N
-    if WINDOWED:
-        low = tl.maximum(first - window, 0) // BLOCK_N * BLOCK_N
-        left = tl.maximum(first + BLOCK_M - 1 - window + BLOCK_N - 1, 0) // BLOCK_N * BLOCK_N
-        left = tl.maximum(left, low)
-        right = tl.maximum(right, left)
-    right = tl.minimum(right, high)
+    low, left, right, high = runs_of_keys(start, shift, live, live_rows, window, BLOCK_M, BLOCK_N, WINDOWED)
 
     queries = load_tile(q, batch, head, start, live_rows, q_b, q_t, q_h, BLOCK_M, D, TMA, True)
     acc = tl.zeros([BLOCK_M, D], tl.float32)

@@ -10,6 +10,8 @@ import math
 import torch
 from torch import Tensor
 
+from curtail_kernels.own import rotate
+
 
 def reference_attention(
     q: Tensor,
@@ -88,9 +90,8 @@ def reference_rotary_norm(
     Returns:
         y [B, T, H, D] in x's dtype, and r [B, T, H] in fp32, fp64 for fp64.
     """
-    x1, x2 = _wide(x).chunk(2, dim=-1)
-    c, s = cos.to(x1.dtype), sin.to(x1.dtype)
-    z = torch.cat((x1 * c + x2 * s, x2 * c - x1 * s), dim=-1)
+    wide = _wide(x)
+    z = rotate(wide, cos.to(wide.dtype), sin.to(wide.dtype))
     r = (z.square().mean(-1) + eps).rsqrt()
     return (z * r[..., None] * gain).to(x.dtype), r
 

@@ -59,6 +59,36 @@ def seen(back, window, WINDOWED: tl.constexpr):
 
 
 @triton.jit
+def runs_of_keys(
+    start,
+    shift,
+    live,
+    live_rows,
+    window,
+    BLOCK_M: tl.constexpr,
+    BLOCK_N: tl.constexpr,
+    WINDOWED: tl.constexpr,
+):
+    """Where the keys begin and end that the queries of a block see: low, left, right, high.
+
+    Keys of [low, left) are cut by the window's edge, those of [right, high) by the diagonal; all queries see
+    those between. A live query lies before `live`, so the diagonal hides what lies behind that. The block
+    begins with query `start`, at position `start` + `shift`.
+    """
+    first = start + shift
+    high = tl.where(start < live_rows, tl.minimum(first + BLOCK_M, live), 0)
+    low = 0
+    left = 0
+    right = (first + 1) // BLOCK_N * BLOCK_N
+    if WINDOWED:
+        low = tl.maximum(first - window, 0) // BLOCK_N * BLOCK_N
+        left = tl.maximum(first + BLOCK_M - 1 - window + BLOCK_N - 1, 0) // BLOCK_N * BLOCK_N
+        left = tl.maximum(left, low)
+        right = tl.maximum(right, left)
+    return low, left, tl.minimum(right, high), high
+
+
+@triton.jit
 def raw_gradient(dy, y, r, cos, sin, gain, BLOCK: tl.constexpr, D: tl.constexpr):
     """Both halves of the gradient of x, where y = gain r z, z = rotate(x) and r = 1 / rms(z).
 

@@ -42,6 +42,7 @@ EDGE = "back <= window)"
 SEEN = 's = tl.where(seen(back, window, WINDOWED), s, -float("inf"))'
 LIVE = "live = tl.minimum(tl.load(lengths + batch), S)"
 LEFT = "left = tl.maximum(first + BLOCK_M - 1 - window + BLOCK_N - 1, 0)"
+RUNS = "runs_of_keys(start, shift, live, live_rows, window, BLOCK_M, BLOCK_N, WINDOWED)"
 BUGS: dict[str, tuple[str, str, str, Check]] = {
     "forward: no causal mask": ("forward.py", SEEN, "s = s", attends(PLAIN)),
     "window one too narrow": ("tiles.py", EDGE, "back < window)", attends(WINDOW)),
@@ -90,20 +91,20 @@ BUGS: dict[str, tuple[str, str, str, Check]] = {
         "else tl.log2(norm)",
         attends(PLAIN),
     ),
-    "forward: interior begins behind the diagonal": (
-        "forward.py",
+    "interior begins behind the diagonal": (
+        "tiles.py",
         "right = (first + 1) //",
         "right = (first + BLOCK_N) //",
         attends(PLAIN),
     ),
-    "forward: window's edge block skipped": (
-        "forward.py",
+    "window's edge block skipped": (
+        "tiles.py",
         "low = tl.maximum(first - window, 0) // BLOCK_N * BLOCK_N",
         "low = tl.maximum(first - window + BLOCK_N, 0) // BLOCK_N * BLOCK_N",
         attends(WINDOW),
     ),
-    "forward: window's edge not masked": (
-        "forward.py",
+    "window's edge not masked": (
+        "tiles.py",
         LEFT,
         "left = tl.maximum(first - window, 0)",
         attends(WINDOW),
@@ -130,7 +131,7 @@ BUGS: dict[str, tuple[str, str, str, Check]] = {
         "head % (tl.num_programs(1) // group)",
         attends(PLAIN),
     ),
-    "dq: window's edge not masked": ("dq.py", LEFT, "left = tl.maximum(first - window, 0)", attends(WINDOW)),
+    "dq: window's edge not masked": ("dq.py", RUNS, f"{RUNS}\n    left = low", attends(WINDOW)),
     "dkdv: last head of a group forgotten": (
         "dkdv.py",
         "(key_head + 1) * group):",
