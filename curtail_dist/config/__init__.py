@@ -1,22 +1,23 @@
 """The run file: one frozen value that says everything a run needs, checked when it is built."""
 
+from curtail_dist.config.coordination import CoordinationConfig, TlsConfig
 from curtail_dist.config.meter import FootprintConfig
 from curtail_dist.config.policy import PolicyConfig
+from curtail_dist.config.provisioner import ProvisionerConfig
 from curtail_dist.config.run import RunConfig
 from curtail_dist.config.sections import (
     ClockConfig,
-    CoordinationConfig,
     DataConfig,
     OuterConfig,
     RoundConfig,
     RunSection,
-    SecurityConfig,
     StateConfig,
     TelemetryConfig,
     TrainConfig,
 )
+from curtail_dist.config.security import SecurityConfig
 from curtail_dist.config.signals import SignalConfig
-from curtail_dist.config.sites import PowerConfig, ProvisionerConfig, SiteConfig
+from curtail_dist.config.sites import PowerConfig, SiteConfig
 
 __all__ = [
     "ClockConfig",
@@ -35,5 +36,6 @@ __all__ = [
     "SiteConfig",
     "StateConfig",
     "TelemetryConfig",
+    "TlsConfig",
     "TrainConfig",
 ]

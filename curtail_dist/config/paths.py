@@ -8,6 +8,11 @@ _PATHS = (
     "run.directory",
     "data.manifest",
     "state.url",
+    "coordination.tls.ca",
+    "coordination.tls.cert",
+    "coordination.tls.key",
+    "coordination.password_file",
+    "security.secret_file",
     "sites.*.provisioner.compile_cache",
     "sites.*.price.path",
 )

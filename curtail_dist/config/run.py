@@ -5,22 +5,22 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Self
 
+from curtail_dist.config.coordination import CoordinationConfig
 from curtail_dist.config.paths import absolute
 from curtail_dist.config.policy import PolicyConfig
 from curtail_dist.config.reader import build, load_yaml, override, plain
 from curtail_dist.config.sections import (
     ClockConfig,
-    CoordinationConfig,
     DataConfig,
     OuterConfig,
     RoundConfig,
     RunSection,
-    SecurityConfig,
     StateConfig,
     TelemetryConfig,
     TrainConfig,
     require,
 )
+from curtail_dist.config.security import SecurityConfig
 from curtail_dist.config.signals import SignalConfig
 from curtail_dist.config.sites import SiteConfig
 from curtail_dist.errors import ConfigError

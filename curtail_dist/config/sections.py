@@ -65,30 +65,6 @@ class ClockConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class CoordinationConfig:
-    """How to reach etcd."""
-
-    endpoints: tuple[str, ...] = ("127.0.0.1:2379",)
-    """HOST:PORT of etcd's client API. The first that answers is used."""
-    lease_ttl_s: Seconds = 2.0
-    """Asked time to live of a member's lease; etcd grants at least 2."""
-    timeout_s: Seconds = 5.0
-    """Deadline of one call to the store."""
-
-    def __post_init__(self) -> None:
-        require(
-            bool(self.endpoints), "coordination.endpoints", self.endpoints, "a list of at least one HOST:PORT"
-        )
-        for endpoint in self.endpoints:
-            host, _, port = endpoint.rpartition(":")
-            require(bool(host) and port.isdigit(), "coordination.endpoints", endpoint, "HOST:PORT")
-        require(
-            self.lease_ttl_s >= 2, "coordination.lease_ttl_s", self.lease_ttl_s, "at least 2 (etcd's least)"
-        )
-        require(self.timeout_s > 0, "coordination.timeout_s", self.timeout_s, "above 0")
-
-
-@dataclass(frozen=True, kw_only=True)
 class RoundConfig:
     """How long sites train between two outer steps, and how long they wait for each other."""
 
@@ -234,11 +210,6 @@ class TelemetryConfig:
 
     def __post_init__(self) -> None:
         require(self.step_every >= 1, "telemetry.step_every", self.step_every, "at least 1")
-
-
-@dataclass(frozen=True, kw_only=True)
-class SecurityConfig:
-    """Nothing can be set yet: the library trusts its network. See README, "What it does not do yet"."""
 
 
 @dataclass(frozen=True, kw_only=True)

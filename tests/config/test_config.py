@@ -60,7 +60,7 @@ def test_a_minimal_run_file_is_enough():
             {"data": {"manifest": "m", "zzz": 1}},
             "unknown key data.zzz; known keys: ahead_shards, manifest, passes",
         ),
-        ({"security": {"token": "x"}}, "unknown key security.token; known keys: "),
+        ({"security": {"token": "x"}}, "unknown key security.token; known keys: secret_file"),
     ],
 )
 def test_an_unknown_key_is_named_with_what_was_meant(sections, said):

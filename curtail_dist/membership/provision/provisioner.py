@@ -10,9 +10,16 @@ class RanksState:
     """The site's ranks as last seen."""
 
     running: bool
-    """Whether what was started has not ended yet."""
+    """Whether what was started has not ended yet; it counts from the order to start, while it waits, too."""
+    waiting: str = ""
+    """Why the ranks have not begun, in words ("no free GPU: 2 wanted, 1 of 4 free"), while running."""
+    lingers: bool = False
+    """Whether what was started stays when its ranks have left the run, until somebody stops it: a machine
+    that was switched on, say."""
+    reclaimed: str = ""
+    """Why who owns the machine has ended the ranks in order ("time limit"), once not running; no failure."""
     pid: int | None = None
-    """Of what holds the ranks (their launcher), while running."""
+    """Of what holds the ranks (their launcher, their job), while running."""
     code: int | None = None
     """How the last start ended; 0 is an orderly end. None while running and before the first start."""
     ranks: tuple[int, ...] = ()
@@ -20,7 +27,11 @@ class RanksState:
 
 
 class Provisioner(Protocol):
-    """Starts and stops one site's ranks. Only `close` waits for them; `poll` may come from any thread."""
+    """Starts and stops one site's ranks. Only `close` waits for them; `poll` may come from any thread.
+
+    What outlives the process that started it is found again by the next provisioner of the same run and site:
+    its `poll` says that it runs, and `start` starts nothing beside it.
+    """
 
     def start(self, variables: Mapping[str, str] | None = None) -> None:
         """Have the ranks started, with `variables` in their environment; nothing happens where they run.
