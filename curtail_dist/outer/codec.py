@@ -5,8 +5,8 @@ and gives one flat fp32 tensor, on any device; for the same numbers it makes the
 lossy one leaves out is added to the next payload by `Feedback`.
 """
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Callable, Sequence
+from typing import Protocol, TypeAlias
 
 import torch
 
@@ -102,13 +102,15 @@ class Blockwise:
 
     def __init__(self, bits: int, block: int) -> None:
         """Use integers of 8 or 4 bits, in blocks of so many numbers."""
-        self._bits = bits
-        self._block = block
+        self.bits = bits
+        """Of an integer."""
+        self.block = block
+        """Numbers that share a scale."""
         self._most = 2 ** (bits - 1) - 1
 
     def size(self, numbers: int) -> int:
         """`bits` a number, and 2 bytes a block."""
-        return 2 * self._blocks(numbers) + -(-numbers * self._bits // 8)
+        return 2 * self._blocks(numbers) + -(-numbers * self.bits // 8)
 
     def encode(self, flat: torch.Tensor) -> torch.Tensor:
         """Round to the nearest integer, ties to even."""
@@ -116,23 +118,23 @@ class Blockwise:
         payload = torch.empty(self.size(numbers), dtype=torch.uint8, device=flat.device)
         scales, integers = self._parts(payload, numbers)
         for begin, end in _pieces(numbers, flat.device):
-            first, last = begin // self._block, self._blocks(end)
+            first, last = begin // self.block, self._blocks(end)
             levels = self._rounded(flat[begin:end], scales[first:last])
-            place = slice(begin * self._bits // 8, -(-end * self._bits // 8))
+            place = slice(begin * self.bits // 8, -(-end * self.bits // 8))
             integers[place].copy_(self._packed(levels))
         return payload
 
     def decode(self, payload: torch.Tensor, numbers: int) -> torch.Tensor:
         """Multiply each integer by its block's scale."""
         scales, integers = self._parts(payload, numbers)
-        found = torch.empty(self._blocks(numbers), self._block, device=payload.device)
+        found = torch.empty(self._blocks(numbers), self.block, device=payload.device)
         for begin, end in _pieces(numbers, payload.device):
-            first, last = begin // self._block, self._blocks(end)
-            place = slice(begin * self._bits // 8, -(-end * self._bits // 8))
+            first, last = begin // self.block, self._blocks(end)
+            place = slice(begin * self.bits // 8, -(-end * self.bits // 8))
             levels = self._unpacked(integers[place])
-            whole = torch.nn.functional.pad(levels, (0, (last - first) * self._block - levels.numel()))
+            whole = torch.nn.functional.pad(levels, (0, (last - first) * self.block - levels.numel()))
             steps = scales[first:last].float().unsqueeze(1)
-            torch.mul(whole.float().view(-1, self._block), steps, out=found[first:last])
+            torch.mul(whole.float().view(-1, self.block), steps, out=found[first:last])
         return found.view(-1)[:numbers]
 
     def is_finite(self, payload: torch.Tensor, numbers: int) -> bool:
@@ -143,12 +145,12 @@ class Blockwise:
     def cut(self, payload: torch.Tensor, numbers: int, first: int, last: int) -> torch.Tensor:
         """Their scales, then their integers."""
         scales, integers = self._parts(payload, numbers)
-        blocks = scales[first // self._block : self._blocks(last)].view(torch.uint8)
-        place = slice(first * self._bits // 8, -(-last * self._bits // 8))
+        blocks = scales[first // self.block : self._blocks(last)].view(torch.uint8)
+        place = slice(first * self.bits // 8, -(-last * self.bits // 8))
         return torch.cat([blocks, integers[place]])
 
     def _blocks(self, numbers: int) -> int:
-        return -(-numbers // self._block)
+        return -(-numbers // self.block)
 
     def _parts(self, payload: torch.Tensor, numbers: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Return a payload's scales (bf16, [blocks]) and its integers (uint8); they share its memory."""
@@ -157,8 +159,8 @@ class Blockwise:
 
     def _rounded(self, flat: torch.Tensor, scales: torch.Tensor) -> torch.Tensor:
         """Return the integers (int8, [numbers]) of `flat`; its blocks' scales are written to `scales`."""
-        padding = scales.numel() * self._block - flat.numel()
-        blocks = (torch.nn.functional.pad(flat, (0, padding)) if padding else flat).view(-1, self._block)
+        padding = scales.numel() * self.block - flat.numel()
+        blocks = (torch.nn.functional.pad(flat, (0, padding)) if padding else flat).view(-1, self.block)
         largest = blocks.abs().amax(dim=1)
         # By a tensor: CUDA divides by a number as a product with its reciprocal, which rounds otherwise.
         scales.copy_(largest / torch.full_like(largest, self._most))
@@ -169,7 +171,7 @@ class Blockwise:
 
     def _packed(self, levels: torch.Tensor) -> torch.Tensor:
         """Return the bytes of integers, taken in pairs as the halves of a little-endian number."""
-        if self._bits == 8:
+        if self.bits == 8:
             return levels.view(torch.uint8)
         even = torch.nn.functional.pad(levels, (0, 1)) if levels.numel() % 2 else levels
         pairs = even.view(torch.int16)
@@ -177,7 +179,7 @@ class Blockwise:
 
     def _unpacked(self, packed: torch.Tensor) -> torch.Tensor:
         """Return the integers (int8); of 4 bits always an even number."""
-        if self._bits == 8:
+        if self.bits == 8:
             return packed.view(torch.int8)
         pairs = packed.to(torch.int16)
         pairs = (pairs << 4).bitwise_and_(0x0F00).bitwise_or_(pairs.bitwise_and_(0x0F))
@@ -207,6 +209,25 @@ FOR_MEANS: dict[str, Codec] = {**CODECS, "int4": CODECS["int8"]}
 """In what the mean of payloads travels: it is finer than any of them, and 15 levels would lose that."""
 
 
+Encoder: TypeAlias = Callable[[torch.Tensor, torch.Tensor | None], tuple[torch.Tensor, torch.Tensor | None]]
+"""Makes of numbers (fp32, [numbers]; used up) and what earlier payloads left out of them the payload of their
+sum, and what that leaves out; None: nothing."""
+
+
+def encoder(codec: Codec) -> Encoder:
+    """Return what encodes by `codec`, and decodes again to see what is left out."""
+
+    def encode(flat: torch.Tensor, residual: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor | None]:
+        whole = flat if residual is None else flat.add_(residual)
+        payload = codec.encode(whole)
+        if isinstance(codec, Float32):
+            return payload, None
+        decoded = codec.decode(payload, whole.numel())
+        return payload, torch.sub(whole, decoded, out=decoded)
+
+    return encode
+
+
 class Feedback:
     """Error feedback: what a payload leaves out is carried to the next one (arXiv 1901.09847).
 
@@ -215,19 +236,15 @@ class Feedback:
     its process.
     """
 
-    def __init__(self, codec: Codec) -> None:
+    def __init__(self, encode: Encoder) -> None:
         """Begin without a residual."""
-        self._codec = codec
+        self._encode = encode
         self._residual: torch.Tensor | None = None
         self._next: torch.Tensor | None = None
 
     def encode(self, flat: torch.Tensor) -> torch.Tensor:
         """Return the payload of `flat` (fp32, [numbers]; used up) and what earlier ones left out."""
-        whole = flat if self._residual is None else flat.add_(self._residual)
-        payload = self._codec.encode(whole)
-        if not isinstance(self._codec, Float32):
-            decoded = self._codec.decode(payload, whole.numel())
-            self._next = torch.sub(whole, decoded, out=decoded)
+        payload, self._next = self._encode(flat, self._residual)
         return payload
 
     def counted(self) -> None:

@@ -46,10 +46,12 @@ class DiLoCo:
         exchange: Exchange | None = None,
         codec: str | None = None,
         rules: OuterRules | None = None,
+        fused_codec: bool = False,
     ) -> None:
         """Join the run through `site`, or start alone at the model's present parameters.
 
-        All but the first three come from the run file where there is a site; giving one is an error then.
+        All but the first three and the last come from the run file where there is a site; giving one is an
+        error then.
 
         Args:
             site: The site, or None.
@@ -65,6 +67,8 @@ class DiLoCo:
             exchange: The group to exchange with; default alone.
             codec: `fp32` (default), `bf16`, `int8` or `int4`.
             rules: Weights of the sites, hyper-parameters by their number, momentum when they change.
+            fused_codec: Whether a model on a GPU has its int8 or int4 payloads made by the fused kernels of
+                `curtail_kernels`: the same bytes in fewer passes.
 
         Raises:
             ConfigError: an argument that this combination does not take.
@@ -105,7 +109,7 @@ class DiLoCo:
                 "the model has no parameter that requires a gradient; it must have at least one"
             )
         self._fragments = self._divide(settings.fragments)
-        self._payloads = Payloads(settings.codec, self._fragments, self._local)
+        self._payloads = Payloads(settings.codec, self._fragments, self._local, fused=fused_codec)
         self._factory: OuterFactory = settings.factory
         start = {name: _to_anchor(value) for name, value in self._local.items()}
         self._anchor: Anchor | None = Anchor(0, start, self._factory)

@@ -13,9 +13,11 @@ from curtail_dist.outer.codec import (
     average,
     count,
     decode,
+    encoder,
     unflatten,
 )
 from curtail_dist.outer.fragments import Fragments
+from curtail_dist.outer.fused import fused_encoder
 
 Which = Sequence[int]
 """Fragments, by number, in the order in which they are exchanged."""
@@ -30,14 +32,21 @@ class Payloads:
     Owns the residuals, one a fragment.
     """
 
-    def __init__(self, codec: str, fragments: Fragments, like: Mapping[str, torch.Tensor]) -> None:
-        """Make payloads of parameters that have the shapes of `like`, by one of codec.CODECS."""
+    def __init__(
+        self, codec: str, fragments: Fragments, like: Mapping[str, torch.Tensor], *, fused: bool = False
+    ) -> None:
+        """Make payloads of parameters that have the shapes of `like`, by one of codec.CODECS.
+
+        `fused` takes the fused kernels where the parameters are on a GPU; the bytes are the same.
+        """
         self._codec = CODECS[codec]
         self._for_means = FOR_MEANS[codec]
         self._fragments = fragments
         self._shapes = [[like[name].shape for name in names] for names in fragments]
         self._numbers = [count([like[name] for name in names]) for names in fragments]
-        self._feedback = [Feedback(self._codec) for _ in fragments]
+        self._feedback = [
+            Feedback(fused_encoder(codec) if fused else encoder(self._codec)) for _ in fragments
+        ]
         self._left_out: dict[int, tuple[Span, torch.Tensor]] = {}
         """By fragment: a span, and what its last mean left out, scaled up to this member's own weight."""
 

@@ -6,7 +6,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from curtail_dist.outer.codec import CODECS, Feedback, average, count, decode
+from curtail_dist.outer.codec import CODECS, Feedback, average, count, decode, encoder
+from curtail_dist.outer.fused import fused_encoder
 from curtail_dist.outer.payloads import Payloads
 
 SHAPES = [(), (1,), (7,), (3, 5), (0,), (2, 3, 4), (1031,)]
@@ -164,7 +165,7 @@ def test_a_member_that_contributes_nothing_cannot_spoil_the_mean():
 @pytest.mark.parametrize("name", CODECS)
 def test_over_many_rounds_nothing_is_left_out(name):
     codec, sent = CODECS[name], torch.zeros(1000)
-    feedback, given_sum = Feedback(codec), torch.zeros(1000)
+    feedback, given_sum = Feedback(encoder(codec)), torch.zeros(1000)
     for seed in range(50):
         (flat,) = tensors([(1000,)], seed)
         given_sum += flat
@@ -177,7 +178,7 @@ def test_over_many_rounds_nothing_is_left_out(name):
 @pytest.mark.parametrize("name", LOSSY)
 def test_a_round_that_is_repeated_or_thrown_away_leaves_no_trace(name):
     first, second = tensors([(1000,), (1000,)])
-    feedback, other = Feedback(CODECS[name]), Feedback(CODECS[name])
+    feedback, other = Feedback(encoder(CODECS[name])), Feedback(encoder(CODECS[name]))
     for one in (feedback, other):
         one.encode(first.clone())
         one.counted()
@@ -200,3 +201,28 @@ def test_a_payload_is_finite_if_its_numbers_are(name, odd):
     finite = bool(torch.isfinite(CODECS[name].decode(payload, 1031)).all())
     assert CODECS[name].is_finite(payload, 1031) == finite
     assert finite or odd is not None
+
+
+def rounds_of(encode, device: str) -> list[torch.Tensor]:
+    """The payloads of three rounds of one member, the second of which is thrown away."""
+    feedback, sent = Feedback(encode), []
+    for number in range(3):
+        flat = torch.randn(1031, generator=torch.Generator().manual_seed(number)).to(device)
+        sent.append(feedback.encode(flat).cpu())
+        feedback.discarded() if number == 1 else feedback.counted()
+    return sent
+
+
+@pytest.mark.parametrize("name", sorted(CODECS))
+def test_who_asks_for_fused_kernels_on_a_cpu_sends_the_same_bytes(name):
+    plain, fused = rounds_of(encoder(CODECS[name]), "cpu"), rounds_of(fused_encoder(name), "cpu")
+    assert all(torch.equal(*pair) for pair in zip(plain, fused, strict=True))
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("name", sorted(CODECS))
+def test_fused_kernels_on_a_gpu_send_the_bytes_of_a_cpu(name):
+    if not torch.cuda.is_available():
+        pytest.skip("there is no CUDA device here")
+    plain, fused = rounds_of(encoder(CODECS[name]), "cpu"), rounds_of(fused_encoder(name), "cuda")
+    assert all(torch.equal(*pair) for pair in zip(plain, fused, strict=True))

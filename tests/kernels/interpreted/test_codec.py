@@ -9,7 +9,7 @@ from curtail_kernels import codec_kernels
 from curtail_kernels.codec import parts, payload_size
 from torch import Tensor
 
-from curtail_dist.outer.codec import CODECS, Feedback
+from curtail_dist.outer.codec import CODECS, Feedback, encoder
 
 TILE = 512
 KINDS = {"int8": (8, 128), "int4": (4, 64)}
@@ -114,7 +114,7 @@ def test_halves_of_scales_go_to_the_even_one(name):
 
 @pytest.mark.parametrize("name", KINDS)
 def test_three_rounds_of_feedback_are_those_of_the_library(name):
-    feedback, residual = Feedback(CODECS[name]), None
+    feedback, residual = Feedback(encoder(CODECS[name])), None
     for round_ in range(3):
         flat = drawn(700 + 64, 1.0 + round_)
         payload, residual_next = encoded(codec_kernels, flat, residual, name)
