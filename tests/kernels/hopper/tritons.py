@@ -1,15 +1,18 @@
 """Every shipped launch compiled for Hopper by each Triton that must be able to: figures, and a table of them.
 
-    python tests/kernels/hopper/tritons.py [--table]
+    python tests/kernels/hopper/tritons.py [--table | --record]
 
 Says what is not fit for Hopper and fails if anything is; with `--table` prints registers and shared memory as
-Markdown instead.
+Markdown instead, with `--record` writes the figures to `record.json`: where the kernels, and what compiles
+them, are those of the record, their figures are taken from it.
 """
 
 from __future__ import annotations
 
 import argparse
 import fcntl
+import hashlib
+import json
 import os
 import shutil
 import subprocess
@@ -18,10 +21,11 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
-from figures import Figures, broken, from_json
+from figures import Figures, as_json, broken, from_json
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[2]
+RECORD = HERE / "record.json"
 OLDER = "3.6.0"
 PARTS = 2
 """Processes that compile at a time."""
@@ -119,6 +123,32 @@ def compile_all(triton: Triton, *modules: str, parts: int = PARTS) -> list[Figur
     return sorted(found, key=lambda one: one.label)
 
 
+def sources() -> str:
+    """A hash of all that the figures of the shipped launches follow from, but for Triton."""
+    files = sorted(
+        [*(ROOT / "kernels/curtail_kernels").rglob("*.py"), HERE / "driver.py", HERE / "figures.py"]
+    )
+    found = hashlib.sha256()
+    for file in files:
+        content = file.read_bytes()
+        found.update(f"{file.relative_to(ROOT)} {len(content)}\n".encode() + content)
+    return found.hexdigest()
+
+
+def recorded(triton: Triton) -> list[Figures] | None:
+    """The figures of all shipped launches, if they are on record for these very sources."""
+    record = json.loads(RECORD.read_text(encoding="utf-8"))
+    known = record["sources"] == sources() and triton.version in record["figures"]
+    return from_json(json.dumps(record["figures"][triton.version])) if known else None
+
+
+def write_record(by_version: dict[str, list[Figures]]) -> None:
+    """Put the figures on record."""
+    figures = {name: json.loads(as_json(found)) for name, found in by_version.items()}
+    text = json.dumps({"sources": sources(), "figures": figures}, indent=0)
+    RECORD.write_text(text + "\n", encoding="utf-8")
+
+
 def table(by_version: dict[str, list[Figures]]) -> str:
     """Markdown: a row for each launch, registers by version, then what the first version says of the rest."""
     versions = list(by_version)
@@ -143,11 +173,14 @@ def table(by_version: dict[str, list[Figures]]) -> str:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--table", action="store_true")
+    parser.add_argument("--record", action="store_true")
     args = parser.parse_args()
     by_version = {each.version: compile_all(each) for each in (installed(), older())}
     if args.table:
         print(table(by_version))  # noqa: T201
         return 0
+    if args.record:
+        write_record(by_version)
     bad = [
         f"Triton {name}: {one.label}: {what}"
         for name, found in by_version.items()
