@@ -12,7 +12,7 @@ TESTS ?= tests
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format test-kernels bench bench-outer bench-energy bench-bpe fuzz-bpe bench-loader bench-decisions faults chaos gpu gpu-kernels gpu-train gpu-outer browser test-system clean
+.PHONY: help setup demo test check format test-kernels bench bench-outer bench-energy bench-bpe fuzz-bpe bench-loader bench-decisions faults chaos compat gpu gpu-kernels gpu-train gpu-outer browser test-system clean
 
 help: ## what can be made
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-15s %s\n", $$1, $$2}'
@@ -81,6 +81,9 @@ faults: .venv/.ready ## the fault matrix, 20 plays each, into benchmarks/results
 
 chaos: .venv/.ready ## ten minutes of faults of all kinds; the report is in runs/chaos
 	PYTHONPATH=tests $(RUN)python benchmarks/bench_chaos.py
+
+compat: .venv/.ready ## tests with the oldest torch that is supported and with the newest, in environments of their own; 10 GB
+	$(RUN)python benchmarks/compat.py --uv $(UV)
 
 gpu: .venv/.ready ## tests and benchmarks that need CUDA; says so where there is none
 	@if $(RUN)python -c 'import sys, torch; sys.exit(not torch.cuda.is_available())'; \

@@ -1,4 +1,4 @@
-"""`curtail etcd`: a local etcd for development, in the foreground."""
+"""`curtail etcd`: an etcd of one member, in the foreground: for development, and for small runs with TLS."""
 
 import argparse
 import signal
@@ -7,8 +7,8 @@ from pathlib import Path
 from types import FrameType
 
 from curtail_dist.cli.verb import Verb
-from curtail_dist.config import CoordinationConfig
-from curtail_dist.coordination import EmbeddedEtcd, open_store
+from curtail_dist.coordination import EmbeddedEtcd
+from curtail_dist.coordination.certificates import server_tls
 from curtail_dist.errors import StoreUnavailable
 from curtail_dist.units import Seconds
 
@@ -21,7 +21,19 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         "--data-dir", type=Path, metavar="DIR", help="keep the data here (default: thrown away at the end)"
     )
     parser.add_argument(
-        "--port", type=int, default=2379, metavar="N", help="client port on 127.0.0.1, 0 for any (2379)"
+        "--port", type=int, default=2379, metavar="N", help="port for clients, 0 for any (2379)"
+    )
+    parser.add_argument(
+        "--tls",
+        type=Path,
+        metavar="DIR",
+        help="speak TLS with the certificates that `curtail keys new DIR` made",
+    )
+    parser.add_argument(
+        "--listen",
+        default="127.0.0.1",
+        metavar="HOST",
+        help="address to listen on (127.0.0.1); beyond loopback it takes --tls",
     )
 
 
@@ -33,28 +45,28 @@ def _run(args: argparse.Namespace) -> int:
 
     before = signal.signal(signal.SIGTERM, on_terminate)
     try:
-        with EmbeddedEtcd(args.data_dir, port=args.port or None) as etcd:
+        tls = server_tls(args.tls) if args.tls is not None else None
+        with EmbeddedEtcd(args.data_dir, host=args.listen, port=args.port or None, tls=tls) as etcd:
             print(f"etcd serves on {etcd.endpoint}; Ctrl-C ends it", flush=True)
-            _watch(etcd.endpoint, stop)
+            _watch(etcd, stop)
     finally:
         signal.signal(signal.SIGTERM, before)
     return 0
 
 
-def _watch(endpoint: str, stop: threading.Event) -> None:
+def _watch(etcd: EmbeddedEtcd, stop: threading.Event) -> None:
     """Return when asked to stop; raises StoreUnavailable when etcd no longer answers."""
-    with open_store(CoordinationConfig(endpoints=(endpoint,))) as store:
-        while not stop.wait(LOOK_S):
-            try:
-                store.get("/curtail/")
-            except StoreUnavailable:
-                if not stop.is_set():
-                    raise
+    while not stop.wait(LOOK_S):
+        try:
+            etcd.check()
+        except StoreUnavailable:
+            if not stop.is_set():
+                raise
 
 
 VERB = Verb(
     name="etcd",
-    help="run a local etcd for development until Ctrl-C",
+    help="run an etcd of one member until Ctrl-C",
     add_arguments=_add_arguments,
     run=_run,
 )

@@ -53,4 +53,7 @@ class CoordinationConfig:
         require(
             self.lease_ttl_s >= 2, "coordination.lease_ttl_s", self.lease_ttl_s, "at least 2 (etcd's least)"
         )
+        given = bool(self.user) == (self.password_file is not None)
+        key, must = "coordination.password_file", "given where coordination.user is, and only there"
+        require(given, key, self.password_file, must)
         require(self.timeout_s > 0, "coordination.timeout_s", self.timeout_s, "above 0")

@@ -7,38 +7,39 @@ import socket
 import subprocess
 import tempfile
 import time
-import uuid
-from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from curtail_dist.config import TlsConfig
+from curtail_dist.coordination.access import open_access
+from curtail_dist.coordination.answers import UnknownCaller
 from curtail_dist.coordination.etcd_binary import find_etcd
+from curtail_dist.coordination.etcd_command import etcd_command, etcd_environment
 from curtail_dist.coordination.gateway import Gateway
 from curtail_dist.errors import CoordinationError, StoreUnavailable, UserError
+from curtail_dist.security.opening import is_here
 from curtail_dist.units import Seconds
 
 log = logging.getLogger(__name__)
 
 _HOST = "127.0.0.1"
+_ANY = {"0.0.0.0": _HOST, "::": "[::1]"}
+"""Addresses that stand for all of a machine's, and where this machine reaches itself then."""
 _ATTEMPTS = 5
 """Starts with fresh ports before giving up: another process may take a free port between look and use."""
 _POLL_S = 0.02
+_ANSWER_S = 1.0
+"""Time that etcd gets to answer when it is asked whether it serves."""
 _STOP_S = 5.0
 """Time that etcd gets to end in order before it is killed."""
-_KEPT_REVISIONS = 1000
-"""History that etcd keeps for watches that fell behind; every five minutes it drops what is older."""
-_KEPT_REQUESTS = 10_000
-"""Applied requests that etcd holds in memory and in its log before it writes a snapshot of its own."""
-_DISK_BYTES = 512 * 1024**2
-"""Size of the database at which etcd refuses writes: far above what the kept history of a run takes."""
 _GUARD = (
     'read -r word; [ "$word" = done ] && exit; [ -z "$1" ] || kill -9 "$1"; [ -z "$2" ] || rm -rf -- "$2"'
 )
 
 
 class EmbeddedEtcd:
-    """One etcd on loopback, running between `start` and `stop` (or inside `with`).
+    """One etcd on this machine, running between `start` and `stop` (or inside `with`).
 
     It cannot outlive this process: a guard process holds the read end of a pipe, and when the pipe closes
     without a word, however this process died, the guard kills etcd and removes its temporary directory.
@@ -51,7 +52,9 @@ class EmbeddedEtcd:
         self,
         data_dir: Path | None = None,
         *,
+        host: str = _HOST,
         port: int | None = None,
+        tls: TlsConfig | None = None,
         election_timeout_ms: int = 1000,
         start_timeout_s: Seconds = 20.0,
     ) -> None:
@@ -60,12 +63,23 @@ class EmbeddedEtcd:
         Args:
             data_dir: etcd's data, kept after `stop`; its log is written beside it. Default: a temporary
                 directory that `stop` removes.
+            host: Address to listen on. Beyond loopback it takes `tls`.
             port: Port of the client API. Default: any free one.
+            tls: The authority's certificate, and etcd's own with its key, which must serve as a client's
+                as well (`certificates.write_keys` makes such). It then asks clients for one of the same
+                authority. Default: in clear.
             election_timeout_ms: etcd grants leases of at least 1.5 times this, in whole seconds, and begins
                 to answer after about this long.
             start_timeout_s: Deadline of `start`.
         """
+        if tls is None and not is_here(host):
+            raise UserError(
+                f"etcd is to listen on {host} without TLS; give it certificates (`curtail keys new`), or "
+                "let it listen on 127.0.0.1"
+            )
         self._data_dir = data_dir
+        self._host = host
+        self._tls = tls
         self._port = port
         self._election_timeout_ms = election_timeout_ms
         self._start_timeout_s = start_timeout_s
@@ -103,6 +117,10 @@ class EmbeddedEtcd:
             self.stop()
             raise
         return self
+
+    def check(self) -> None:
+        """Raise StoreUnavailable unless it answers within a moment."""
+        self._ask(self.endpoint)
 
     def kill(self) -> None:
         """End etcd as a crash does and reap it; data and endpoint stay for `restart`.
@@ -152,10 +170,19 @@ class EmbeddedEtcd:
         log_file = data.with_name(f"{data.name}.log")
         data.parent.mkdir(parents=True, exist_ok=True)
         for _ in range(_ATTEMPTS):
-            client_port, peer_port = _free_port(port), _free_port(None)
-            self._launch(_command(binary, data, client_port, peer_port, self._election_timeout_ms), log_file)
-            if self._answers(f"{_HOST}:{client_port}", deadline):
-                return f"{_HOST}:{client_port}"
+            client_port, peer_port = _free_port(self._host, port), _free_port(_HOST, None)
+            command = etcd_command(
+                binary,
+                data,
+                f"{_bracketed(self._host)}:{client_port}",
+                f"{_HOST}:{peer_port}",
+                election_ms=self._election_timeout_ms,
+                tls=self._tls,
+            )
+            self._launch(command, log_file)
+            endpoint = f"{_ANY.get(self._host, _bracketed(self._host))}:{client_port}"
+            if self._comes_up(endpoint, deadline):
+                return endpoint
             self._end_processes()
             if "address already in use" not in log_file.read_text(errors="replace"):
                 break
@@ -170,24 +197,29 @@ class EmbeddedEtcd:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                env=_environment(os.environ),
+                env=etcd_environment(os.environ),
                 process_group=0,
             )
         self._guard = _guard(str(self._etcd.pid), self._scratch)
 
-    def _answers(self, endpoint: str, deadline: float) -> bool:
+    def _comes_up(self, endpoint: str, deadline: float) -> bool:
         """Wait until etcd has a leader and serves; False when it ends or the deadline passes first."""
-        gateway = Gateway((endpoint,), timeout_s=1.0)
+        while self._running() and time.monotonic() < deadline:
+            try:
+                self._ask(endpoint)
+                return self._running()
+            except StoreUnavailable:
+                time.sleep(_POLL_S)
+        return False
+
+    def _ask(self, endpoint: str) -> None:
+        gateway = Gateway((endpoint,), timeout_s=_ANSWER_S, access=open_access(self._tls))
         try:
-            while self._running() and time.monotonic() < deadline:
-                try:
-                    gateway.call("kv/range", {"key": "AA=="}, repeatable=True)
-                    return self._running()
-                except StoreUnavailable:
-                    time.sleep(_POLL_S)
+            gateway.call("kv/range", {"key": "AA=="}, repeatable=True)
+        except UnknownCaller:
+            log.debug("etcd at %s answers, but not us: its authentication is on", endpoint)
         finally:
             gateway.close()
-        return False
 
     def _running(self) -> bool:
         return self._etcd is not None and self._etcd.poll() is None
@@ -226,50 +258,22 @@ def _guard(pid: str, scratch: Path | None) -> subprocess.Popen[bytes]:
     )
 
 
-def _command(binary: Path, data: Path, client_port: int, peer_port: int, election_ms: int) -> list[str]:
-    client, peer = f"http://{_HOST}:{client_port}", f"http://{_HOST}:{peer_port}"
-    options = {
-        "name": "curtail",
-        "data-dir": str(data),
-        "listen-client-urls": client,
-        "advertise-client-urls": client,
-        "listen-peer-urls": peer,
-        "initial-advertise-peer-urls": peer,
-        "initial-cluster": f"curtail={peer}",
-        # Ignored on a data directory that holds a cluster; on any other the cluster gets an id of its own.
-        "initial-cluster-token": uuid.uuid4().hex,
-        "auto-compaction-mode": "revision",
-        "auto-compaction-retention": str(_KEPT_REVISIONS),
-        "snapshot-count": str(_KEPT_REQUESTS),
-        "quota-backend-bytes": str(_DISK_BYTES),
-        "heartbeat-interval": str(max(1, election_ms // 10)),
-        "election-timeout": str(election_ms),
-        "log-level": "warn",
-    }
-    return [str(binary), *(f"--{name}={value}" for name, value in options.items())]
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
 
 
-def _environment(inherited: Mapping[str, str]) -> dict[str, str]:
-    """Drop the settings that etcd takes from its environment: the command line is all there is."""
-    return {
-        name: value
-        for name, value in inherited.items()
-        if not name.startswith("ETCD_") or name == "ETCD_UNSUPPORTED_ARCH"
-    }
-
-
-def _free_port(wanted: int | None) -> int:
+def _free_port(host: str, wanted: int | None) -> int:
     """Return `wanted` if it is free, or any free port. Raises UserError when `wanted` is taken."""
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((_HOST, wanted or 0))
-        except OSError as error:
-            raise UserError(
-                f"port {wanted} on {_HOST} cannot be used for etcd ({error.strerror}); "
-                "choose another, or stop what listens there"
-            ) from error
-        return int(probe.getsockname()[1])
+    try:
+        with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((host, wanted or 0))
+            return int(probe.getsockname()[1])
+    except OSError as error:
+        raise UserError(
+            f"port {wanted} on {host} cannot be used for etcd ({error.strerror}); "
+            "choose another, or stop what listens there"
+        ) from error
 
 
 def _tail(log_file: Path) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+from curtail_dist.coordination.access import Access, open_access
 from curtail_dist.coordination.answers import Json, header_of
 from curtail_dist.coordination.etcd_watch import EtcdWatch
 from curtail_dist.coordination.gateway import Gateway, encode
@@ -20,8 +21,12 @@ if TYPE_CHECKING:
 
 
 def open_store(config: "CoordinationConfig") -> CoordinationStore:
-    """Open the store that the run file names; the caller closes it. Does not connect yet."""
-    return EtcdStore(config.endpoints, config.timeout_s)
+    """Open the store that the run file names; the caller closes it. Does not connect yet.
+
+    Raises ConfigError where a file for TLS or the password cannot be used.
+    """
+    access = open_access(config.tls, config.user, config.password_file)
+    return EtcdStore(config.endpoints, config.timeout_s, access=access)
 
 
 class EtcdStore:
@@ -30,9 +35,12 @@ class EtcdStore:
     Thread-safe. Owns its connections and the threads of its watches; `close` ends both.
     """
 
-    def __init__(self, endpoints: Sequence[str], timeout_s: Seconds) -> None:
-        """Use the first of `endpoints` (HOST:PORT) that answers; a call takes `timeout_s` seconds at most."""
-        self._gateway = Gateway(endpoints, timeout_s=timeout_s)
+    def __init__(self, endpoints: Sequence[str], timeout_s: Seconds, *, access: Access | None = None) -> None:
+        """Use the first of `endpoints` (HOST:PORT) that answers; a call takes `timeout_s` seconds at most.
+
+        `access` says how connections are opened and as whom; default: in clear, as nobody.
+        """
+        self._gateway = Gateway(endpoints, timeout_s=timeout_s, access=access)
         self._lock = threading.Lock()
         self._watches: list[EtcdWatch] = []
 

@@ -6,18 +6,24 @@ import threading
 import time
 from base64 import b64decode
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from curtail_dist.coordination.answers import Json, header_of
-from curtail_dist.coordination.gateway import Gateway, Stream
+from curtail_dist.coordination.answers import Json, header_of, remedy_of
+from curtail_dist.coordination.gateway import Gateway
 from curtail_dist.coordination.store import Change, Entry
 from curtail_dist.errors import CoordinationError, StoreUnavailable
 from curtail_dist.units import Seconds
+
+if TYPE_CHECKING:
+    from curtail_dist.coordination.stream import Stream
 
 log = logging.getLogger(__name__)
 
 _RETRY_S = 0.05
 """Pause before a broken stream is opened again."""
+_DENIALS = ("permission denied", "invalid auth token", "revision of auth store is old", "user name is empty")
+"""Why etcd cancels the watch of somebody whom it does not know, or not any more: some versions say no more
+than that permission is denied."""
 
 
 class EtcdWatch:
@@ -40,6 +46,7 @@ class EtcdWatch:
         self._closing = threading.Event()
         self._stream: Stream | None = None
         self._lost_at = time.monotonic()
+        self._denied = False
         self._thread = threading.Thread(target=self._run, name=f"etcd-watch {prefix}", daemon=True)
         self._thread.start()
 
@@ -96,6 +103,8 @@ class EtcdWatch:
                     # A store that was set back would keep silent about a revision that it has yet to reach.
                     begun = stream.begun if message.get("created") else 0
                     self._gateway.weigh(stream.endpoint, message, begun)
+                    if self._is_denied(message, stream.token):
+                        return
                     self._take(message)
                     stands = True
             finally:
@@ -103,6 +112,17 @@ class EtcdWatch:
                     self._lost_at = time.monotonic()
                 with self._news:
                     self._stream = None
+
+    def _is_denied(self, message: Json, token: str | None) -> bool:
+        """Whether the stream was refused for a token that may be too old: then it is to be opened anew."""
+        why = str(message.get("cancel_reason", ""))
+        denied = bool(message.get("canceled")) and any(word in why for word in _DENIALS)
+        if denied and (token is None or self._denied):
+            self._fail(_denied(why, self._prefix))
+        elif denied:
+            self._gateway.forget(token)
+        self._denied = denied
+        return denied
 
     def _take(self, message: Json) -> None:
         if message.get("canceled"):
@@ -123,6 +143,12 @@ class EtcdWatch:
         with self._news:
             self._error = error
             self._news.notify_all()
+
+
+def _denied(why: str, prefix: str) -> CoordinationError:
+    return CoordinationError(
+        f"etcd refuses the watch of {prefix!r} ({why}); {remedy_of(why) or 'name a user'}"
+    )
 
 
 def _cancelled(message: Json, prefix: str, revision: int) -> StoreUnavailable:

@@ -1,29 +1,56 @@
-"""Calls to etcd's v3 JSON gateway: several endpoints in turn, one deadline, pooled connections.
+"""Calls to etcd's v3 JSON gateway: endpoints in turn, one deadline, and a token where it asks for one.
 
 The gateway speaks protobuf's JSON: bytes are base64, 64-bit integers are strings, and fields with the zero
 value are left out.
 """
 
 import json
-import logging
-import select
-import socket
 import threading
 import time
 from base64 import b64encode
-from collections.abc import Sequence
-from http.client import HTTPConnection, HTTPException, HTTPResponse
+from collections.abc import Callable, Sequence
+from http.client import HTTPConnection, HTTPException
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
-from curtail_dist.coordination.answers import Json, NoAnswer, header_of, parse, reason, unavailable
+from curtail_dist.coordination.access import Access
+from curtail_dist.coordination.answers import (
+    Json,
+    NoAnswer,
+    TokenRefused,
+    UnknownCaller,
+    broken_off,
+    header_of,
+    parse,
+    reason,
+    unavailable,
+)
+from curtail_dist.coordination.connections import Connections, left
 from curtail_dist.coordination.continuity import Continuity
-from curtail_dist.errors import CoordinationError, StoreUnavailable
+from curtail_dist.coordination.login import Login
+from curtail_dist.coordination.stream import Stream
+from curtail_dist.errors import CoordinationError
 from curtail_dist.units import Seconds
 
-log = logging.getLogger(__name__)
+if TYPE_CHECKING:
+    import socket
 
-_IDLE_CONNECTIONS = 8
-"""Connections to one endpoint that are kept for the next call."""
-_HEADERS = {"Content-Type": "application/json"}
+T = TypeVar("T")
+
+
+class _Limits(NamedTuple):
+    """Moments of the monotonic clock."""
+
+    share: float
+    """Until when this endpoint has its turn."""
+    deadline: float
+    """Until when the call must be over."""
+
+
+_Attempt = Callable[[str, _Limits, str | None], T]
+"""What is tried at an endpoint, within limits, with a token or without."""
+
+_TOKENS = 3
+"""Tokens that a call tries before it gives up: each change of etcd's users may void the one just given."""
 
 
 def encode(text: str | bytes) -> str:
@@ -31,63 +58,10 @@ def encode(text: str | bytes) -> str:
     return b64encode(text.encode() if isinstance(text, str) else text).decode("ascii")
 
 
-_PROBE: Json = {"key": encode(b"\0"), "count_only": True}
+PROBE_KEY = b"\0"
+"""A key that nobody writes; whoever uses the store must be allowed to read it."""
+_PROBE: Json = {"key": encode(PROBE_KEY), "count_only": True}
 """The cheapest linearizable read."""
-
-
-class Stream:
-    """An open streaming answer. One thread reads; any thread may close, which ends the read at once."""
-
-    def __init__(
-        self,
-        endpoint: str,
-        connection: HTTPConnection,
-        wire: socket.socket,
-        response: HTTPResponse,
-        *,
-        begun: int,
-    ) -> None:
-        """Take over a connection whose answer has begun; `wire` is its socket."""
-        self.endpoint = endpoint
-        self.begun = begun
-        """The highest revision that had been seen when it was asked for."""
-        self._connection = connection
-        self._wire = wire
-        self._response = response
-
-    def read(self, silence: Seconds) -> Json | None:
-        """Return the next message, or None when none came for `silence` seconds; then close it.
-
-        Raises StoreUnavailable when the connection broke or the server ended the stream.
-        """
-        try:
-            self._wire.settimeout(silence)
-            line = self._response.readline()
-            while line.isspace():
-                line = self._response.readline()
-            message = json.loads(line) if line else None
-        except TimeoutError:
-            return None
-        except (OSError, HTTPException, ValueError) as error:
-            raise StoreUnavailable(f"etcd at {self.endpoint} broke the watch ({reason(error)})") from error
-        if message is None:
-            raise StoreUnavailable(f"etcd at {self.endpoint} ended the watch (it is stopping or overloaded)")
-        if "result" not in message:
-            raise StoreUnavailable(f"etcd at {self.endpoint} refuses the watch: {message.get('error')}")
-        return message["result"]
-
-    def interrupt(self) -> None:
-        """Wake a pending `read`; for other threads than the reader's."""
-        try:
-            self._wire.shutdown(socket.SHUT_RDWR)
-        except OSError as error:
-            log.debug("the watch connection to %s was down already: %s", self.endpoint, error)
-
-    def close(self) -> None:
-        """Free the connection; by the reader, idempotent."""
-        self._response.close()
-        self._connection.close()
-        self._wire.close()
 
 
 class Gateway:
@@ -96,17 +70,21 @@ class Gateway:
     Thread-safe; not to be shared across a fork. Owned by a store, which closes it.
     """
 
-    def __init__(self, endpoints: Sequence[str], *, timeout_s: Seconds) -> None:
-        """Connect lazily to `endpoints`, each HOST:PORT; a call takes `timeout_s` seconds at most."""
+    def __init__(self, endpoints: Sequence[str], *, timeout_s: Seconds, access: Access | None = None) -> None:
+        """Connect lazily to `endpoints`, each HOST:PORT; a call takes `timeout_s` seconds at most.
+
+        `access` says how connections are opened and as whom; default: in clear, as nobody.
+        """
         if not endpoints:
             raise ValueError("endpoints is empty; it must name at least one HOST:PORT")
+        access = access if access is not None else Access()
         self.timeout_s = timeout_s
         self._endpoints = tuple(endpoints)
+        self._connections = Connections(endpoints, access.context)
+        self._login = Login(access.user, access.password) if access.password is not None else None
         self._continuity = Continuity()
         self._lock = threading.Lock()
         self._preferred = 0
-        self._idle: dict[str, list[HTTPConnection]] = {endpoint: [] for endpoint in endpoints}
-        self._closed = False
 
     def call(self, path: str, body: Json, *, repeatable: bool) -> Json:
         """POST `body` to /v3/`path` and return the answer.
@@ -115,36 +93,24 @@ class Gateway:
         a second copy could meet the effect of the first.
 
         Raises StoreUnavailable without an answer in time, LeaseExpired when etcd misses the lease,
-        StoreReplaced when it is not the etcd of before, and CoordinationError when it refuses the call.
+        StoreReplaced when it is not the etcd of before, and CoordinationError when it refuses the call, this
+        user or its password, or when nobody can be talked to as this client means to, and never could.
         """
         data = json.dumps(body).encode()
-        deadline = time.monotonic() + self.timeout_s
-        failures: list[str] = []
-        order = self._order()
-        for position, endpoint in enumerate(order):
-            until = _share(deadline, len(order) - position)
-            try:
-                return self._exchange(endpoint, path, data, (until, deadline), repeatable=repeatable)
-            except NoAnswer as failure:
-                self._avoid(endpoint)
-                failures.append(str(failure))
-                if failure.sent and not repeatable:
-                    break
-        raise unavailable(failures)
+
+        def attempt(endpoint: str, limits: _Limits, token: str | None) -> Json:
+            return self._exchange(endpoint, path, data, limits, token=token, repeatable=repeatable)
+
+        return self._in_turn(attempt, once=not repeatable)
 
     def stream(self, path: str, body: Json) -> Stream:
         """POST `body` to /v3/`path` and return the open answer. Raises as `call` does."""
         data = json.dumps(body).encode()
-        deadline = time.monotonic() + self.timeout_s
-        failures: list[str] = []
-        order = self._order()
-        for position, endpoint in enumerate(order):
-            try:
-                return self._open(endpoint, path, data, _share(deadline, len(order) - position))
-            except NoAnswer as failure:
-                self._avoid(endpoint)
-                failures.append(str(failure))
-        raise unavailable(failures)
+
+        def attempt(endpoint: str, limits: _Limits, token: str | None) -> Stream:
+            return self._open(endpoint, path, data, limits.share, token=token)
+
+        return self._in_turn(attempt, once=False)
 
     def weigh(self, endpoint: str, message: Json, begun: int) -> None:
         """Take note of an answer that a member of the cluster may give while it lags behind the others.
@@ -156,20 +122,34 @@ class Gateway:
         if header_of(message).revision < begun:
             self.call("kv/range", _PROBE, repeatable=True)
 
+    def forget(self, token: str | None) -> None:
+        """Ask etcd for another token than this before the next call; None: there is nothing to forget."""
+        if self._login is not None and token is not None:
+            self._login.forget(token)
+
     def close(self) -> None:
         """Close idle connections; idempotent. Later calls raise StoreUnavailable."""
-        with self._lock:
-            self._closed = True
-            idle = [connection for connections in self._idle.values() for connection in connections]
-            for connections in self._idle.values():
-                connections.clear()
-        for connection in idle:
-            connection.close()
+        self._connections.close()
+
+    def _in_turn(self, attempt: _Attempt[T], *, once: bool) -> T:
+        """Try the endpoints until one answers; with `once`, none after one that may have got the request."""
+        self._connections.check()
+        deadline = time.monotonic() + self.timeout_s
+        failures: list[NoAnswer] = []
+        order = self._order()
+        for position, endpoint in enumerate(order):
+            limits = _Limits(_share(deadline, len(order) - position), deadline)
+            try:
+                return self._with_token(endpoint, limits, attempt)
+            except NoAnswer as failure:
+                self._avoid(endpoint)
+                failures.append(self._explained(endpoint, failure, limits.share))
+                if once and failures[-1].sent:
+                    break
+        raise unavailable(failures, first=not self._continuity.known)
 
     def _order(self) -> tuple[str, ...]:
         with self._lock:
-            if self._closed:
-                raise StoreUnavailable("this store was closed; open another with open_store()")
             return self._endpoints[self._preferred :] + self._endpoints[: self._preferred]
 
     def _avoid(self, endpoint: str) -> None:
@@ -177,17 +157,61 @@ class Gateway:
             if self._endpoints[self._preferred] == endpoint:
                 self._preferred = (self._preferred + 1) % len(self._endpoints)
 
+    def _explained(self, endpoint: str, failure: NoAnswer, until: float) -> NoAnswer:
+        """Return why an etcd that never answered cannot be reached, where more can be found out."""
+        if self._continuity.known or failure.remedy is not None or not broken_off(failure):
+            return failure
+        found = self._connections.mismatch(endpoint, until)
+        return failure if found is None else NoAnswer(endpoint, found[0], sent=False, remedy=found[1])
+
+    def _with_token(self, endpoint: str, limits: _Limits, attempt: _Attempt[T]) -> T:
+        """Make an attempt with a token that etcd takes; with none where nobody is to be logged in."""
+        if self._login is None:
+            try:
+                return attempt(endpoint, limits, None)
+            except TokenRefused as error:
+                raise UnknownCaller(
+                    f"etcd at {endpoint} wants to know who calls ({error}); name a user of it and the user's "
+                    "password file"
+                ) from error
+        refused: str | None = None
+        said = ""
+        for _ in range(_TOKENS):
+            token = self._login.token(
+                endpoint,
+                lambda user, password: self._authenticate(endpoint, user, password, limits.share),
+                refused=refused,
+                until=limits.share,
+            )
+            try:
+                return attempt(endpoint, limits, token)
+            except TokenRefused as error:
+                refused, said = token, str(error)
+        raise NoAnswer(endpoint, f"it takes none of the tokens that it gives out: {said}", sent=False)
+
+    def _authenticate(self, endpoint: str, user: str, password: str, until: float) -> str:
+        """Return a token. It writes nothing: where it fails, the call that needs it was not sent."""
+        data = json.dumps({"name": user, "password": password}).encode()
+        try:
+            connection, _ = self._connections.take(endpoint, until)
+            status, raw = self._post(endpoint, connection, "auth/authenticate", data, until, token=None)
+            self._connections.keep(endpoint, connection)
+            return parse(endpoint, status, raw)["token"]
+        except NoAnswer as failure:
+            failure.sent = False
+            raise
+
     def _exchange(
-        self, endpoint: str, path: str, data: bytes, limits: tuple[float, float], *, repeatable: bool
+        self, endpoint: str, path: str, data: bytes, limits: _Limits, *, token: str | None, repeatable: bool
     ) -> Json:
         """Call one endpoint. It has its share of the time to connect, and to answer what is repeatable."""
-        share, deadline = limits
         begun = self._continuity.begin()
-        connection, fresh = self._connect(endpoint, share)
+        connection, fresh = self._connections.take(endpoint, limits.share)
         if fresh and self._continuity.known and not repeatable:
-            self._meet(endpoint, connection, share, begun)
-        status, raw = self._post(endpoint, connection, path, data, share if repeatable else deadline)
-        self._keep(endpoint, connection)
+            self._meet(endpoint, connection, limits.share, begun, token=token)
+        until = limits.share if repeatable else limits.deadline
+        status, raw = self._post(endpoint, connection, path, data, until, token=token)
+        self._connections.keep(endpoint, connection)
         answer = parse(endpoint, status, raw)
         if "header" in answer:
             self._confirm(endpoint, answer, begun)
@@ -195,12 +219,15 @@ class Gateway:
             self.weigh(endpoint, answer["result"], begun)
         return answer
 
-    def _meet(self, endpoint: str, connection: HTTPConnection, until: float, begun: int) -> None:
+    def _meet(
+        self, endpoint: str, connection: HTTPConnection, until: float, begun: int, *, token: str | None
+    ) -> None:
         """Read over a new connection before anything is written over it: a restart may have come before."""
         try:
-            status, raw = self._post(endpoint, connection, "kv/range", json.dumps(_PROBE).encode(), until)
+            probe = json.dumps(_PROBE).encode()
+            status, raw = self._post(endpoint, connection, "kv/range", probe, until, token=token)
             self._confirm(endpoint, parse(endpoint, status, raw), begun)
-        except (NoAnswer, CoordinationError) as error:
+        except (NoAnswer, TokenRefused, CoordinationError) as error:
             connection.close()
             if isinstance(error, NoAnswer):
                 error.sent = False
@@ -211,11 +238,18 @@ class Gateway:
         self._continuity.confirm(f"etcd at {endpoint}", cluster, revision, begun=begun)
 
     def _post(
-        self, endpoint: str, connection: HTTPConnection, path: str, data: bytes, until: float
+        self,
+        endpoint: str,
+        connection: HTTPConnection,
+        path: str,
+        data: bytes,
+        until: float,
+        *,
+        token: str | None,
     ) -> tuple[int, bytes]:
         try:
-            connection.sock.settimeout(_left(until))
-            connection.request("POST", f"/v3/{path}", body=data, headers=_HEADERS)
+            connection.sock.settimeout(left(until))
+            connection.request("POST", f"/v3/{path}", body=data, headers=_headers(token))
             response = connection.getresponse()
             body = response.read()
         except (OSError, HTTPException) as error:
@@ -223,63 +257,30 @@ class Gateway:
             raise NoAnswer(endpoint, reason(error), sent=True) from error
         return response.status, body
 
-    def _open(self, endpoint: str, path: str, data: bytes, until: float) -> Stream:
+    def _open(self, endpoint: str, path: str, data: bytes, until: float, *, token: str | None) -> Stream:
         begun = self._continuity.begin()
-        connection, _ = self._connect(endpoint, until)
+        connection, _ = self._connections.take(endpoint, until)
         wire: socket.socket = connection.sock
         try:
-            wire.settimeout(_left(until))
-            connection.request("POST", f"/v3/{path}", body=data, headers=_HEADERS)
+            wire.settimeout(left(until))
+            connection.request("POST", f"/v3/{path}", body=data, headers=_headers(token))
             response = connection.getresponse()
             if response.status != 200:
                 parse(endpoint, response.status, response.read())
         except (OSError, HTTPException) as error:
             connection.close()
             raise NoAnswer(endpoint, reason(error), sent=True) from error
-        except (NoAnswer, CoordinationError):
+        except (NoAnswer, TokenRefused, CoordinationError):
             connection.close()
             raise
-        return Stream(endpoint, connection, wire, response, begun=begun)
-
-    def _connect(self, endpoint: str, until: float) -> tuple[HTTPConnection, bool]:
-        """Return a connection, and whether it is a new one."""
-        with self._lock:
-            idle = self._idle[endpoint]
-            while idle:
-                connection = idle.pop()
-                if not _dropped(connection):
-                    return connection, False
-                connection.close()
-        host, _, port = endpoint.rpartition(":")
-        connection = HTTPConnection(host.strip("[]"), int(port), timeout=_left(until))
-        try:
-            connection.connect()
-        except OSError as error:
-            connection.close()
-            raise NoAnswer(endpoint, reason(error), sent=False) from error
-        return connection, True
-
-    def _keep(self, endpoint: str, connection: HTTPConnection) -> None:
-        with self._lock:
-            if not self._closed and len(self._idle[endpoint]) < _IDLE_CONNECTIONS:
-                self._idle[endpoint].append(connection)
-                return
-        connection.close()
+        return Stream(endpoint, connection, wire, response, begun=begun, token=token)
 
 
-def _left(until: float) -> Seconds:
-    return max(0.001, until - time.monotonic())
+def _headers(token: str | None) -> dict[str, str]:
+    headers = {"Content-Type": "application/json"}
+    return headers if token is None else {**headers, "Authorization": token}
 
 
 def _share(deadline: float, endpoints: int) -> float:
     """Return until when one of `endpoints` that are left may take, so that each gets its turn."""
-    return time.monotonic() + _left(deadline) / endpoints
-
-
-def _dropped(connection: HTTPConnection) -> bool:
-    """Whether the server has closed an idle connection: nothing else can make it readable."""
-    if connection.sock is None:
-        return True
-    poll = select.poll()
-    poll.register(connection.sock, select.POLLIN)
-    return bool(poll.poll(0))
+    return time.monotonic() + left(deadline) / endpoints

@@ -5,6 +5,7 @@ module is complete by then, whichever was imported first, since it imports torch
 """
 
 import logging
+import os
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -39,9 +40,26 @@ def register() -> "Callable[[RendezvousParameters], RendezvousHandler]":
 def create_handler(params: "RendezvousParameters") -> "RendezvousHandler":
     """Make torch's elastic rendezvous over the etcd at `params.endpoint`.
 
-    The endpoint is HOST:PORT, or several of them with commas between. `--rdzv-conf` may hold `read_timeout`
-    (seconds that one call to etcd may take, default 5) and what torch's elastic handler takes.
+    The endpoint is HOST:PORT, or several of them with commas between: the first that answers is used.
+    `--rdzv-conf` may hold what torch's elastic handler takes and, of this backend, all optional:
+
+        read_timeout    seconds that one call to etcd may take (5)
+        ca              certificate of the authority that signed etcd's; with it, TLS is spoken
+        cert, key       this node's certificate and its key, where etcd asks for one
+        user            etcd's user, and
+        password_file   the file with its password
+        secret_file     the file with the run's secret; also taken from CURTAIL_RUN_SECRET
+
+    The files are PEM; anything else is refused. torch keeps the state of a rendezvous as a pickle. With the
+    secret, nodes read only what nodes with the same secret wrote for this rendezvous; without it, whoever can
+    write to etcd can run code on them.
+
+    Where several nodes may come, torch is told not to share a store between an agent and its ranks, unless
+    the environment says something of that: it publishes such a store's address in a job's first round only,
+    so that ranks of nodes that come later would wait for it in vain. Rank 0 then opens the store itself.
     """
+    if params.max_nodes > 1:
+        os.environ.setdefault("TORCH_DISABLE_SHARE_RDZV_TCP_STORE", "1")
     from torch.distributed.elastic.rendezvous.dynamic_rendezvous import create_handler as create_elastic
 
     from curtail_dist.rendezvous.backend import open_backend

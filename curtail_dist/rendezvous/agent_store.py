@@ -10,6 +10,7 @@ from torch.distributed.distributed_c10d import Store
 
 from curtail_dist.coordination import CoordinationStore, Lease
 from curtail_dist.errors import CoordinationError, StoreUnavailable
+from curtail_dist.rendezvous.seal import Seal, SealBroken
 
 log = logging.getLogger(__name__)
 
@@ -28,18 +29,21 @@ class AgentStore(Store):
     timeout: timedelta
     """How long `get`, `wait` and `add` may take; torch's base class holds it (`set_timeout`)."""
 
-    def __init__(self, store: CoordinationStore, lease: Callable[[], Lease], *, prefix: str) -> None:
-        """Keep the keys below `prefix`, on the lease that `lease()` returns."""
+    def __init__(
+        self, store: CoordinationStore, lease: Callable[[], Lease], *, prefix: str, seal: Seal
+    ) -> None:
+        """Keep the keys below `prefix`, on the lease that `lease()` returns, their values under `seal`."""
         super().__init__()
         self._kv = store
         self._lease = lease
         self._prefix = prefix
+        self._seal = seal
 
     def set(self, key: str, value: str | bytes) -> None:
         """Write a key."""
         raw = value.encode() if isinstance(value, str) else bytes(value)
         try:
-            self._kv.put(self._prefix + key, raw, lease=self._lease())
+            self._kv.put(self._prefix + key, self._seal.wrap(self._prefix + key, raw), lease=self._lease())
         except CoordinationError as error:
             raise DistStoreError(str(error)) from error
 
@@ -50,18 +54,18 @@ class AgentStore(Store):
     def add(self, key: str, value: int) -> int:
         """Add to a counter, which begins at 0; return the sum."""
         deadline = time.monotonic() + self.timeout.total_seconds()
+        place = self._prefix + key
         try:
-            entry = self._kv.get(self._prefix + key)
+            entry = self._kv.get(place)
             while time.monotonic() < deadline:
-                total = value + (int(entry.value) if entry else 0)
+                total = value + (int(self._seal.unwrap(place, entry.value)) if entry else 0)
                 revision = entry.revision if entry else 0
-                result = self._kv.compare_and_swap(
-                    self._prefix + key, b"%d" % total, revision=revision, lease=self._lease()
-                )
+                sealed = self._seal.wrap(place, b"%d" % total)
+                result = self._kv.compare_and_swap(place, sealed, revision=revision, lease=self._lease())
                 if result.succeeded:
                     return total
-                entry = result.current[self._prefix + key]
-        except CoordinationError as error:
+                entry = result.current[place]
+        except (CoordinationError, SealBroken) as error:
             raise DistStoreError(str(error)) from error
         raise DistStoreError(
             f"the counter {key!r} did not stand still for {self.timeout}; lessen its writers"
@@ -84,17 +88,19 @@ class AgentStore(Store):
         cause: StoreUnavailable | None = None
         while True:
             try:
-                return self._collect_once(keys, deadline)
+                found = self._collect_once(keys, deadline)
+                return {key: self._seal.unwrap(self._prefix + key, found[key]) for key in keys}
             except StoreUnavailable as error:
                 cause = error
                 log.warning("the rendezvous waits for the store: %s", error)
-            except CoordinationError as error:
+            except (CoordinationError, SealBroken) as error:
                 raise DistStoreError(str(error)) from error
             if time.monotonic() + _RETRY_S >= deadline:
                 raise DistStoreError(str(cause)) from cause
             time.sleep(_RETRY_S)
 
     def _collect_once(self, keys: Sequence[str], deadline: float) -> dict[str, bytes]:
+        """Return what is stored below the prefix once all the keys are there."""
         listing = self._kv.list(self._prefix)
         found = {entry.key.removeprefix(self._prefix): entry.value for entry in listing.entries}
         missing = set(keys) - found.keys()

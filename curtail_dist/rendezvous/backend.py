@@ -1,8 +1,10 @@
 """The state of one torchrun rendezvous as a fenced key in the coordination store.
 
 What remains of torch here: the value is torch's own encoding of its state object, a pickle, and each node
-unpickles what the others wrote. This module passes the bytes on unread; who may write to etcd's keys below
-`/curtail/rendezvous/` can therefore run code on the nodes, as with every elastic backend of torch.
+unpickles what the others wrote. With the run's secret, a node hands torch only what another node with that
+secret wrote for this key (`seal.Seal`). Without it this module passes the bytes on as they are: who may write
+to etcd's keys below `/curtail/rendezvous/` can then run code on the nodes, as with every elastic backend of
+torch. etcd's TLS and users keep strangers from writing there.
 """
 
 import logging
@@ -12,19 +14,24 @@ import weakref
 from collections.abc import Callable
 from typing import Any
 
-from torch.distributed.elastic.rendezvous.api import RendezvousConnectionError, RendezvousParameters
+from torch.distributed.elastic.rendezvous.api import (
+    RendezvousConnectionError,
+    RendezvousParameters,
+    RendezvousStateError,
+)
 from torch.distributed.elastic.rendezvous.dynamic_rendezvous import RendezvousBackend
 
-from curtail_dist.coordination import CoordinationStore, EtcdStore, Lease
+from curtail_dist.coordination import CoordinationStore, Entry, EtcdStore, Lease
 from curtail_dist.errors import CoordinationError, LeaseExpired, StoreUnavailable
 from curtail_dist.rendezvous.agent_store import AgentStore
+from curtail_dist.rendezvous.options import read_options
+from curtail_dist.rendezvous.seal import Seal, SealBroken
 from curtail_dist.units import Seconds
 
 log = logging.getLogger(__name__)
 
 _ROOT = "/curtail/rendezvous"
 _DEFAULT_PORT = 2379
-_CALL_TIMEOUT_S = 5
 KEPT_S: Seconds = 7200.0
 """Keys of a rendezvous vanish this long after the last node that wrote to it has gone."""
 RETRY_S = 0.2
@@ -36,19 +43,17 @@ def open_backend(params: RendezvousParameters) -> tuple["StoreBackend", AgentSto
 
     Their connections close with the state's last reference: torch's handler, which holds it, has no close.
 
-    Raises ValueError for a run id or an endpoint that cannot be used.
+    Raises ValueError for a run id, an endpoint or an option that cannot be used, ConfigError for a file.
     """
     if not params.run_id or "/" in params.run_id:
         raise ValueError(f"--rdzv-id is {params.run_id!r}; it must be a name without '/', one for each start")
-    timeout_s = params.get_as_int("read_timeout", _CALL_TIMEOUT_S) or 0
-    if timeout_s <= 0:
-        raise ValueError(f"--rdzv-conf read_timeout is {timeout_s}; it must be above 0 seconds")
-    store = EtcdStore(parse_endpoints(params.endpoint), float(timeout_s))
-    lease = LongLease(store)
+    options = read_options(params.config)
+    store = EtcdStore(parse_endpoints(params.endpoint), options.timeout_s, access=options.access)
+    lease, seal = LongLease(store), Seal(options.secret)
     root = f"{_ROOT}/{params.run_id}"
-    backend = StoreBackend(store, lease.renewed, key=root, name=params.backend)
+    backend = StoreBackend(store, lease.renewed, key=root, name=params.backend, seal=seal)
     weakref.finalize(backend, store.close)
-    return backend, AgentStore(store, lease.renewed, prefix=f"{root}/keys/")
+    return backend, AgentStore(store, lease.renewed, prefix=f"{root}/keys/", seal=seal)
 
 
 def parse_endpoints(endpoint: str) -> tuple[str, ...]:
@@ -99,11 +104,15 @@ class StoreBackend(RendezvousBackend):
     asks once a second whether somebody waits to join, and an error would make it end the site's ranks, but
     training is to outlive an outage of the store. A stale state can do no harm: its token is a fence, so that
     nothing can be written on the strength of it. `set_state` then says that it did not succeed, after a
-    moment: torch tries again until its own deadline. Both raise where nothing was ever read.
+    moment: torch tries again until its own deadline. Both raise where nothing was ever read, and
+    RendezvousStateError for a state whose seal is broken: torch never gets to unpickle it.
     """
 
-    def __init__(self, store: CoordinationStore, lease: Callable[[], Lease], *, key: str, name: str) -> None:
+    def __init__(
+        self, store: CoordinationStore, lease: Callable[[], Lease], *, key: str, name: str, seal: Seal
+    ) -> None:
         """Keep the state under `key`; `name` is the backend's name as the user gave it."""
+        self._seal = seal
         self._store = store
         self._lease = lease
         self._key = key
@@ -128,7 +137,7 @@ class StoreBackend(RendezvousBackend):
         except CoordinationError as error:
             raise _lost(error) from error
         self._has_asked = True
-        self._last = (entry.value, entry.revision) if entry else None
+        self._last = self._opened(entry)
         return self._last
 
     def set_state(self, state: bytes, token: Any | None = None) -> tuple[bytes, int, bool] | None:
@@ -139,7 +148,8 @@ class StoreBackend(RendezvousBackend):
         # After an answer that was lost, the write may stand: the next call finds the token stale, reads what
         # is there, and torch decides anew.
         try:
-            result = self._store.compare_and_swap(self._key, state, revision=token or 0, lease=self._lease())
+            sealed = self._seal.wrap(self._key, state)
+            result = self._store.compare_and_swap(self._key, sealed, revision=token or 0, lease=self._lease())
         except StoreUnavailable as error:
             if self._last is None:
                 raise _lost(error) from error
@@ -152,9 +162,16 @@ class StoreBackend(RendezvousBackend):
         if result.succeeded:
             self._last = (state, result.revision)
             return state, result.revision, True
-        current = result.current[self._key]
-        self._last = (current.value, current.revision) if current else None
+        self._last = self._opened(result.current[self._key])
         return (*self._last, False) if self._last else None
+
+    def _opened(self, entry: Entry | None) -> tuple[bytes, int] | None:
+        if entry is None:
+            return None
+        try:
+            return self._seal.unwrap(self._key, entry.value), entry.revision
+        except SealBroken as error:
+            raise RendezvousStateError(str(error)) from error
 
 
 def _lost(error: CoordinationError) -> RendezvousConnectionError:

@@ -1,13 +1,16 @@
-"""The services under test: a real etcd for the whole session, and in-process clusters."""
+"""The services under test: real etcds for the whole session, and in-process clusters."""
 
+import os
 import socket
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import pytest
+from guarded import Guarded, debian_etcd, guarded_etcd
 
 from curtail_dist.coordination import CoordinationStore, EmbeddedEtcd, EtcdStore, MemoryCluster, MemoryStore
+from curtail_dist.coordination.access import Access
 from curtail_dist.coordination.gateway import Gateway
 
 TIMEOUT_S = 5.0
@@ -55,23 +58,53 @@ def memory_service() -> Service:
     return Service(new_handle=lambda: MemoryStore(cluster), outlast=outlast, compact=cluster.compact)
 
 
-def etcd_service(endpoint: str) -> Service:
+def etcd_service(endpoint: str, access: Access | None = None) -> Service:
     def compact(revision: int) -> None:
-        gateway = Gateway((endpoint,), timeout_s=TIMEOUT_S)
+        gateway = Gateway((endpoint,), timeout_s=TIMEOUT_S, access=access)
         gateway.call("kv/compaction", {"revision": str(revision)}, repeatable=True)
         gateway.close()
 
     return Service(
-        new_handle=lambda: EtcdStore((endpoint,), TIMEOUT_S), outlast=lambda _: None, compact=compact
+        new_handle=lambda: EtcdStore((endpoint,), TIMEOUT_S, access=access),
+        outlast=lambda _: None,
+        compact=compact,
     )
 
 
-@pytest.fixture(params=["memory", pytest.param("etcd", marks=pytest.mark.integration)])
+@pytest.fixture(scope="session")
+def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
+    """An etcd behind TLS and a password; no test changes what others need of it."""
+    with guarded_etcd(tmp_path_factory.mktemp("guarded")) as etcd:
+        yield etcd
+
+
+@pytest.fixture(scope="session")
+def guarded_debian(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
+    """The same of Debian's version."""
+    binaries = debian_etcd(tmp_path_factory.mktemp("debian"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PATH", str(binaries), prepend=os.pathsep)
+        with guarded_etcd(tmp_path_factory.mktemp("guarded-debian")) as etcd:
+            yield etcd
+
+
+SERVICES = [
+    "memory",
+    pytest.param("etcd", marks=pytest.mark.integration),
+    pytest.param("guarded", marks=pytest.mark.integration),
+    pytest.param("guarded_debian", marks=[pytest.mark.integration, pytest.mark.system]),
+]
+
+
+@pytest.fixture(params=SERVICES)
 def service(request: pytest.FixtureRequest) -> Iterator[Service]:
     if request.param == "memory":
         service = memory_service()
-    else:
+    elif request.param == "etcd":
         service = etcd_service(request.getfixturevalue("etcd").endpoint)
+    else:
+        etcd: Guarded = request.getfixturevalue(request.param)
+        service = etcd_service(etcd.endpoint, etcd.access())
     yield service
     for handle in service.handles:
         handle.close()

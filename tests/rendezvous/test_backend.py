@@ -15,16 +15,17 @@ from torch.distributed.elastic.rendezvous.registry import get_rendezvous_handler
 from curtail_dist.coordination import EmbeddedEtcd, EtcdStore, MemoryStore
 from curtail_dist.rendezvous.agent_store import AgentStore
 from curtail_dist.rendezvous.backend import LongLease, StoreBackend, open_backend, parse_endpoints
+from curtail_dist.rendezvous.seal import Seal
 
 DEADLINE_S = 10.0
 
 
 def make_backend(store) -> StoreBackend:
-    return StoreBackend(store, LongLease(store).renewed, key="/r/x", name="etcd")
+    return StoreBackend(store, LongLease(store).renewed, key="/r/x", name="etcd", seal=Seal(None))
 
 
 def make_agent_store(store, timeout_s: float = DEADLINE_S) -> AgentStore:
-    agents = AgentStore(store, LongLease(store).renewed, prefix="/r/x/keys/")
+    agents = AgentStore(store, LongLease(store).renewed, prefix="/r/x/keys/", seal=Seal(None))
     agents.set_timeout(timedelta(seconds=timeout_s))
     return agents
 
@@ -90,7 +91,7 @@ def test_keys_live_on_a_lease_that_is_replaced_when_it_has_ended():
     store = MemoryStore()
     lease = LongLease(store)
     assert lease.renewed() is lease.renewed()
-    backend = StoreBackend(store, lease.renewed, key="/r/x", name="etcd")
+    backend = StoreBackend(store, lease.renewed, key="/r/x", name="etcd", seal=Seal(None))
     backend.set_state(b"one")
     assert store.get("/r/x").lease == lease.renewed().id
 

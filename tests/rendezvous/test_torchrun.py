@@ -1,5 +1,6 @@
-"""A real torchrun on a real etcd: one node, two nodes, and an outage."""
+"""A real torchrun on a real etcd: one node, two nodes, behind a closed door, and an outage."""
 
+import base64
 import json
 import os
 import subprocess
@@ -7,12 +8,15 @@ import sys
 import threading
 import uuid
 from collections.abc import Iterator
+from contextlib import closing
 from importlib.metadata import entry_points
 from pathlib import Path
 
 import pytest
+from guarded import private_file
 
 from curtail_dist.coordination import EmbeddedEtcd, EtcdStore
+from curtail_dist.coordination.users import ensure_role, ensure_user, run_grants
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(180)]
 
@@ -40,8 +44,9 @@ ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "LOGLEVEL": "WARNING"}
 
 
 def torchrun(
-    backend: str, endpoint: str, run_id: str, *words: str, nodes: str = "1"
+    backend: str, endpoint: str, run_id: str, *words: str, nodes: str = "1", conf: str = ""
 ) -> subprocess.Popen[str]:
+    words = ("--rdzv-conf", conf, *words) if conf else words
     command = [
         *(sys.executable, "-m", "torch.distributed.run", "--nnodes", nodes, "--nproc-per-node", "1"),
         *("--rdzv-backend", backend, "--rdzv-endpoint", endpoint, "--rdzv-id", run_id),
@@ -101,6 +106,38 @@ def test_two_agents_form_one_world(etcd, tmp_path):
         finish(agent)
     told = [json.loads((tmp_path / "out" / rank).read_text()) for rank in ("0", "1")]
     assert [(each["RANK"], each["WORLD_SIZE"]) for each in told] == [("0", "2"), ("1", "2")]
+
+
+def test_behind_tls_a_role_and_the_runs_secret_it_runs_and_strangers_do_not(guarded, tmp_path):
+    secret = private_file(tmp_path / "secret", base64.b64encode(b"s" * 32).decode())
+    password = private_file(tmp_path / "password", "of-the-run")
+    with closing(guarded.gateway()) as gateway:
+        ensure_role(gateway, "curtail.door", run_grants("door"))
+        ensure_user(gateway, "door", "of-the-run", "curtail.door")
+    names = {"ca": "ca", "cert": "client", "key": "client-key"}
+    conf = {name: guarded.keys / f"{file}.pem" for name, file in names.items()}
+    conf |= {"user": "door", "password_file": password, "secret_file": secret}
+    (tmp_path / "out").mkdir()
+    words = (script(tmp_path, WRITE_WORLD), str(tmp_path / "out"))
+    name = f"door.{uuid.uuid4().hex[:8]}"
+    # The first endpoint answers nobody.
+    endpoint = f"127.0.0.1:1,{guarded.endpoint}"
+
+    def said(**changes: object) -> str:
+        return ",".join(f"{key}={value}" for key, value in {**conf, **changes}.items())
+
+    finish(torchrun("etcd", endpoint, name, *words, conf=said()))
+    assert json.loads((tmp_path / "out" / "0").read_text())["WORLD_SIZE"] == "1"
+    with guarded.store() as store:
+        keys = store.list(f"/curtail/rendezvous/{name}").entries
+    assert len(keys) > 1
+    assert all(entry.value.startswith(b"curtail-sealed-1") for entry in keys)
+
+    other = private_file(tmp_path / "other", base64.b64encode(b"t" * 32).decode())
+    stranger = torchrun("etcd", endpoint, name, *words, conf=said(secret_file=other))
+    errors = stranger.communicate(timeout=DEADLINE_S)[1]
+    assert stranger.returncode != 0
+    assert "was not written with this run's secret and is not read" in errors
 
 
 @pytest.fixture
