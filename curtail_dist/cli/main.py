@@ -19,12 +19,21 @@ VERBS = {
     "site": ("curtail_dist.cli.site:VERB", "a site's agent: signal, policy, ranks started and drained"),
     "status": ("curtail_dist.cli.status:VERB", "who is active, round, epoch, tokens, rate, kg, next windows"),
     "simulate": ("curtail_dist.cli.simulate:VERB", "what the policy would do on the traces; no training"),
+    "dashboard": ("curtail_dist.cli.dashboard:VERB", "a live page of a run in the browser, read-only"),
     "report": ("curtail_dist.cli.report:VERB", "report.html, report.png, summary.json from a run's events"),
     "hold": ("curtail_dist.cli.operator:HOLD", "keep a site from starting"),
     "drain": ("curtail_dist.cli.operator:DRAIN", "have a site leave now, and keep it from starting"),
     "release": ("curtail_dist.cli.operator:RELEASE", "take back a hold, a drain or the stop of the run"),
     "stop": ("curtail_dist.cli.operator:STOP", "have every site leave and every agent end"),
-    "etcd": ("curtail_dist.cli.etcd:VERB", "a local etcd for development"),
+    "secret": ("curtail_dist.cli.secret:VERB", "make the secret that lets sites into a run"),
+    "etcd": (
+        "curtail_dist.cli.etcd:VERB",
+        "an etcd of one member: for development, and with TLS for small runs",
+    ),
+    "keys": (
+        "curtail_dist.cli.keys:VERB",
+        "certificates for etcd and its clients; a user in it for each run",
+    ),
 }
 """Where each verb stands, and its help. Only the chosen one's module is imported, for a quick `--help`."""
 GROUP = "curtail.verbs"

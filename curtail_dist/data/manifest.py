@@ -3,6 +3,8 @@
 manifest.json holds {"schema": 1, "name", "column", "shards": [{"file", "split", "rows", "bytes",
 "sha256"}], "hash"}, and may hold "url", the address below which its files are, and "tokenizer": {"file",
 "sha256"}; files are relative to it. Rows of the split `train` are trained on; no other split is.
+
+A data set that the training script reads by itself, by row number, has {"schema": 1, "name", "rows"} alone.
 """
 
 import hashlib
@@ -56,11 +58,13 @@ class Manifest:
     """Where the files are, too: a file's address is this, a slash, and its name."""
     tokenizer: NamedFile | None = None
     """The tokenizer that was trained on these rows."""
+    numbered: int = 0
+    """Rows that are in no shard: their numbers are all that a run knows of them."""
 
     @property
     def rows(self) -> int:
         """Number of training rows."""
-        return sum(shard.rows for shard in self.shards)
+        return self.numbered + sum(shard.rows for shard in self.shards)
 
 
 def read_manifest(path: Path) -> Manifest:
@@ -87,6 +91,8 @@ def read_manifest(path: Path) -> Manifest:
 
 
 def _parsed(raw: dict[str, Any], directory: Path) -> Manifest:
+    if "rows" in raw:
+        return _numbered(str(raw["name"]), raw["rows"])
     split: dict[bool, list[Shard]] = {True: [], False: []}
     for entry in raw["shards"]:
         split[entry["split"] == "train"].append(_shard(entry, directory))
@@ -100,6 +106,13 @@ def _parsed(raw: dict[str, Any], directory: Path) -> Manifest:
         url=raw.get("url"),
         tokenizer=NamedFile(file=tokenizer["file"], sha256=tokenizer["sha256"]) if tokenizer else None,
     )
+
+
+def _numbered(name: str, rows: object) -> Manifest:
+    if not isinstance(rows, int) or isinstance(rows, bool) or rows < 1:
+        raise ValueError(f"rows, {rows!r}, which must be a whole number above 0")
+    identity = hashlib.sha256(f"{name}: {rows} rows".encode()).hexdigest()
+    return Manifest(name=name, column="", shards=(), held_out=(), hash=identity, numbered=rows)
 
 
 def _shard(entry: dict[str, Any], directory: Path) -> Shard:

@@ -1,6 +1,7 @@
 """The group of the epoch a process is seated in, and what its members gather in it."""
 
 from collections.abc import Callable, Sequence
+from typing import TypeAlias
 
 import torch
 
@@ -10,8 +11,18 @@ from curtail_dist.membership.decisions import counted_on
 from curtail_dist.membership.records import Card, Epoch, Member
 from curtail_dist.membership.view import View
 from curtail_dist.outer.exchange import Alone, Exchange, gather_messages
-from curtail_dist.outer.gloo import form
+from curtail_dist.outer.gloo import GroupStore, form
+from curtail_dist.outer.streams import StreamMeeting, form_streams
 from curtail_dist.runtime.tether import Tethers
+from curtail_dist.security.wire import Wire
+
+Meeting: TypeAlias = GroupStore | StreamMeeting
+"""Where the members of an epoch in which this site comes first find each other."""
+
+
+def open_meeting(host: str, wire: Wire) -> Meeting:
+    """Serve on a free port of `host`, for as long as the process takes part; who is given it closes it."""
+    return StreamMeeting(host, wire) if wire.secure else GroupStore(host)
 
 
 class _Unformed(Alone):
@@ -25,11 +36,18 @@ class _Unformed(Alone):
 class EpochGroup:
     """Holds the open group of one epoch after the other; no process is restarted for it."""
 
-    def __init__(self, config: RunConfig, me: Member, look: Callable[[], View]) -> None:
-        """Begin without a group; `look` is called again and again while members are waited for."""
+    def __init__(
+        self, config: RunConfig, me: Member, look: Callable[[], View], *, wire: Wire, meeting: Meeting
+    ) -> None:
+        """Begin without a group; `look` is called again and again while members are waited for.
+
+        `meeting` is this site's own, made by `open_meeting` with the same `wire`.
+        """
         self._config = config
         self._me = me
         self._look = look
+        self._wire = wire
+        self._meeting = meeting
         self._epoch: Epoch | None = None
         self._exchange: Exchange = Alone()
         self._tethers: Tethers | None = None
@@ -51,19 +69,41 @@ class EpochGroup:
         self._epoch = epoch
         if len(epoch.members) > 1:
             self._exchange = _Unformed()
-            first = epoch.members[0]
-            self._exchange = form(
-                name=f"{self._config.run.name}/{epoch.number}",
-                rank=epoch.members.index(self._me),
-                size=len(epoch.members),
-                host=self._me.host,
-                meet=(first.host, first.group_port),
-                timeout=self._config.round.exchange_timeout_s,
-                alive=lambda rank: self._is_there(epoch, epoch.members[rank]),
+            self._exchange = self._formed(epoch)
+            others = [member for member in epoch.members if member != self._me]
+            self._tethers = Tethers(others, run=self._config.run.name, wire=self._wire)
+
+    def _formed(self, epoch: Epoch) -> Exchange:
+        """Return the epoch's group: of streams by the wire where strangers are kept out, else of Gloo."""
+        name, rank = f"{self._config.run.name}/{epoch.number}", epoch.members.index(self._me)
+        timeout = self._config.round.exchange_timeout_s
+        peers = [(member.host, member.group_port) for member in epoch.members]
+
+        def alive(rank: int) -> bool:
+            return self._is_there(epoch, epoch.members[rank])
+
+        if isinstance(self._meeting, StreamMeeting):
+            return form_streams(
+                name=name,
+                rank=rank,
+                size=len(peers),
+                meeting=self._meeting,
+                peers=peers,
+                timeout=timeout,
+                alive=alive,
+                wire=self._wire,
                 lanes=self._config.outer.lanes,
             )
-            others = [member for member in epoch.members if member != self._me]
-            self._tethers = Tethers(others, run=self._config.run.name)
+        return form(
+            name=name,
+            rank=rank,
+            size=len(peers),
+            host=self._me.host,
+            meet=peers[0],
+            timeout=timeout,
+            alive=alive,
+            lanes=self._config.outer.lanes,
+        )
 
     def _is_there(self, epoch: Epoch, member: Member) -> bool:
         """Whether a member can still be waited for."""

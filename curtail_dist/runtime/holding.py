@@ -31,11 +31,16 @@ from curtail_dist.outer.rules import Share
 from curtail_dist.runtime.inner_state import InnerState
 from curtail_dist.runtime.prefetch import Found, Prefetch
 from curtail_dist.runtime.snapshots import SnapshotKeeper
+from curtail_dist.security.wire import Wire
 from curtail_dist.state.open_work import drop_open, keep_open, take_open
 from curtail_dist.state.transfer import Kept, pull
 from curtail_dist.state.version import Version
 
 _NOTHING = torch.empty(0, dtype=torch.uint8)
+_GROWTH = 8
+"""How many times the size of this process's own state a version may have: an outer optimizer of torch's makes
+its buffers at its first step."""
+_MARGIN_BYTES = 2**20
 
 
 @dataclass(kw_only=True)
@@ -51,6 +56,8 @@ class Holding:
     snapshots: SnapshotKeeper
     clock: Timepiece
     inner: InnerState
+    wire: Wire
+    """How other sites are connected to."""
     progress: Callable[[], None]
     """Called while something long goes on."""
     prefetch: Prefetch | None = None
@@ -150,9 +157,11 @@ class Holding:
         if fetched is not None:
             self._adopt(*fetched, effect.keep)
             return
+        self._chunks.most_bytes = _GROWTH * self.outer.state.size_bytes + _MARGIN_BYTES
         version = pull(
             [(member.host, member.state_port) for member in effect.members],
             run=self.config.run.name,
+            wire=self.wire,
             number=commit.version,
             hash=commit.hash,
             timeout=self.config.state.transfer_timeout_s,

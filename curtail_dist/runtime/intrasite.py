@@ -3,6 +3,8 @@
 Gradients inside a site are the training loop's matter (DistributedDataParallel, or its own all-reduce). What
 is here keeps the ranks in step: all take the same number of inner steps, and begin each round at the same
 parameters. Messages are bytes, never pickled.
+
+Ranks that torchrun started together need not be of one site: those with the same site's name are its ranks.
 """
 
 import os
@@ -48,6 +50,11 @@ class SiteRanks(Protocol):
         """Number of ranks."""
         ...
 
+    @property
+    def group(self) -> dist.ProcessGroup | None:
+        """The group over which the training loop averages gradients; None is the default group, or none."""
+        ...
+
     def agree(self, mine: Tally) -> Tally:
         """Return the tally of all ranks."""
         ...
@@ -69,8 +76,11 @@ class SiteRanks(Protocol):
         ...
 
 
-def open_ranks() -> SiteRanks:
-    """Return the ranks that torchrun started for this site. Raises ConfigError, RankLost."""
+def open_ranks(site: str) -> SiteRanks:
+    """Return the ranks of this site, of those that torchrun started; all of these call it together.
+
+    Raises ConfigError, RankLost.
+    """
     world = int(os.environ.get("WORLD_SIZE", "1"))
     if world == 1:
         return OneRank()
@@ -79,7 +89,21 @@ def open_ranks() -> SiteRanks:
             f"WORLD_SIZE is {world} and torch.distributed is not initialized; a site of several ranks needs "
             "it: call torch.distributed.init_process_group() before the site is entered"
         )
-    return ManyRanks()
+    everyone = ManyRanks(None, _talking(None))
+    sites = [name.decode() for name in everyone.gather(site.encode())]
+    return everyone if len(set(sites)) == 1 else _of_one_site(sites, site)
+
+
+def _of_one_site(sites: Sequence[str], site: str) -> SiteRanks:
+    """Return the ranks of `site`; `sites` names the site of each rank of the default group."""
+    found: dict[str, SiteRanks] = {}
+    for name in sorted(set(sites)):  # all build all groups, and in one order
+        members = [rank for rank, other in enumerate(sites) if other == name]
+        training: Any = _together(lambda members=members: dist.new_group(members))
+        talking = _talking(members) if len(members) > 1 else None
+        if name == site:
+            found[name] = OneRank(training) if talking is None else ManyRanks(training, talking)
+    return found[site]
 
 
 class OneRank:
@@ -87,6 +111,10 @@ class OneRank:
 
     rank = 0
     size = 1
+
+    def __init__(self, group: dist.ProcessGroup | None = None) -> None:
+        """Be the only rank; `group` holds it alone, where there is a default group of more."""
+        self.group = group
 
     def agree(self, mine: Tally) -> Tally:
         """Return it."""
@@ -111,11 +139,13 @@ class OneRank:
 class ManyRanks:
     """A site of several ranks, over a Gloo group beside the training loop's own; for the main loop alone."""
 
-    def __init__(self) -> None:
-        """Build the group; all ranks of the default group must call this. Raises RankLost."""
-        self.rank = dist.get_rank()
-        self.size = dist.get_world_size()
-        self._group: Any = _together(lambda: dist.new_group(backend="gloo", timeout=_PATIENCE))
+    def __init__(self, training: dist.ProcessGroup | None, talking: dist.ProcessGroup) -> None:
+        """Talk over `talking`, a Gloo group of the same ranks as `training`, which the training loop uses."""
+        self.group = training
+        self.rank = dist.get_rank(talking)
+        self.size = dist.get_world_size(talking)
+        self._group = talking
+        self._first = dist.get_global_rank(talking, 0)
 
     def agree(self, mine: Tally) -> Tally:
         """Add up tokens and rows; rank 0 says what is due, anyone that it leaves."""
@@ -145,12 +175,12 @@ class ManyRanks:
         return [bytes(text.numpy())[:size] for text, size in zip(texts, sizes, strict=True)]
 
     def spread(self, tensors: Sequence[torch.Tensor]) -> None:
-        """Broadcast each: on a device by the default group, in host memory by ours."""
+        """Broadcast each: on a device by the training loop's group, in host memory by ours."""
         with torch.no_grad():
             for tensor in tensors:
                 whole = tensor.detach().contiguous()
-                group = None if whole.is_cuda else self._group
-                _together(lambda whole=whole, group=group: dist.broadcast(whole, src=0, group=group))
+                group = self.group if whole.is_cuda else self._group
+                _together(lambda whole=whole, group=group: dist.broadcast(whole, self._first, group))
                 if whole.data_ptr() != tensor.data_ptr():
                     tensor.copy_(whole)
 
@@ -162,7 +192,12 @@ class ManyRanks:
 
     def _from_first(self, tensor: torch.Tensor) -> None:
         if tensor.numel():
-            _together(lambda: dist.broadcast(tensor, src=0, group=self._group))
+            _together(lambda: dist.broadcast(tensor, self._first, self._group))
+
+
+def _talking(members: list[int] | None) -> Any:
+    """Build a group for what ranks tell each other; None: all ranks. Raises RankLost."""
+    return _together(lambda: dist.new_group(members, backend="gloo", timeout=_PATIENCE))
 
 
 def _buffer(message: bytes) -> torch.Tensor:

@@ -10,6 +10,7 @@ from curtail_dist.coordination.store import CoordinationStore
 from curtail_dist.runtime.intrasite import OneRank, SiteRanks
 from curtail_dist.runtime.prefetch import Prefetch
 from curtail_dist.runtime.world import Probe
+from curtail_dist.security.wire import Wire
 from curtail_dist.telemetry.joining import JoinTimes
 from curtail_dist.telemetry.record import EventLog
 
@@ -25,6 +26,8 @@ class Links:
     """Run time 0."""
     clock: Clock
     events: EventLog
+    wire: Wire
+    """How other processes of the run are connected to."""
     leaving: threading.Event
     """Set when this process was told to leave (SIGTERM)."""
     ranks: SiteRanks = field(default_factory=OneRank)

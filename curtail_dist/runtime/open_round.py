@@ -1,6 +1,7 @@
 """The round a site is in: what it was assigned, what it has done, and when it is due."""
 
 from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
 from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
 
 from curtail_dist.data.ledger import Assignment, Offset, Range, ahead, drop, take
@@ -215,3 +216,11 @@ class BatchSource(Generic[B]):
             if offset is None:
                 return
             yield self._read(*offset)
+
+
+def in_lists(rows: Iterator[B], *, size: int) -> Iterator[list[B]]:
+    """Pack rows into lists of `size`, the last one shorter. Raises ConfigError for a size below 1."""
+    if size < 1:
+        raise ConfigError(f"batch is {size}; it must be at least 1, the rows of an inner step")
+    while held := list(islice(rows, size)):
+        yield held

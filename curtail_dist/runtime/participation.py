@@ -19,11 +19,11 @@ from curtail_dist.membership.keys import Keys
 from curtail_dist.membership.part import Part, Rules
 from curtail_dist.membership.presence import keep_present
 from curtail_dist.membership.records import Commit, Member
-from curtail_dist.outer.gloo import GroupStore
 from curtail_dist.outer.optimizer import DiLoCo
+from curtail_dist.outer.streams import StreamMeeting
 from curtail_dist.runtime.contact import Contact
 from curtail_dist.runtime.drive import drive
-from curtail_dist.runtime.group import EpochGroup
+from curtail_dist.runtime.group import EpochGroup, open_meeting
 from curtail_dist.runtime.holding import Holding
 from curtail_dist.runtime.identity import identity
 from curtail_dist.runtime.inner_loop import Upcoming
@@ -78,13 +78,18 @@ class Participation:
                 StateServer(
                     run=config.run.name,
                     host=config.site(links.site).address,
+                    wire=links.wire,
                     current=lambda: self._served(),
                     file_of=file_of,
                 )
             )
-            self._meeting = GroupStore(config.site(links.site).address)
+            self._meeting = open_meeting(config.site(links.site).address, links.wire)
+            if isinstance(self._meeting, StreamMeeting):
+                stack.callback(self._meeting.close)
             self._part = self._make_part(
-                outer, server.port, identity(config, outer, data=data, program=program)
+                outer,
+                server.port,
+                identity(config, outer, data=data, program={**program, "secret": links.wire.mark}),
             )
             self._progress = Progress()
             self._board = Board(links.store, self._part.keys, site=links.site, ending=links.leaving)
@@ -196,10 +201,13 @@ class Participation:
             clock=links.clock,
             progress=lambda: self._progress.passed(config.train.stall_s),
             inner=self._inner,
+            wire=links.wire,
             prefetch=links.prefetch,
             flying=lambda: self._rounds.flown,
         )
-        group = EpochGroup(config, self._part.me, lambda: self._world.watch())
+        group = EpochGroup(
+            config, self._part.me, lambda: self._world.watch(), wire=links.wire, meeting=self._meeting
+        )
         stack.callback(group.vacate)
         world = World(
             config=config,
@@ -207,6 +215,7 @@ class Participation:
             board=board,
             contact=contact,
             group=group,
+            wire=links.wire,
             holding=holding,
             clock=links.clock,
             events=links.events,

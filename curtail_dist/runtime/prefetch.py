@@ -14,6 +14,7 @@ from curtail_dist.membership.decisions import living
 from curtail_dist.membership.keys import Keys
 from curtail_dist.membership.records import Commit, Member
 from curtail_dist.membership.view import View
+from curtail_dist.security.wire import Wire
 from curtail_dist.state import snapshot
 from curtail_dist.state.transfer import Kept, pull
 from curtail_dist.state.version import Version
@@ -40,10 +41,11 @@ class Prefetch:
     nothing goes the ordinary way.
     """
 
-    def __init__(self, store: CoordinationStore, config: RunConfig, *, site: str) -> None:
-        """Prepare for `site`; nothing is contacted before `start`."""
+    def __init__(self, store: CoordinationStore, config: RunConfig, *, site: str, wire: Wire) -> None:
+        """Prepare for `site`; nothing is contacted before `start`. Members are connected to by `wire`."""
         self._config = config
         self._site = site
+        self._wire = wire
         self._board = Board(store, Keys(config.run.name), site=site)
         self._kept = Kept()
         self._changed = threading.Condition()
@@ -199,6 +201,7 @@ class Prefetch:
             version = pull(
                 [(member.host, member.state_port) for member in givers],
                 run=self._config.run.name,
+                wire=self._wire,
                 number=head.version,
                 hash=head.hash,
                 timeout=self._config.state.transfer_timeout_s,

@@ -1,15 +1,19 @@
 """What a training script holds: `with Site(...) as site`, rows in, steps out."""
 
 import json
+import logging
 import os
 import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from types import FrameType
-from typing import Any, Self, TypeVar
+from typing import Any, Self, TypeVar, overload
+
+from torch.distributed import ProcessGroup
 
 from curtail_dist.clock import open_clock
 from curtail_dist.config import RunConfig
@@ -24,21 +28,24 @@ from curtail_dist.membership.run_start import run_start
 from curtail_dist.membership.view import View
 from curtail_dist.outer.optimizer import DiLoCo
 from curtail_dist.outer.settings import OuterSettings
+from curtail_dist.runtime.address import with_address
 from curtail_dist.runtime.estimate import tokens_by_now
 from curtail_dist.runtime.follower import Follower
 from curtail_dist.runtime.inner_loop import InnerLoop, Part
 from curtail_dist.runtime.intrasite import OneRank, SiteRanks, Tally, open_ranks
 from curtail_dist.runtime.links import Links
-from curtail_dist.runtime.open_round import BatchSource
+from curtail_dist.runtime.open_round import BatchSource, in_lists
 from curtail_dist.runtime.participation import Participation
 from curtail_dist.runtime.prefetch import Prefetch
 from curtail_dist.runtime.site_data import SiteData
 from curtail_dist.runtime.supply import Address
 from curtail_dist.runtime.world import Probe
+from curtail_dist.security import exposure, open_wire
 from curtail_dist.telemetry.events import Event, Fetched, Step
 from curtail_dist.telemetry.joining import JoinTimes, process_age
 from curtail_dist.telemetry.record import EventLog
 
+_LOG = logging.getLogger(__name__)
 B = TypeVar("B")
 T = TypeVar("T")
 
@@ -49,7 +56,8 @@ class Site:
     A site may have several ranks, which torchrun starts and whose gradients the script averages: rank 0 takes
     part in the run, the others follow it. All take the same number of steps. The script calls
     `torch.distributed.init_process_group()` before it enters the site, and at its end
-    `destroy_process_group()`, without which a rank may abort as it ends.
+    `destroy_process_group()`, without which a rank may abort as it ends. Where one torchrun holds several
+    sites, its ranks name each their own, and the script averages gradients over `group` alone.
 
     SIGTERM, or its agent's request, makes it end the open round and leave in order: `batches` then ends. A
     second SIGTERM ends the process at once; its open round is lost.
@@ -73,7 +81,7 @@ class Site:
                 thread or that of an exchange under way: for tests that break things at a named point.
 
         Raises:
-            ConfigError: the run file has no such site.
+            ConfigError: the run file has no such site, or the run's secret is none.
             DataError: the data set's manifest is missing or garbled.
         """
         self._times = JoinTimes.from_environment(
@@ -85,8 +93,14 @@ class Site:
         self._config = config
         self._program = dict(program or {})
         self._probe = probe
+        self._wire = open_wire(config)
         self._data = SiteData(
-            config, site=name, givers=self._givers, progress=self._make_progress, told=self._fetched
+            config,
+            site=name,
+            wire=self._wire,
+            givers=self._givers,
+            progress=self._make_progress,
+            told=self._fetched,
         )
         self._times.mark("data")
         self._leaving = threading.Event()
@@ -101,7 +115,7 @@ class Site:
 
     def __enter__(self) -> Self:
         """Connect. Raises StoreUnavailable, and ConfigError, RankLost at a site of several ranks."""
-        self._ranks = open_ranks()
+        self._ranks = open_ranks(self.name)
         with ExitStack() as stack:
             if threading.current_thread() is threading.main_thread():
                 stack.callback(signal.signal, signal.SIGTERM, signal.signal(signal.SIGTERM, self._on_term))
@@ -113,12 +127,15 @@ class Site:
         return self
 
     def _connect(self, stack: ExitStack) -> Links:
-        config = self._config
+        config = with_address(self._config, self.name, os.environ)
+        exposed = exposure(config, self._wire)
+        if exposed is not None:
+            _LOG.warning("site %s: %s", self.name, exposed)
         store = stack.enter_context(open_store(config.coordination))
         start = run_start(config, store)
         clock = open_clock(config.clock, start=start, participant=f"rank:{self.name}", kind="work")
         stack.callback(clock.close)
-        prefetch = Prefetch(store, config, site=self.name)
+        prefetch = Prefetch(store, config, site=self.name, wire=self._wire)
         stack.callback(prefetch.close)
         prefetch.start()
         log = EventLog(config.run.directory, site=self.name, process=f"rank-{os.getpid()}", clock=clock)
@@ -129,6 +146,7 @@ class Site:
             start=start,
             clock=clock,
             events=stack.enter_context(log),
+            wire=self._wire,
             leaving=self._leaving,
             ranks=self._ranks,
             prefetch=prefetch,
@@ -150,6 +168,14 @@ class Site:
             raise SystemExit(128 + number)
         self._told = True
         self._leaving.set()
+
+    @property
+    def group(self) -> ProcessGroup | None:
+        """The process group over which the script averages gradients: of this site's ranks alone.
+
+        None means the default group, where that is of this site alone, and where there is none.
+        """
+        return self._ranks.group
 
     @property
     def outer_settings(self) -> OuterSettings:
@@ -245,13 +271,24 @@ class Site:
 
         return self._iterate(BatchSource(pack, self._data.row, begun), empty)
 
-    def indices(self, *, empty: int | None = None) -> Iterator[int]:
-        """Iterate over row numbers for a user's own data set, one for each inner step.
+    @overload
+    def indices(self, *, empty: int | None = None) -> Iterator[int]: ...
+    @overload
+    def indices(self, *, batch: int) -> Iterator[list[int]]: ...
+    def indices(self, *, batch: int | None = None, empty: int | None = None) -> Iterator[Any]:
+        """Iterate over row numbers for a user's own data set: one for each inner step, or a list of `batch`.
 
-        At a site of several ranks `empty` is what a rank gets when only others have rows left.
+        A list at a round's end may be shorter. At a site of several ranks a rank that has no rows left while
+        others have gets an empty list, or, without `batch`, the number `empty`: it takes the step with them.
         """
+        if batch is not None:
+            return self._iterate(BatchSource(partial(in_lists, size=batch), self._number), list[int])
         make = None if empty is None else lambda: empty
-        return self._iterate(BatchSource(iter, lambda position, _: self._data.number(position)), make)
+        return self._iterate(BatchSource(iter, self._number), make)
+
+    def _number(self, position: int, start: int) -> int:
+        del start
+        return self._data.number(position)
 
     def step_done(self, tokens: int) -> None:
         """Count an inner step; called by `DiLoCo.step`. Ends the round if this was its last step."""

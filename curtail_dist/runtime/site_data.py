@@ -9,9 +9,11 @@ from curtail_dist.data.ledger import Range
 from curtail_dist.data.loader import Row, RowReader
 from curtail_dist.data.manifest import Shard, read_manifest
 from curtail_dist.data.order import RowOrder
+from curtail_dist.errors import DataError
 from curtail_dist.membership.records import Commit
 from curtail_dist.runtime.inner_loop import Upcoming
 from curtail_dist.runtime.supply import Address, Supply, Told
+from curtail_dist.security.wire import Wire
 
 
 class SiteData:
@@ -22,6 +24,7 @@ class SiteData:
         config: RunConfig,
         *,
         site: str,
+        wire: Wire,
         givers: Callable[[], Sequence[Address]],
         progress: Callable[[], None],
         told: Told,
@@ -31,6 +34,7 @@ class SiteData:
         Args:
             config: The run file.
             site: The site's name in it.
+            wire: How other processes of the run are connected to.
             givers: State servers that may have a file which is not here.
             progress: Called from time to time while the main loop waits for a shard.
             told: Called with each file that was fetched.
@@ -38,9 +42,9 @@ class SiteData:
         self._config = config
         self._progress = progress
         manifest = self._manifest = read_manifest(config.data.manifest)
-        sizes = [shard.rows for shard in manifest.shards]
+        sizes = [shard.rows for shard in manifest.shards] or [manifest.rows]
         self._order = RowOrder(sizes, passes=config.data.passes, seed=config.run.seed)
-        self._supply = Supply(config, manifest, self._order, site=site, givers=givers, told=told)
+        self._supply = Supply(config, manifest, self._order, site=site, wire=wire, givers=givers, told=told)
         self._reader = RowReader(manifest, provide=self._provide)
 
     @property
@@ -67,6 +71,11 @@ class SiteData:
 
     def row(self, position: int, start: int) -> Row:
         """Return the row at a position, of which the chain has `start` tokens. Raises DataError."""
+        if not self._manifest.shards:
+            raise DataError(
+                f"manifest {self._config.data.manifest} only says how many rows there are; "
+                "take their numbers from site.indices(), or name shards"
+            )
         return replace(self._reader[self._order.row(position)], start=start)
 
     def expect(self, coming: Upcoming, *, stop: Callable[[], bool]) -> None:

@@ -15,6 +15,7 @@ from curtail_dist.data.obtain import Obtained, Source, Wanted, obtain
 from curtail_dist.data.order import RowOrder
 from curtail_dist.errors import CurtailError, DataError
 from curtail_dist.membership.records import Commit
+from curtail_dist.security.wire import Wire
 from curtail_dist.state.sources import PeerSource, UrlSource
 
 _LOG = logging.getLogger(__name__)
@@ -48,14 +49,19 @@ class Supply:
         order: RowOrder,
         *,
         site: str,
+        wire: Wire,
         givers: Callable[[], Sequence[Address]],
         told: Told,
     ) -> None:
-        """Prepare for `site`; `givers` are the state servers that may have a file, asked anew each time."""
+        """Prepare for `site`.
+
+        `givers` are the state servers that may have a file, asked anew each time, by `wire`.
+        """
         self._config = config
         self._manifest = manifest
         self._order = order
         self._site = site
+        self._wire = wire
         self._givers = givers
         self._told = told
         self._here: set[str] = set()
@@ -85,7 +91,7 @@ class Supply:
         """
         after = head.ledger.free() if head is not None else ()
         most = 1 + self._config.data.ahead_shards
-        numbers = chain(islice(self._order.shards_of(rows), most), islice(self._order.shards_of(after), most))
+        numbers = chain(islice(self._shards_of(rows), most), islice(self._shards_of(after), most))
         with self._lock:
             self._wanted = list(dict.fromkeys(numbers))
             self._lock.notify_all()
@@ -121,7 +127,7 @@ class Supply:
             if stop():
                 raise _LetGoError
 
-        for number in islice(self._order.shards_of(rows), most):
+        for number in islice(self._shards_of(rows), most):
             try:
                 self._get(_wanted(self._manifest.shards[number]), go_on)
             except DataError as error:
@@ -149,6 +155,10 @@ class Supply:
         shards = (*self._manifest.shards, *self._manifest.held_out)
         return next((one.path for one in shards if one.sha256 == sha256 and one.path.is_file()), None)
 
+    def _shards_of(self, rows: Iterable[Range]) -> Iterable[int]:
+        """Return the shards that hold these rows, as they are come to; none where rows are only numbers."""
+        return self._order.shards_of(rows) if self._manifest.shards else ()
+
     def _get(self, wanted: Wanted, progress: Callable[[], None] = lambda: None) -> None:
         if wanted.sha256 in self._here:
             return
@@ -170,8 +180,8 @@ class Supply:
         timeout = self._config.state.transfer_timeout_s
         givers = list(self._givers())
         first = zlib.crc32(self._site.encode()) % max(1, len(givers))
-        run = self._config.run.name
-        peers = [PeerSource(host, port, run=run, timeout=timeout) for host, port in givers]
+        run, wire = self._config.run.name, self._wire
+        peers = [PeerSource(host, port, run=run, wire=wire, timeout=timeout) for host, port in givers]
         sources: list[Source] = [*peers[first:], *peers[:first]]
         if self._manifest.url is not None:
             sources.append(UrlSource(self._manifest.url, timeout=timeout))

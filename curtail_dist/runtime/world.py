@@ -19,6 +19,7 @@ from curtail_dist.runtime.flight import Flights
 from curtail_dist.runtime.group import EpochGroup
 from curtail_dist.runtime.holding import Holding
 from curtail_dist.runtime.progress import Progress
+from curtail_dist.security.wire import Wire
 from curtail_dist.state.knock import probe, refuses
 from curtail_dist.telemetry.events import Committed, EpochFormed, Phase, RoundDiscarded
 from curtail_dist.telemetry.joining import JoinTimes
@@ -64,6 +65,7 @@ class World:
     board: Board
     contact: Contact
     group: EpochGroup
+    wire: Wire
     holding: Holding
     clock: Clock
     events: EventLog
@@ -207,10 +209,12 @@ class World:
 
     def _reach(self, effect: do.Probe) -> frozenset[str]:
         """Ask all members at once whether they can be connected to."""
-        run = self.config.run.name
-        reached = at_once(
-            effect.members, lambda one: probe(one.host, one.state_port, run=run, timeout=_PROBE_S)
-        )
+        run, wire = self.config.run.name, self.wire
+
+        def answers(one: Member) -> bool:
+            return probe(one.host, one.state_port, run=run, wire=wire, timeout=_PROBE_S)
+
+        reached = at_once(effect.members, answers)
         return frozenset(member.site for member in reached)
 
     def _gone(self, effect: do.Gone) -> frozenset[Member]:

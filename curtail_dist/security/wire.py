@@ -7,11 +7,20 @@ from curtail_dist.units import Seconds
 
 
 class Wire(Protocol):
-    """Opens connections between the processes of one run. Thread-safe; owns nothing."""
+    """Opens connections between the processes of one run. Thread-safe; owns nothing.
+
+    What it returns is used by one thread at a time: a secure connection may not be read by one thread while
+    another writes. Of bytes that have come it may hold some back itself, where `select` does not see them.
+    """
 
     @property
     def secure(self) -> bool:
         """Whether the other side has proved that it belongs to the run, and nobody else can read."""
+        ...
+
+    @property
+    def mark(self) -> str:
+        """Equal where two processes can connect to each other by their wires; nothing to hide."""
         ...
 
     def connect(self, address: tuple[str, int], *, timeout: Seconds) -> socket.socket:
@@ -34,6 +43,7 @@ class PlainWire:
     """TCP as it is, for a network that is trusted."""
 
     secure = False
+    mark = "none"
 
     def connect(self, address: tuple[str, int], *, timeout: Seconds) -> socket.socket:
         """Connect."""

@@ -15,7 +15,9 @@ import torch
 from curtail_dist.state.raw import allocate, element_name, raw
 
 CHUNK_BYTES = 8 * 2**20
-_LIMIT_BYTES = 2**44
+LIMIT_BYTES = 2**44
+"""Of a version, where nothing better is known."""
+_MOST_CHUNKS = 2**20
 
 
 class Layout:
@@ -29,19 +31,22 @@ class Layout:
         self._ends = list(accumulate(len(view) for view in self._views))
 
     @classmethod
-    def parse(cls, description: Any) -> Self:
-        """Make room for what is described. Raises ValueError for what is no description."""
+    def parse(cls, description: Any, *, limit_bytes: int = LIMIT_BYTES) -> Self:
+        """Make room for what is described, at most `limit_bytes`. Raises ValueError for anything else."""
         tensors: dict[str, torch.Tensor] = {}
-        left = _LIMIT_BYTES
+        left = limit_bytes
         for name, element, shape in description["tensors"]:
             if not isinstance(name, str) or name in tensors:
                 raise ValueError(f"{name!r} is no name, or one given twice")
             tensors[name] = allocate(element, shape, limit_bytes=left)
             left -= tensors[name].nbytes
         chunk_bytes = description["chunk_bytes"]
-        if type(chunk_bytes) is not int or not 0 < chunk_bytes <= _LIMIT_BYTES:
+        if type(chunk_bytes) is not int or not 0 < chunk_bytes <= LIMIT_BYTES:
             raise ValueError(f"a chunk has {chunk_bytes!r} bytes; it must have at least 1")
-        return cls(tensors, chunk_bytes)
+        laid = cls(tensors, chunk_bytes)
+        if laid.chunks > _MOST_CHUNKS:
+            raise ValueError(f"{laid.chunks} chunks are described; there may be {_MOST_CHUNKS}")
+        return laid
 
     @property
     def description(self) -> dict[str, Any]:

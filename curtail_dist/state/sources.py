@@ -14,6 +14,7 @@ from typing import Any
 from urllib.parse import quote
 
 from curtail_dist.data.obtain import Wanted
+from curtail_dist.security.wire import Wire
 from curtail_dist.state.shelf import as_os_errors
 from curtail_dist.state.wire import REQUEST_BYTES, SCHEMA, receive_message, send_message
 from curtail_dist.units import Seconds
@@ -35,16 +36,18 @@ def give_file(connection: socket.socket, path: Path | None, start: int) -> None:
         size = file.seek(0, 2)
         send_message(connection, {"bytes": size})
         if 0 <= start < size:
+            file.seek(start)  # a secure connection sends from where the file stands, whatever the offset
             connection.sendfile(file, offset=start)
 
 
 class PeerSource:
     """The files that another site's process gives."""
 
-    def __init__(self, host: str, port: int, *, run: str, timeout: Seconds) -> None:
+    def __init__(self, host: str, port: int, *, run: str, wire: Wire, timeout: Seconds) -> None:
         """Ask the state server at `host`:`port`; it may be silent for `timeout` seconds of real time."""
         self._peer = (host, port)
         self._run = run
+        self._wire = wire
         self._timeout = timeout
 
     @property
@@ -54,7 +57,7 @@ class PeerSource:
 
     def read(self, wanted: Wanted, start: int) -> Iterator[bytes]:
         """See `Source`."""
-        with socket.create_connection(self._peer, timeout=self._timeout) as connection:
+        with self._wire.connect(self._peer, timeout=self._timeout) as connection:
             request = {"schema": SCHEMA, "run": self._run, "want": "file"}
             send_message(connection, {**request, "sha256": wanted.sha256, "start": start})
             answer = receive_message(connection, limit_bytes=REQUEST_BYTES, within=self._timeout)

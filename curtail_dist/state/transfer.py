@@ -8,7 +8,6 @@ Both sides work in the tensors' own memory. Equal hashes mean equal bytes, whoev
 has when a connection breaks it need not pull again, and what one member gave is compared with the next one's.
 """
 
-import contextlib
 import socket
 import threading
 import time
@@ -18,7 +17,9 @@ from pathlib import Path
 from typing import Any, Self
 
 from curtail_dist.errors import PeerLost
-from curtail_dist.state.layout import CHUNK_BYTES, Layout, digest_of
+from curtail_dist.security.gate import Gate
+from curtail_dist.security.wire import Wire
+from curtail_dist.state.layout import CHUNK_BYTES, LIMIT_BYTES, Layout, digest_of
 from curtail_dist.state.sources import give_file
 from curtail_dist.state.version import Version
 from curtail_dist.state.wire import (
@@ -33,17 +34,16 @@ from curtail_dist.units import Seconds
 
 _CONNECTIONS = 128
 """How many are served at once; more are turned away and ask another member."""
-_HEADER_BYTES = 2**26
-_REQUEST_S = 5.0
+_HEADER_BYTES = 2**23
+"""Of a layout: some hundred bytes a tensor."""
 _SEND_S = 30.0
-_CLOSE_S = 5.0
 _DIGEST_BYTES = 32
 _NOTHING = bytes(_DIGEST_BYTES)
 _NAME = "state-server"
 
 
 class StateServer:
-    """Serves the version and the files this site holds. Owns a socket, and a thread for each joiner.
+    """Serves the version and the files this site holds. Owns a port, and a thread for each joiner.
 
     A version that is being served stays in memory until its last chunk is sent, whatever is committed
     meanwhile.
@@ -54,11 +54,12 @@ class StateServer:
         *,
         run: str,
         host: str,
+        wire: Wire,
         current: Callable[[], Version | None],
         file_of: Callable[[str], Path | None] = lambda _: None,
         chunk_bytes: int = CHUNK_BYTES,
     ) -> None:
-        """Listen on a free port of `host`, until `close`.
+        """Listen on a free port of `host`, until `close`, for who passes `wire`.
 
         `current` gives the version held, or None; `file_of` the place of the file with a SHA-256, or None.
         """
@@ -67,27 +68,16 @@ class StateServer:
         self._file_of = file_of
         self._chunk_bytes = chunk_bytes
         self._digests: tuple[tuple[int, str], list[bytes]] = ((-1, ""), [])
-        self._socket = socket.create_server((host, 0), backlog=_CONNECTIONS)
-        self.port: int = self._socket.getsockname()[1]
-        """Port it listens on."""
-        self._closed = False
         self._lock = threading.Lock()
-        self._open: dict[socket.socket, threading.Thread] = {}
-        self._thread = threading.Thread(target=self._accept, name=_NAME, daemon=True)
-        self._thread.start()
+        self._gate = Gate(
+            host=host, wire=wire, hear=self._hear, serve=self._answer, places=_CONNECTIONS, name=_NAME
+        )
+        self.port: int = self._gate.port
+        """Port it listens on."""
 
     def close(self) -> None:
         """Stop serving, in mid-transfer too; idempotent."""
-        with self._lock:
-            self._closed = True
-            connections = dict(self._open)
-        for connection in (self._socket, *connections):
-            with contextlib.suppress(OSError):
-                connection.shutdown(socket.SHUT_RDWR)
-        self._socket.close()
-        deadline = time.monotonic() + _CLOSE_S
-        for thread in (self._thread, *connections.values()):
-            thread.join(timeout=max(0.0, deadline - time.monotonic()))
+        self._gate.close()
 
     def __enter__(self) -> Self:
         """Return itself."""
@@ -97,39 +87,19 @@ class StateServer:
         """Close."""
         self.close()
 
-    def _accept(self) -> None:
-        while True:
-            try:
-                connection, _ = self._socket.accept()
-            except OSError:
-                if self._closed:
-                    return
-                time.sleep(0.05)  # out of file descriptors, or a connection that was gone at once
-                continue
-            with self._lock:
-                if self._closed or len(self._open) >= _CONNECTIONS:
-                    connection.close()
-                    continue
-                name = f"{_NAME}-{connection.fileno()}"
-                thread = threading.Thread(target=self._serve, args=(connection,), name=name, daemon=True)
-                self._open[connection] = thread
-                thread.start()
-
-    def _serve(self, connection: socket.socket) -> None:
-        try:
-            with connection, contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-                connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                self._answer(connection)
-        finally:
-            with self._lock:
-                self._open.pop(connection, None)
-
-    def _answer(self, connection: socket.socket) -> None:
-        request = receive_message(connection, limit_bytes=REQUEST_BYTES, within=_REQUEST_S)
-        connection.settimeout(_SEND_S)
+    def _hear(self, connection: socket.socket, within: Seconds) -> Mapping[str, Any]:
+        """Read a request. Raises ValueError for one of another run or version of these messages."""
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        request = receive_message(connection, limit_bytes=REQUEST_BYTES, within=within)
         if (request["schema"], request["run"]) != (SCHEMA, self._run):
+            connection.settimeout(within)
             send_message(connection, {"no": f"this is run {self._run}, schema {SCHEMA}"})
-        elif request["want"] == "answer":
+            raise ValueError("it asks for another run, or in another version's words")
+        return request
+
+    def _answer(self, connection: socket.socket, request: Mapping[str, Any]) -> None:
+        connection.settimeout(_SEND_S)
+        if request["want"] == "answer":
             send_message(connection, {"here": True})
         elif request["want"] == "tether":
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
@@ -137,7 +107,10 @@ class StateServer:
             connection.settimeout(None)
             connection.recv(1)  # until either side ends
         elif request["want"] == "file":
-            give_file(connection, self._file_of(str(request["sha256"])), int(request["start"]))
+            start = request["start"]
+            if type(start) is not int:
+                raise ValueError(f"a file is to start at byte {start!r}")
+            give_file(connection, self._file_of(str(request["sha256"])), start)
         else:
             self._give(connection, (request["number"], request["hash"]))
 
@@ -173,6 +146,8 @@ class StateServer:
 class Kept:
     """The chunks of one version that are here already. Give the same to each `pull` to go on from there."""
 
+    most_bytes: int = LIMIT_BYTES
+    """Of a version: for one that is announced with more no room is made."""
     received: int = 0
     """Chunks that ever came, of whatever version."""
     _wanted: tuple[int, str] = (-1, "")
@@ -192,7 +167,7 @@ class Kept:
     def fill(self, connection: socket.socket, description: Any, progress: Callable[[], None]) -> Version:
         """Get what is missing into its place; what came whole is kept. Raises OSError, ValueError, ..."""
         if description != self._layout.description:
-            self._layout = Layout.parse(description)
+            self._layout = Layout.parse(description, limit_bytes=self.most_bytes)
             self._digests = [_NOTHING] * self._layout.chunks
         connection.sendall(b"".join(self._digests))
         expected = bytearray(_DIGEST_BYTES)
@@ -216,10 +191,11 @@ class _RefusedError(Exception):
     """A peer does not have what is wanted; asking it again will not help."""
 
 
-def pull(
+def pull(  # noqa: PLR0913 - what, from whom, and how
     peers: Sequence[tuple[str, int]],
     *,
     run: str,
+    wire: Wire,
     number: int,
     hash: str,
     timeout: Seconds,
@@ -233,6 +209,7 @@ def pull(
     Args:
         peers: Host and port of members, in the order in which they are asked.
         run: Name of the run.
+        wire: By which they are connected to.
         number: Of the version.
         hash: Of the version; what is returned has it.
         timeout: Real seconds that a peer may be silent.
@@ -251,7 +228,8 @@ def pull(
         before = kept.received
         for peer in list(candidates):
             try:
-                return _pull_from(peer, request, kept, timeout, progress)
+                with wire.connect(peer, timeout=timeout) as connection:
+                    return _pull_by(connection, request, kept, timeout, progress)
             except _RefusedError as refusal:
                 reasons[peer] = f"{_shown(peer)} {refusal}"
                 candidates.remove(peer)
@@ -260,21 +238,20 @@ def pull(
     raise PeerLost("; ".join(reasons.values()) or f"no member is known that holds version {number}")
 
 
-def _pull_from(
-    peer: tuple[str, int],
+def _pull_by(
+    connection: socket.socket,
     request: Mapping[str, Any],
     kept: Kept,
     timeout: Seconds,
     progress: Callable[[], None],
 ) -> Version:
     number, hash = request["number"], request["hash"]
-    with socket.create_connection(peer, timeout=timeout) as connection:
-        send_message(connection, dict(request))
-        answer = receive_message(connection, limit_bytes=_HEADER_BYTES, within=timeout)
-        if "layout" not in answer:
-            raise _RefusedError(f"does not give version {number}: {answer.get('no')}")
-        connection.settimeout(timeout)
-        version = kept.fill(connection, answer["layout"], progress)
+    send_message(connection, dict(request))
+    answer = receive_message(connection, limit_bytes=_HEADER_BYTES, within=timeout)
+    if "layout" not in answer:
+        raise _RefusedError(f"does not give version {number}: {answer.get('no')}")
+    connection.settimeout(timeout)
+    version = kept.fill(connection, answer["layout"], progress)
     matches = version.hash == hash
     kept.clear()
     if matches:

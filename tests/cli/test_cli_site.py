@@ -1,9 +1,13 @@
 """What `curtail site` refuses before it contacts anything."""
 
+from dataclasses import replace
+
 import pytest
 import yaml
 
 from curtail_dist.cli.main import main
+from curtail_dist.cli.site import chosen_sites
+from curtail_dist.config import RunConfig
 
 TRACE = "time,g_per_kwh\n2026-03-21T17:00:00Z,120\n2026-03-21T18:00:00Z,61.5\n2026-03-21T19:00:00Z,130\n"
 
@@ -48,3 +52,17 @@ def test_an_unknown_site_is_named(run_file, capsys):
 def test_an_unknown_key_is_named_with_the_one_that_was_meant(run_file, capsys):
     assert site(run_file, "--set", "policy.treshold_g_per_kwh=50") == 2
     assert "did you mean threshold_g_per_kwh?" in capsys.readouterr().err
+
+
+def test_all_stands_for_every_site_and_a_site_that_is_given_twice_is_one(run_file):
+    config = RunConfig.from_yaml(run_file)
+    more = replace(config, sites={"a": config.sites["a"], "b": config.sites["a"]})
+    assert chosen_sites(more, ["all"]) == ["a", "b"]
+    assert chosen_sites(more, ["b", "a", "b"]) == ["b", "a"]
+    own = replace(config, sites={"all": config.sites["a"], "b": config.sites["a"]})
+    assert chosen_sites(own, ["all"]) == ["all"]
+
+
+def test_one_unknown_site_among_several_stops_them_all(run_file, capsys):
+    assert site(run_file, "--site", "b") == 2
+    assert "site 'b' is not in the run file" in capsys.readouterr().err

@@ -228,6 +228,7 @@ def test_how_a_site_stands_as_its_agent_has_it(tmp_path: Path):
         order="hold by op@desk: a test",
         failures=1,
         retry_at=900.0,
+        waiting="no free GPU slot: 1 wanted, 0 of 1 free",
         troubles={"meter": "no answer"},
         polled_t=4200.0,
     )
@@ -239,5 +240,6 @@ def test_how_a_site_stands_as_its_agent_has_it(tmp_path: Path):
     assert "texas: on for 1:00 h, 50 g/kWh is below 100 (wind.csv)" in said
     assert "ordered: hold by op@desk: a test" in said
     assert "meter fails: no answer" in said
+    assert "waits: no free GPU slot: 1 wanted, 0 of 1 free" in said
     assert "1 failed starts in a row; the next is tried soon" in said
     assert "california: no agent of it runs" in said

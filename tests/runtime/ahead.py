@@ -12,6 +12,7 @@ from curtail_dist.coordination.memory import MemoryStore
 from curtail_dist.errors import StoreUnavailable
 from curtail_dist.membership.records import Epoch, Member, Presence
 from curtail_dist.runtime.prefetch import Prefetch
+from curtail_dist.security import PlainWire
 from curtail_dist.state.transfer import StateServer
 from curtail_dist.state.version import Version
 
@@ -37,7 +38,7 @@ class Giver(StateServer):
         self._heard = threading.Condition()
         self.asked = []
         """Number of the version held at each request, None for none."""
-        super().__init__(run="r", host="127.0.0.1", current=self._show, chunk_bytes=CHUNK)
+        super().__init__(run="r", host="127.0.0.1", wire=PlainWire(), current=self._show, chunk_bytes=CHUNK)
 
     def wait_for(self, number, *, times=1):
         with self._heard:
@@ -103,7 +104,7 @@ class Run:
                 "state": {"url": self.url, "transfer_timeout_s": timeout_s},
             }
         )
-        prefetch = Prefetch(self.store, config, site="me")
+        prefetch = Prefetch(self.store, config, site="me", wire=PlainWire())
         self._stack.callback(prefetch.close)
         if started:
             prefetch.start()

@@ -208,12 +208,12 @@ def main():
     folder, leaver = Path(sys.argv[1]), int(sys.argv[2])
     found = {}
     try:
-        open_ranks()
+        open_ranks("texas")
     except ConfigError as error:
         found["unready"] = str(error)
     torch.set_num_threads(1)
     dist.init_process_group("gloo")
-    ranks = open_ranks()
+    ranks = open_ranks("texas")
     found["talk"] = talk(ranks)
     found["rounds"] = rounds(ranks)
     found["returns"] = returns(ranks, folder)

@@ -1,11 +1,11 @@
 """A rank program as a user would write it: a small regression on the rows' lengths, with a Site.
 
 Prints one JSON line at the end: what it trained on, and the hash of the anchor it ended with. Options of the
-run file's `train`, for tests: `step_s` (real time of a step), `width` and `model_seed` (another model),
-`gate` (a file to be waited for before the first step), `enter` (one to be waited for before the site comes
-in), `die_at` (SITE:EFFECT:VERSION: SIGKILL before the first such step of the protocol on that version) and
-`holds`, a directory: while it holds the file SITE.hold, that site waits two steps into a round, and says so
-by SITE.held.
+run file's `train`, for tests: `step_s` (real time of a step, until there is a file `hurry`), `width` and
+`model_seed` (another model), `gate` (a file to be waited for before the first step), `enter` (one to be
+waited for before the site comes in), `die_at` (SITE:EFFECT:VERSION: SIGKILL before the first such step of the
+protocol on that version) and `holds`, a directory: while it holds the file SITE.hold, that site waits two
+steps into a round, and says so by SITE.held.
 """
 
 import argparse
@@ -117,7 +117,8 @@ def train(config, name):
             inner.zero_grad()
             site.note_loss(loss.item())
             seen.extend(batch.rows)
-            time.sleep(options.get("step_s", 0.0))
+            if "hurry" not in options or not Path(options["hurry"]).exists():
+                time.sleep(options.get("step_s", 0.0))
             outer.step(tokens=batch.num_tokens)
         outer.close()
     tensors = {f"parameter/{key}": value for key, value in outer.anchor().items()}

@@ -15,6 +15,7 @@ from curtail_dist.runtime.holding import Holding
 from curtail_dist.runtime.inner_state import InnerState
 from curtail_dist.runtime.intrasite import OneRank
 from curtail_dist.runtime.prefetch import Prefetch
+from curtail_dist.security import PlainWire
 from curtail_dist.state import inner, snapshot
 from curtail_dist.state.transfer import StateServer
 from curtail_dist.state.version import Version
@@ -67,6 +68,7 @@ def hold(setting, tmp_path):
             site="a",
             outer=outer,
             inner=InnerState(config, "a", OneRank(), outer),
+            wire=PlainWire(),
             snapshots=setting.keeper,
             clock=Time(),
             progress=more.pop("progress", lambda: None),
@@ -82,7 +84,9 @@ def serve():
     with ExitStack() as stack:
 
         def serve(version, **how):
-            server = StateServer(run="r", host="127.0.0.1", current=lambda: version, chunk_bytes=4)
+            server = StateServer(
+                run="r", host="127.0.0.1", wire=PlainWire(), current=lambda: version, chunk_bytes=4
+            )
             stack.enter_context(server)
             return stack.enter_context(closing(Line(server.port, **how))) if how else server
 
@@ -95,7 +99,7 @@ def prefetch(setting, hold):
     with ExitStack() as stack:
 
         def prefetch():
-            made = Prefetch(setting.store, hold().config, site="a")
+            made = Prefetch(setting.store, hold().config, site="a", wire=PlainWire())
             stack.callback(made.close)
             made.start()
             return made

@@ -15,6 +15,7 @@ from curtail_dist.outer.optimizer import DiLoCo
 from curtail_dist.runtime.holding import Holding
 from curtail_dist.runtime.inner_state import InnerState
 from curtail_dist.runtime.intrasite import OneRank
+from curtail_dist.security import PlainWire
 
 WORK = Work(site="a", tokens=10, steps=1, rows=((0, 1),))
 SIZE = 300
@@ -46,6 +47,7 @@ def holding(tmp_path):
         site="a",
         outer=outer,
         inner=InnerState(config, "a", OneRank(), outer),
+        wire=PlainWire(),
         snapshots=setting.keeper,
         clock=Time(),
         progress=lambda: None,

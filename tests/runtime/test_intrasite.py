@@ -11,6 +11,7 @@ from curtail_dist.runtime.intrasite import OneRank, open_ranks
 
 NOTICED_S = 2.0
 SCRIPT = Path(__file__).with_name("intrasite_ranks.py")
+SITES_OF_RANKS = ["west", "east", "west", "a"]
 FOUND = {2: "two_ranks", 3: "three_ranks"}
 
 pytestmark = pytest.mark.integration
@@ -44,7 +45,7 @@ def talks(request):
 
 def test_a_process_that_torchrun_did_not_start_is_a_site_of_one_rank(monkeypatch):
     monkeypatch.delenv("WORLD_SIZE", raising=False)
-    assert isinstance(open_ranks(), OneRank)
+    assert isinstance(open_ranks("texas"), OneRank)
 
 
 def test_ranks_without_a_process_group_are_told_what_to_do(ranks):
@@ -167,3 +168,32 @@ def test_ranks_that_kept_their_state_at_one_time_all_go_on_with_their_own(ranks)
 def test_if_one_rank_cannot_go_on_with_the_others_all_begin_afresh_and_gently(ranks, how):
     first = 1 / (WARMUP_STEPS + 1)
     assert all(found["returns"][how] == {"momenta": [], "warmup": first} for found in ranks)
+
+
+# Several sites below one torchrun
+
+
+@pytest.fixture(scope="module")
+def job():
+    """What each of four ranks found, which are of three sites."""
+    return run_ranks(Path(__file__).with_name("job_ranks.py"), 4, *SITES_OF_RANKS)
+
+
+def test_ranks_of_one_job_that_name_the_same_site_form_that_site(job):
+    assert [found["talk"]["place"] for found in job] == [[0, 2], [0, 1], [1, 2], [0, 1]]
+    assert [found["gathered"] for found in job] == [["west0", "west2"], ["east1"], ["west0", "west2"], ["a3"]]
+
+
+def test_what_a_site_of_a_job_says_stays_within_it(job):
+    west = [job[0]["talk"], job[2]["talk"]]
+    told = [digest(message(0, length)) for length in LENGTHS]
+    for found in west:
+        assert found["tell"] == told
+        assert found["agree"][0] == {"tokens": 11, "rows": 3, "due": True, "leaving": True}
+        assert found["spread"]["tensors"] == [tensor.tolist() for tensor in tensors(0)[1]]
+    assert job[1]["talk"] == job[3]["talk"] == talk(OneRank())
+
+
+def test_gradients_are_averaged_over_the_ranks_of_ones_own_site(job):
+    assert [found["averaged_with"] for found in job] == [[0, 2], [1], [0, 2], [3]]
+    assert not any(found["all"] for found in job), "the default group is that of all sites"

@@ -16,6 +16,7 @@ from curtail_dist.data.manifest import read_manifest
 from curtail_dist.errors import DataError
 from curtail_dist.runtime.inner_loop import Upcoming
 from curtail_dist.runtime.site_data import SiteData
+from curtail_dist.security import PlainWire
 from curtail_dist.state.transfer import StateServer
 
 SHARDS = 6
@@ -51,7 +52,7 @@ class Pair:
         self.fetched = []
         self.giver = site_data(whole, "a", list, self.told)
         self.server = StateServer(
-            run="r", host="127.0.0.1", current=lambda: None, file_of=self.giver.place_of
+            run="r", host="127.0.0.1", wire=PlainWire(), current=lambda: None, file_of=self.giver.place_of
         )
         self.givers = [("127.0.0.1", self.server.port)]
         self.here = here
@@ -79,7 +80,7 @@ def site_data(folder, site, givers, told, **data):
             "state": {"transfer_timeout_s": 1.0},
         }
     )
-    return SiteData(config, site=site, givers=givers, progress=lambda: None, told=told)
+    return SiteData(config, site=site, wire=PlainWire(), givers=givers, progress=lambda: None, told=told)
 
 
 @pytest.fixture

@@ -11,12 +11,14 @@ import pytest
 
 from curtail_dist.membership.records import Member
 from curtail_dist.runtime.tether import Tethers
+from curtail_dist.security import PlainWire
 from curtail_dist.state.transfer import StateServer
 
 WAIT_S = 10.0
 SERVE = """
+from curtail_dist.security import PlainWire
 from curtail_dist.state.transfer import StateServer
-print(StateServer(run="r", host="127.0.0.1", current=lambda: None).port, flush=True)
+print(StateServer(run="r", host="127.0.0.1", wire=PlainWire(), current=lambda: None).port, flush=True)
 input()
 """
 
@@ -28,7 +30,9 @@ def member(site, port):
 @pytest.fixture
 def tether():
     with ExitStack() as stack:
-        yield lambda *members, run="r": stack.enter_context(closing(Tethers(members, run=run)))
+        yield lambda *members, run="r": stack.enter_context(
+            closing(Tethers(members, run=run, wire=PlainWire()))
+        )
 
 
 def breaks(tethers, one):
@@ -44,7 +48,7 @@ def test_it_breaks_when_the_process_ends(tether, ending):
     command = [sys.executable, "-c", SERVE]
     with (
         subprocess.Popen(command, stdout=subprocess.PIPE, stdin=subprocess.PIPE, text=True) as process,
-        StateServer(run="r", host="127.0.0.1", current=lambda: None) as here,
+        StateServer(run="r", host="127.0.0.1", wire=PlainWire(), current=lambda: None) as here,
     ):
         there = member("b", int(process.stdout.readline()))
         stays = member("c", here.port)
@@ -59,7 +63,7 @@ def test_it_breaks_when_the_process_ends(tether, ending):
 
 def test_who_does_not_answer_for_the_run_is_not_watched(tether):
     with (
-        StateServer(run="other", host="127.0.0.1", current=lambda: None) as other,
+        StateServer(run="other", host="127.0.0.1", wire=PlainWire(), current=lambda: None) as other,
         socket.create_server(("127.0.0.1", 0)) as gone,
     ):
         odd, nobody = member("b", other.port), member("c", gone.getsockname()[1])
@@ -70,7 +74,7 @@ def test_who_does_not_answer_for_the_run_is_not_watched(tether):
 
 
 def test_a_server_that_closes_lets_go_of_its_tethers(tether):
-    with StateServer(run="r", host="127.0.0.1", current=lambda: None) as server:
+    with StateServer(run="r", host="127.0.0.1", wire=PlainWire(), current=lambda: None) as server:
         one = member("b", server.port)
         tethers = tether(one)
         assert not tethers.broken(one)
@@ -78,7 +82,7 @@ def test_a_server_that_closes_lets_go_of_its_tethers(tether):
 
 
 def test_a_closed_tether_says_nothing(tether):
-    with StateServer(run="r", host="127.0.0.1", current=lambda: None) as server:
+    with StateServer(run="r", host="127.0.0.1", wire=PlainWire(), current=lambda: None) as server:
         one = member("b", server.port)
         tethers = tether(one)
         tethers.close()

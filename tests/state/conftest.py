@@ -10,6 +10,7 @@ from moto.server import ThreadedMotoServer
 from relay import Relay
 from serving import CHUNK, VERSION
 
+from curtail_dist.security import PlainWire
 from curtail_dist.state.transfer import StateServer
 
 
@@ -56,7 +57,9 @@ def serve():
 
         def serve(version=VERSION, *, run="r", chunk_bytes=CHUNK, **faults):
             held = [version]
-            server = StateServer(run=run, host="127.0.0.1", current=lambda: held[0], chunk_bytes=chunk_bytes)
+            server = StateServer(
+                run=run, host="127.0.0.1", wire=PlainWire(), current=lambda: held[0], chunk_bytes=chunk_bytes
+            )
             stack.enter_context(server)
             server.held = held
             server.peer = ("127.0.0.1", server.port)

@@ -9,6 +9,7 @@ import sys
 
 import torch
 
+from curtail_dist.security import PlainWire
 from curtail_dist.state.transfer import StateServer, pull
 from curtail_dist.state.version import Version
 
@@ -28,13 +29,13 @@ def main():
     if child == 0:
         port, hash = os.read(port_in, 200).decode().split()
         before = peak()
-        pull([("127.0.0.1", int(port))], run="r", number=1, hash=hash, timeout=20)
+        pull([("127.0.0.1", int(port))], run="r", wire=PlainWire(), number=1, hash=hash, timeout=20)
         os.write(done_out, str(peak() - before).encode())
         os._exit(0)
     tensors = {f"parameter/{index}": torch.full((MIB // 4 * 20,), float(index)) for index in range(10)}
     version = Version(number=1, tensors=tensors)
     hash = version.hash
-    with StateServer(run="r", host="127.0.0.1", current=lambda: version) as server:
+    with StateServer(run="r", host="127.0.0.1", wire=PlainWire(), current=lambda: version) as server:
         before = peak()
         os.write(port_out, f"{server.port} {hash}".encode())
         joiner = int(os.read(done_in, 100))

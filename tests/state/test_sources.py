@@ -9,6 +9,7 @@ from serving import a_peer_that_says
 
 from curtail_dist.data.obtain import Wanted, obtain
 from curtail_dist.errors import DataError
+from curtail_dist.security import PlainWire
 from curtail_dist.state.sources import PeerSource, UrlSource
 from curtail_dist.state.transfer import StateServer
 
@@ -32,12 +33,14 @@ def server(tmp_path):
     there = tmp_path / "there.parquet"
     there.write_bytes(BYTES)
     files = {SHA256: there}
-    with StateServer(run="r", host="127.0.0.1", current=lambda: None, file_of=files.get) as server:
+    with StateServer(
+        run="r", host="127.0.0.1", wire=PlainWire(), current=lambda: None, file_of=files.get
+    ) as server:
         yield server
 
 
 def peer(server, run="r"):
-    return PeerSource("127.0.0.1", server.port, run=run, timeout=10.0)
+    return PeerSource("127.0.0.1", server.port, run=run, wire=PlainWire(), timeout=10.0)
 
 
 def test_a_site_gives_a_file_by_its_hash_from_any_byte_on(server, wanted):
@@ -70,13 +73,13 @@ def test_a_garbled_request_ends_one_connection_and_no_more(server, wanted, start
 @pytest.mark.parametrize("answer", [b"", b"\0\0\0\2{}", b"\0\0\0\x0e" + b'{"bytes": "9"}', b"HTTP/1.1 400"])
 def test_a_peer_that_is_no_state_server_is_an_error(wanted, answer):
     with a_peer_that_says(answer) as (host, port), pytest.raises((OSError, ValueError)):
-        read(PeerSource(host, port, run="r", timeout=10.0), wanted)
+        read(PeerSource(host, port, run="r", wire=PlainWire(), timeout=10.0), wanted)
 
 
 def test_a_peer_that_breaks_off_is_gone_on_from(server, wanted):
     cut = b'{"bytes": %d}' % len(BYTES)
     with a_peer_that_says(len(cut).to_bytes(4, "big") + cut + BYTES[:100_000]) as (host, port):
-        broken = PeerSource(host, port, run="r", timeout=10.0)
+        broken = PeerSource(host, port, run="r", wire=PlainWire(), timeout=10.0)
         what = obtain(wanted, [broken, peer(server)], progress=lambda: None)
     assert what.came_bytes < len(BYTES), "the beginning came from the other"
     assert wanted.path.read_bytes() == BYTES

@@ -11,8 +11,10 @@ import torch
 from serving import CHUNKS, VERSION, a_peer_that_says, fetch
 
 from curtail_dist.errors import PeerLost
+from curtail_dist.security import PlainWire
 from curtail_dist.state import transfer
-from curtail_dist.state.knock import probe, refuses
+from curtail_dist.state.knock import probe, refuses, tie
+from curtail_dist.state.transfer import Kept
 from curtail_dist.state.version import Version
 from curtail_dist.state.wire import receive_message, send_message
 
@@ -85,7 +87,7 @@ def test_a_joiner_of_another_schema_is_told_so(serve, want):
 @pytest.mark.parametrize("answer", [b"\x00\x00\x00\x0c" + b'{"no":"odd"}', b"\xff" * 9, b""])
 def test_a_probe_takes_no_other_answer_for_yes(answer):
     with a_peer_that_says(answer) as odd:
-        assert not probe(*odd, run="r", timeout=5.0)
+        assert not probe(*odd, run="r", wire=PlainWire(), timeout=5.0)
 
 
 def test_several_joiners_are_served_at_once(serve):
@@ -126,28 +128,58 @@ def test_chunks_are_hashed_once_for_all_joiners(serve, monkeypatch):
 
 def test_more_connections_than_are_served_are_turned_away(serve, monkeypatch):
     monkeypatch.setattr(transfer, "_CONNECTIONS", 2)
-    monkeypatch.setattr(transfer, "_REQUEST_S", 60.0)
     server = serve()
-    with ExitStack() as strangers:
+
+    def tied():
+        return tie(*server.peer, run="r", wire=PlainWire(), timeout=10)
+
+    with ExitStack() as members:
         for _ in range(2):
-            strangers.enter_context(socket.create_connection(server.peer, timeout=10))
-        with socket.create_connection(server.peer, timeout=10) as third:
-            assert third.recv(1) == b""
+            members.enter_context(tied())
+        assert tied() is None
     while True:
         try:
             assert fetch(server).hash == VERSION.hash
             break
         except PeerLost:
-            continue  # the strangers' threads have yet to see that they are gone
+            continue  # the members' threads have yet to see that they are gone
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        {"schema": 3, "run": "r", "want": "file", "sha256": "0" * 64, "start": float("inf")},
+        {"schema": 3, "run": "r", "want": "version", "number": [], "hash": {}},
+        {"schema": 3, "run": "r"},
+        {"schema": [1], "run": None, "want": "tether"},
+        {},
+    ],
+)
+def test_a_request_that_makes_no_sense_harms_nobody(serve, message):
+    server = serve()
+    with socket.create_connection(server.peer, timeout=10) as odd:
+        send_message(odd, message)
+        while odd.recv(1000):
+            pass
+    assert fetch(server).hash == VERSION.hash
+
+
+def test_a_version_that_is_announced_with_more_than_it_can_have_is_not_pulled(serve):
+    kept = Kept(most_bytes=VERSION.size_bytes - 1)
+    with pytest.raises(PeerLost, match="is described where there can be"):
+        fetch(serve(), kept=kept)
+    assert fetch(serve(), kept=Kept(most_bytes=VERSION.size_bytes)).hash == VERSION.hash
 
 
 def test_a_probe_says_who_answers_for_the_run(serve):
     server = serve()
-    assert probe("127.0.0.1", server.port, run="r", timeout=5.0)
-    assert not probe("127.0.0.1", server.port, run="other", timeout=5.0)
-    assert probe("127.0.0.1", serve(None).port, run="r", timeout=5.0), "a site without a state is there, too"
+    assert probe("127.0.0.1", server.port, run="r", wire=PlainWire(), timeout=5.0)
+    assert not probe("127.0.0.1", server.port, run="other", wire=PlainWire(), timeout=5.0)
+    assert probe("127.0.0.1", serve(None).port, run="r", wire=PlainWire(), timeout=5.0), (
+        "a site without a state is there, too"
+    )
     server.close()
-    assert not probe("127.0.0.1", server.port, run="r", timeout=5.0)
+    assert not probe("127.0.0.1", server.port, run="r", wire=PlainWire(), timeout=5.0)
 
 
 def test_a_host_refuses_only_where_nobody_listens():
@@ -159,7 +191,7 @@ def test_a_host_refuses_only_where_nobody_listens():
 
 def test_a_probe_does_not_wait_longer_than_it_may():
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        assert not probe("127.0.0.1", silent.getsockname()[1], run="r", timeout=0.2)
+        assert not probe("127.0.0.1", silent.getsockname()[1], run="r", wire=PlainWire(), timeout=0.2)
 
 
 def test_close_ends_transfers_under_way_and_is_idempotent(serve):
