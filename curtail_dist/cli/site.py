@@ -1,9 +1,10 @@
-"""`curtail site`: the agent of one site, until the run is complete."""
+"""`curtail site`: the agent of a site, or of several in one process, until the run is complete."""
 
 import argparse
 import os
 import subprocess
 import sys
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import replace
 from datetime import datetime
@@ -12,7 +13,7 @@ from pathlib import Path
 from curtail_dist.cli.verb import Verb
 from curtail_dist.clock import SystemClock, open_clock
 from curtail_dist.config import RunConfig, SignalConfig
-from curtail_dist.coordination import CoordinationStore, open_store
+from curtail_dist.coordination import open_store
 from curtail_dist.energy.meters.opening import open_meter
 from curtail_dist.energy.meters.spans import Metering
 from curtail_dist.energy.policy import build_policy
@@ -22,20 +23,29 @@ from curtail_dist.energy.stepfunction import StepFunction
 from curtail_dist.energy.windows import check_threshold_opens
 from curtail_dist.errors import CurtailError, SignalUnavailable, TraceError, UserError
 from curtail_dist.membership.agent.controller import Agent, Parts
-from curtail_dist.membership.provision import ProcessProvisioner, program_arguments
+from curtail_dist.membership.agent.crew import FAILED, Crew, worst
+from curtail_dist.membership.provision import open_provisioner, program_arguments
 from curtail_dist.membership.run_start import run_start
 from curtail_dist.report.feeder import Feeder
 from curtail_dist.telemetry.record import EventLog
 from curtail_dist.telemetry.sinks import Sink, WandbSink
 from curtail_dist.units import SECONDS_PER_HOUR, Seconds
 
+ALL = "all"
+"""The name that stands for every site of the run file, unless one is called so."""
 CHECK_S: Seconds = 300.0
 """Real time that the rank program's check may take."""
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--config", required=True, metavar="RUN.yaml", help="the run file")
-    parser.add_argument("--site", required=True, metavar="NAME", help="one of the run file's sites")
+    parser.add_argument(
+        "--site",
+        action="append",
+        required=True,
+        metavar="NAME",
+        help=f"one of the run file's sites; several of them by giving it again, or `{ALL}`",
+    )
     parser.add_argument(
         "--set", action="append", default=[], metavar="A.B=C", help="override one value of the run file"
     )
@@ -46,20 +56,49 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _run(args: argparse.Namespace) -> int:
     config = RunConfig.from_yaml(args.config, list(args.set))
-    config.site(args.site)
+    sites = chosen_sites(config, args.site)
     check_opens(config)
-    run_file = write_effective(config, args.site)
+    run_file = write_effective(config, sites[0])
     if not args.unchecked:
         check_program(config, run_file)
     with open_store(config.coordination) as store:
-        return run_agent(config, args.site, run_file, store, start=run_start(config, store))
+        start = run_start(config, store)
+    if len(sites) == 1:
+        return run_agent(config, sites[0], run_file, start=start)
+    crew = Crew(
+        sites,
+        lambda site, ready: run_agent(config, site, run_file, start=start, ready=ready),
+        tell=_tell,
+    )
+    return worst(crew.run())
+
+
+def chosen_sites(config: RunConfig, names: Sequence[str]) -> list[str]:
+    """Return the sites that were asked for, each once. Raises ConfigError for one that is not in the file."""
+    if ALL in names and ALL not in config.sites:
+        return list(config.sites)
+    for name in names:
+        config.site(name)
+    return list(dict.fromkeys(names))
+
+
+def _tell(site: str, error: Exception) -> int:
+    """Say why the agent of one site among several has ended; return the exit code that it would have had."""
+    print(f"curtail: site {site}: {' '.join(str(error).split())}", file=sys.stderr, flush=True)
+    return 2 if isinstance(error, UserError) else FAILED
 
 
 def run_agent(
-    config: RunConfig, site: str, run_file: Path, store: CoordinationStore, *, start: datetime
+    config: RunConfig,
+    site: str,
+    run_file: Path,
+    *,
+    start: datetime,
+    ready: Callable[[Agent], None] = lambda agent: None,
 ) -> int:
-    """Build the agent's parts, run it and close them; return its exit code."""
+    """Build the agent's parts, hand it to `ready`, run it and close them; return its exit code."""
     with ExitStack() as stack:
+        store = stack.enter_context(open_store(config.coordination))
         clock = open_clock(config.clock, start=start, participant=f"agent:{site}", kind="poll")
         stack.enter_context(closing(clock))
         process = f"agent.{os.getpid()}"
@@ -77,7 +116,7 @@ def run_agent(
             metering=(None if meter is None else stack.enter_context(closing(Metering(meter, clock=clock)))),
             policy=build_policy(config.policy),
             store=store,
-            provisioner=ProcessProvisioner(config, run_file, site),
+            provisioner=open_provisioner(config, run_file, site),
             events=stack.enter_context(
                 EventLog(config.run.directory, site=site, process=process, clock=clock)
             ),
@@ -86,6 +125,7 @@ def run_agent(
             stack.enter_context(Feeder(config.run.directory, lambda: _wandb(config, site), site=site))
         print(f"site {site} of run {config.run.name}: events and logs in {config.run.directory}", flush=True)
         agent = Agent(config, site, parts)
+        ready(agent)
         code = agent.run()
         print(f"site {site}: {agent.outcome}", flush=True)
         return code

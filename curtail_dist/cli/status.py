@@ -236,6 +236,8 @@ def _agent(name: str, site: dict[str, Any]) -> list[str]:
     lines = [said]
     if agent["order"] and agent["order"] != agent["reason"]:
         lines.append(f"    ordered: {agent['order']}")
+    if agent["waiting"]:
+        lines.append(f"    waits: {agent['waiting']}")
     if agent["failures"]:
         again = "not before its next window" if agent["retry_at"] is None else "soon"
         lines.append(f"    {agent['failures']} failed starts in a row; the next is tried {again}")

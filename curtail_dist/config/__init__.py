@@ -12,12 +12,12 @@ from curtail_dist.config.sections import (
     RoundConfig,
     RunSection,
     StateConfig,
-    TelemetryConfig,
     TrainConfig,
 )
 from curtail_dist.config.security import SecurityConfig
 from curtail_dist.config.signals import SignalConfig
 from curtail_dist.config.sites import PowerConfig, SiteConfig
+from curtail_dist.config.telemetry import TelemetryConfig
 
 __all__ = [
     "ClockConfig",

@@ -14,6 +14,7 @@ _PATHS = (
     "coordination.password_file",
     "security.secret_file",
     "sites.*.provisioner.compile_cache",
+    "sites.*.provisioner.slots_directory",
     "sites.*.price.path",
 )
 _SIGNALS = ("sites.*.signal", "sites.*.average", "baselines.*")

@@ -16,13 +16,13 @@ from curtail_dist.config.sections import (
     RoundConfig,
     RunSection,
     StateConfig,
-    TelemetryConfig,
     TrainConfig,
     require,
 )
 from curtail_dist.config.security import SecurityConfig
 from curtail_dist.config.signals import SignalConfig
 from curtail_dist.config.sites import SiteConfig
+from curtail_dist.config.telemetry import TelemetryConfig
 from curtail_dist.errors import ConfigError
 
 

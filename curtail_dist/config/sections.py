@@ -200,19 +200,6 @@ class StateConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TelemetryConfig:
-    """Where events go besides the run directory."""
-
-    wandb: bool = False
-    """Log to Weights & Biases, one run a site, one group a run (offline without a key)."""
-    step_every: int = 1
-    """Every how many inner steps a `step` event is written."""
-
-    def __post_init__(self) -> None:
-        require(self.step_every >= 1, "telemetry.step_every", self.step_every, "at least 1")
-
-
-@dataclass(frozen=True, kw_only=True)
 class TrainConfig:
     """The rank program and what it alone understands."""
 

@@ -10,4 +10,5 @@ class SecurityConfig:
 
     secret_file: Path | None = None
     """File that holds the run's secret, the same at all sites: nobody without it can join, read state or
-    enter a group, and what sites tell each other is encrypted. Default: none; the network is trusted."""
+    enter a group, and what sites tell each other is encrypted. Default: what the environment holds as
+    CURTAIL_RUN_SECRET; where that is not set there is no secret, and the network is trusted."""

@@ -9,6 +9,11 @@ from curtail_dist.config.sections import require
 from curtail_dist.config.signals import SignalConfig
 from curtail_dist.units import Watts
 
+AUTO_ADDRESS = "auto"
+"""An address that each machine finds for itself."""
+ENV_ADDRESS = "env:"
+"""Begins an address that stands in a variable of the environment."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class PowerConfig:
@@ -56,4 +61,12 @@ class SiteConfig:
     meter: MeterConfig = field(default_factory=MeterConfig)
     """What measures the energy that it draws. Default: nothing does, it is reckoned from `power`."""
     address: str = "127.0.0.1"
-    """Address at which other sites reach this one."""
+    """Address at which other sites reach this one, and the only one at which it listens. `auto`: that of the
+    interface by which its machine reaches the first of `coordination.endpoints`; `env:VARIABLE`: what that
+    variable holds in the environment of its ranks, such as `env:POD_IP`."""
+
+    def __post_init__(self) -> None:
+        variable = self.address.removeprefix(ENV_ADDRESS)
+        named = not self.address.startswith(ENV_ADDRESS) or variable.isidentifier()
+        must = "an address, auto, or env: and the name of a variable"
+        require(bool(self.address) and named, "address", self.address, must)

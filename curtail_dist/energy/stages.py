@@ -139,6 +139,14 @@ def started(standing: Standing, *, now: Seconds) -> Standing:
     )
 
 
+def found(standing: Standing, *, now: Seconds) -> Standing:
+    """Return the standing of ranks that run already, as an earlier agent left them.
+
+    That one may have asked them to leave: if they have left all the same, it was in order.
+    """
+    return replace(started(standing, now=now), recalled=True)
+
+
 def up(standing: Standing, *, now: Seconds) -> Standing:
     """Return the standing once its ranks are in the run."""
     return replace(standing, stage=Stage.ON, since=now, came=True, recalled=False)

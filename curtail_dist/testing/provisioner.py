@@ -3,6 +3,7 @@
 import itertools
 import threading
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 from curtail_dist.errors import ProvisionError
 from curtail_dist.membership.provision import RanksState
@@ -26,6 +27,12 @@ class ScriptedProvisioner:
         """What the newest start added to the ranks' environment."""
         self.refusals: list[str] = []
         """Reasons for which the next starts fail, one each."""
+        self.waits_for = ""
+        """Why the ranks of the next starts wait, until `begin`; empty: they do not."""
+        self.behind = False
+        """Whether it is other sites that they wait for."""
+        self.lingers = False
+        """Whether what the next starts start stays when its ranks have left."""
         self.stubborn = False
         """Whether the ranks ignore SIGTERM."""
         self.stopping = threading.Event()
@@ -41,9 +48,33 @@ class ScriptedProvisioner:
             self.starts += 1
             self.variables = variables or {}
             self.stopping.clear()
-            self._state = RanksState(running=True, pid=next(self._pids), ranks=(next(self._pids),))
+            pid, ranks = next(self._pids), () if self.waits_for else (next(self._pids),)
+            self._state = RanksState(
+                running=True,
+                waiting=self.waits_for,
+                behind=self.behind,
+                lingers=self.lingers,
+                pid=pid,
+                ranks=ranks,
+            )
         if self._on_start is not None:
             self._on_start(self)
+
+    def begin(self) -> None:
+        """Let ranks that wait begin."""
+        with self._lock:
+            ranks = (next(self._pids),)
+            self._state = replace(self._state, waiting="", behind=False, ranks=ranks)
+
+    def requeue(self, reason: str) -> None:
+        """Let the ranks be gone, to begin again once what they wait for now is there."""
+        with self._lock:
+            self._state = replace(self._state, waiting=reason, ranks=())
+
+    def reclaim(self, reason: str) -> None:
+        """Let who owns the machine take it back: its ranks have ended in order."""
+        with self._lock:
+            self._state = RanksState(running=False, code=STOPPED, reclaimed=reason)
 
     def poll(self) -> RanksState:
         """Return the state."""

@@ -1,165 +1,102 @@
-"""What every provisioner promises, and what only real processes can show."""
+"""What every provisioner promises, and what only processes of this machine can show."""
 
 import json
 import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
+from launching import alive, commanded, eventually, in_the_way, launcher, on_disk, process
+from provision_contract import ProvisionContract, Subject
 
 from curtail_dist.config import RunConfig
 from curtail_dist.errors import ProvisionError
-from curtail_dist.membership.provision import ProcessProvisioner, Provisioner, ranks_below
-from curtail_dist.membership.provision.process import compile_caches, torchrun_command
-from curtail_dist.testing.provisioner import ScriptedProvisioner
-
-WAIT_S = 20.0
-
-LAUNCHER = """
-import os, signal, subprocess, sys
-code = "import os, time\\nwhile not os.path.exists({leave!r}): time.sleep(0.01)\\nos._exit({code})"
-rank = subprocess.Popen(
-    [sys.executable, "-S", "-c", code], env={{**os.environ, "LOCAL_RANK": "0"}}, start_new_session=True
-)
-if {tells}: signal.signal(signal.SIGTERM, lambda *_: rank.terminate())
-else: signal.signal(signal.SIGTERM, signal.SIG_IGN)
-sys.exit(abs(rank.wait()))
-"""
+from curtail_dist.membership.provision import ProcessProvisioner, ranks_below
+from curtail_dist.membership.provision.command import CommandProvisioner
+from curtail_dist.membership.provision.torchrun import compile_caches
+from curtail_dist.testing.provisioner import STOPPED, ScriptedProvisioner
 
 
-def eventually(holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + WAIT_S
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+class TestProcess(ProvisionContract):
+    """Processes of this machine."""
+
+    @pytest.fixture
+    def subject(self, config, tmp_path) -> Iterator[Subject]:
+        subject = on_disk(process(config, tmp_path), tmp_path)
+        yield subject
+        subject.provisioner.close()
 
 
-def alive(pid: int) -> bool:
-    try:
-        return "Z" not in Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except OSError:
-        return False
+class TestCommand(ProvisionContract):
+    """The commands that are shipped as an example."""
+
+    @pytest.fixture
+    def subject(self, make_config, tmp_path) -> Iterator[Subject]:
+        config = make_config(sites={"texas": commanded(tmp_path)})
+        subject = on_disk(CommandProvisioner(config, tmp_path / "run.yaml", "texas"), tmp_path)
+        subject.reopen = lambda: CommandProvisioner(config, tmp_path / "run.yaml", "texas")
+        subject.refuse = partial(in_the_way, tmp_path / "command" / "texas.lock")
+        yield subject
+        subject.provisioner.close()
 
 
-@dataclass
-class Launch:
-    """A provisioner, and a way to let its ranks end by themselves with code 3."""
+class TestScripted(ProvisionContract):
+    """The double by which agents are tested."""
 
-    provisioner: Provisioner
-    finish: Callable[[], None]
-
-
-def process(config: RunConfig, folder: Path, *, tells: bool = True) -> Launch:
-    leave = folder / "leave"
-    script = LAUNCHER.format(leave=str(leave), code=3, tells=tells)
-
-    def command(*_: object) -> list[str]:
-        leave.unlink(missing_ok=True)
-        return [sys.executable, "-S", "-c", script]
-
-    return Launch(ProcessProvisioner(config, folder / "run.yaml", "texas", command=command), leave.touch)
-
-
-@pytest.fixture(params=["process", "scripted"])
-def launch(request: pytest.FixtureRequest, config: RunConfig, tmp_path: Path) -> Iterator[Launch]:
-    if request.param == "process":
-        made = process(config, tmp_path)
-    else:
+    @pytest.fixture
+    def subject(self) -> Subject:
         scripted = ScriptedProvisioner()
-        made = Launch(scripted, lambda: scripted.finish(3))
-    yield made
-    made.provisioner.close()
+        return Subject(
+            provisioner=scripted,
+            finish=scripted.finish,
+            starts=lambda: scripted.starts,
+            refuse=lambda: scripted.refusals.append("no room"),
+            said=lambda name: scripted.variables.get(name),
+            told=STOPPED,
+        )
 
 
-def test_nothing_runs_and_nothing_has_ended_before_the_first_start(launch):
-    state = launch.provisioner.poll()
-    assert (state.running, state.pid, state.code, state.ranks) == (False, None, None, ())
-
-
-def test_a_start_runs_ranks_and_a_second_start_changes_nothing(launch):
-    launch.provisioner.start()
-    eventually(lambda: len(launch.provisioner.poll().ranks) == 1)
-    before = launch.provisioner.poll()
-    assert before.running
-    assert before.code is None
-    launch.provisioner.start()
-    assert launch.provisioner.poll() == before
-
-
-def test_ranks_that_end_by_themselves_leave_their_code(launch):
-    launch.provisioner.start()
-    eventually(lambda: launch.provisioner.poll().ranks != ())
-    launch.finish()
-    eventually(lambda: not launch.provisioner.poll().running)
-    assert launch.provisioner.poll().code == 3
-    assert launch.provisioner.poll().ranks == ()
-
-
-@pytest.mark.parametrize("end", ["terminate", "kill"])
-def test_stopped_ranks_are_gone_and_stopping_again_changes_nothing(launch, end):
-    launch.provisioner.start()
-    eventually(lambda: launch.provisioner.poll().ranks != ())
-    getattr(launch.provisioner, end)()
-    eventually(lambda: not launch.provisioner.poll().running)
-    state = launch.provisioner.poll()
-    assert state.code not in (None, 0)
-    getattr(launch.provisioner, end)()
-    assert launch.provisioner.poll() == state
-
-
-@pytest.mark.parametrize("end", ["terminate", "kill"])
-def test_ending_what_was_never_started_is_no_error(launch, end):
-    getattr(launch.provisioner, end)()
-    assert launch.provisioner.poll().code is None
-
-
-def test_another_start_after_an_end_runs_other_ranks(launch):
-    launch.provisioner.start()
-    eventually(lambda: launch.provisioner.poll().ranks != ())
-    before = launch.provisioner.poll().ranks
-    launch.provisioner.close()
-    launch.provisioner.start()
-    eventually(lambda: launch.provisioner.poll().ranks != ())
-    assert not set(before) & set(launch.provisioner.poll().ranks)
-
-
-def test_closing_ends_what_runs_and_closing_again_is_harmless(launch):
-    launch.provisioner.start()
-    launch.provisioner.close()
-    launch.provisioner.close()
-    assert not launch.provisioner.poll().running
+def test_ranks_that_are_started_again_have_other_ids(config, tmp_path):
+    provisioner = process(config, tmp_path)
+    provisioner.start()
+    eventually(lambda: provisioner.poll().ranks != ())
+    before = provisioner.poll().ranks
+    provisioner.close()
+    provisioner.start()
+    eventually(lambda: provisioner.poll().ranks != ())
+    assert not set(before) & set(provisioner.poll().ranks)
+    provisioner.close()
 
 
 @pytest.mark.integration
 def test_ranks_in_sessions_of_their_own_die_even_if_their_launcher_ignores_sigterm(config, tmp_path):
-    launch = process(config, tmp_path, tells=False)
-    launch.provisioner.start()
-    eventually(lambda: launch.provisioner.poll().ranks != ())
-    rank = launch.provisioner.poll().ranks[0]
+    provisioner = process(config, tmp_path, tells=False)
+    provisioner.start()
+    eventually(lambda: provisioner.poll().ranks != ())
+    rank = provisioner.poll().ranks[0]
     assert os.getsid(rank) == rank
-    launch.provisioner.terminate()
-    launch.provisioner.kill()
-    eventually(lambda: not launch.provisioner.poll().running)
+    provisioner.terminate()
+    provisioner.kill()
+    eventually(lambda: not provisioner.poll().running)
     assert not alive(rank)
 
 
 @pytest.mark.integration
 @pytest.mark.fault
 def test_a_launcher_that_is_killed_takes_its_ranks_along(config, tmp_path):
-    launch = process(config, tmp_path)
-    launch.provisioner.start()
-    eventually(lambda: launch.provisioner.poll().ranks != ())
-    state = launch.provisioner.poll()
-    launcher = int(Path(f"/proc/{state.ranks[0]}/stat").read_text().rpartition(")")[2].split()[1])
-    os.kill(launcher, signal.SIGKILL)
-    eventually(lambda: not launch.provisioner.poll().running)
-    assert launch.provisioner.poll().code == 128 + signal.SIGKILL
-    assert not alive(state.ranks[0])
+    provisioner = process(config, tmp_path)
+    provisioner.start()
+    eventually(lambda: provisioner.poll().ranks != ())
+    rank = provisioner.poll().ranks[0]
+    parent = int(Path(f"/proc/{rank}/stat").read_text().rpartition(")")[2].split()[1])
+    os.kill(parent, signal.SIGKILL)
+    eventually(lambda: not provisioner.poll().running)
+    assert provisioner.poll().code == 128 + signal.SIGKILL
+    assert not alive(rank)
 
 
 AGENT = """
@@ -168,8 +105,7 @@ from pathlib import Path
 from curtail_dist.config import RunConfig
 from curtail_dist.membership.provision import ProcessProvisioner
 config = RunConfig.from_yaml(sys.argv[1])
-launcher = [sys.executable, "-S", "-c", sys.argv[2]]
-provisioner = ProcessProvisioner(config, Path(sys.argv[1]), "texas", command=lambda *_: launcher)
+provisioner = ProcessProvisioner(config, Path(sys.argv[1]), "texas", command=lambda *_: sys.argv[2:])
 provisioner.start()
 while not provisioner.poll().ranks: time.sleep(0.01)
 state = provisioner.poll()
@@ -183,8 +119,7 @@ time.sleep(600)
 def test_an_agent_that_is_killed_leaves_no_rank_behind(config, tmp_path):
     run_file = tmp_path / "run.yaml"
     config.to_yaml(run_file)
-    launcher = LAUNCHER.format(leave=str(tmp_path / "leave"), code=0, tells=True)
-    command = [sys.executable, "-c", AGENT, str(run_file), launcher]
+    command = [sys.executable, "-c", AGENT, str(run_file), *launcher(tmp_path)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as agent:
         assert agent.stdout is not None
         leash, rank = (int(word) for word in agent.stdout.readline().split())
@@ -269,14 +204,3 @@ def test_a_command_that_cannot_be_built_up_is_a_provision_error(config, tmp_path
     (tmp_path / "logs").write_text("in the way")
     with pytest.raises(ProvisionError, match="texas cannot be started"):
         ProcessProvisioner(config, tmp_path, "texas", command=lambda *_: ["true"]).start()
-
-
-def test_torchrun_starts_modules_and_scripts(make_config):
-    module = torchrun_command(make_config(), Path("/run.yaml"), "texas", "day.texas.1")
-    assert module[-6:] == ["-m", "curtail_launch.train", "--config", "/run.yaml", "--site", "texas"]
-    assert module[module.index("--rdzv-id") + 1] == "day.texas.1"
-    script = torchrun_command(
-        make_config(train={"program": "/own/train.py"}), Path("/run.yaml"), "texas", "x"
-    )
-    assert script[-5:] == ["/own/train.py", "--config", "/run.yaml", "--site", "texas"]
-    assert script[-6] != "-m"

@@ -180,3 +180,75 @@ def test_sigterm_to_the_agent_drains_the_site_and_leaves_nothing_behind(tmp_path
     assert exits == [0]
     left = subprocess.run(["pgrep", "-f", str(path.parent)], capture_output=True, text=True, check=False)
     assert left.stdout == ""
+
+
+def commanded(path: Path, *sites: str) -> dict[str, object]:
+    """Return sites whose ranks the shipped script starts, the rank program itself in torchrun's place."""
+    script = Path(__file__).parents[2] / "launch" / "command" / "local.sh"
+    program = f"{sys.executable} {path / 'program.py'} --config {path / 'run' / 'config.yaml'}"
+    made: dict[str, object] = {}
+    for site in sites:
+        argv = ["env", f"CURTAIL_TORCHRUN={program} --site {site}", str(script)]
+        command = {name: [*argv, name] for name in ("start", "stop", "poll")}
+        made[site] = {
+            "signal": {"kind": "constant", "value": 1.0},
+            "power": {"train_w": 300.0, "idle_w": 50.0},
+            "provisioner": {"kind": "command", "command": {**command, "every_s": 0.1}},
+        }
+    return made
+
+
+def stages(directory: Path) -> list[tuple[str, str, str]]:
+    if not (directory / "events").exists():
+        return []
+    return [
+        (record.site, record["stage"], record["reason"])
+        for record in read_events(directory)
+        if record.event == "stage"
+    ]
+
+
+def found(directory: Path) -> set[str]:
+    return {site for site, _, reason in stages(directory) if reason == "its ranks run already"}
+
+
+def ranks(directory: Path) -> dict[str, int]:
+    return {one.stem: int(one.read_text()) for one in (directory / "command").glob("*.pid")}
+
+
+@pytest.mark.integration
+@pytest.mark.slow
+@pytest.mark.fault
+@pytest.mark.timeout(180)
+def test_two_sites_of_one_killed_process_are_found_by_the_next_and_drained_by_its_sigterm(tmp_path):
+    both = [sys.executable, "-m", "curtail_dist.cli.main", "site", "--unchecked"]
+    run = tmp_path / "run"
+    with EmbeddedEtcd(None) as etcd:
+        path = run_file(
+            tmp_path,
+            coordination={"endpoints": [etcd.endpoint]},
+            sites=commanded(tmp_path, "texas", "ohio"),
+            run={"name": "day", "directory": "run"},
+        )
+        each = ["--config", str(path), "--site", "texas", "--site", "ohio"]
+        with subprocess.Popen([*both, *each]) as first:
+            try:
+                eventually(lambda: {site for site, *_ in stages(run)} == set(ranks(run)) == {"texas", "ohio"})
+            finally:
+                first.kill()
+        before = ranks(run)
+        assert set(before) == {"texas", "ohio"}
+        assert all(Path(f"/proc/{pid}").exists() for pid in before.values())
+        every = ["--config", str(path), "--site", "all"]
+        with subprocess.Popen([*both, *every], stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as second:
+            try:
+                eventually(lambda: found(run) == {"texas", "ohio"})
+                assert ranks(run) == before
+                second.send_signal(signal.SIGTERM)
+                said = second.communicate(timeout=90)[0].decode()
+            finally:
+                second.kill()
+        assert second.returncode == 130, said
+        assert not any(Path(f"/proc/{pid}").exists() for pid in before.values())
+    assert not [record for record in read_events(run) if record.event == "ranks_died"]
+    assert all(f"site {site}: interrupted" in said for site in ("texas", "ohio"))

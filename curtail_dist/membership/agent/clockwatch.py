@@ -4,7 +4,7 @@ import threading
 from contextlib import suppress
 
 from curtail_dist.clock import Clock
-from curtail_dist.errors import CoordinationError
+from curtail_dist.errors import CoordinationError, ProvisionError
 from curtail_dist.membership.provision import Provisioner
 from curtail_dist.units import Seconds
 
@@ -38,9 +38,16 @@ class RanksWatch:
 
     def _run(self) -> None:
         while not self._stopping.wait(self._look_s):
-            if not self._provisioner.poll().running:
+            if not self._run_on():
                 with suppress(
                     CoordinationError
                 ):  # The clock is gone: the agent learns it by its own next call.
                     self._clock.release(self._participant)
                 return
+
+    def _run_on(self) -> bool:
+        """Whether the ranks run, as far as is known: what is not known is the agent's to tell."""
+        try:
+            return self._provisioner.poll().running
+        except ProvisionError:
+            return True

@@ -4,12 +4,13 @@ It works in turns: look at the ranks and at what the operator orders, at each po
 rest. No turn waits for anything: a join or a drain that takes long is looked at again, and can be taken back.
 What fails (signal, policy, provisioner, store) is put on record, shown by `curtail status`, and tried again.
 Ranks that park (`provisioner.park_s`) have left the run and stay in memory: when the policy wants the site
-again they are asked back, else they end in time.
+again they are asked back, else they end in time. Ranks that an earlier agent left running are gone on with.
 """
 
 import logging
 import time
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from curtail_dist.config import RunConfig
@@ -26,8 +27,9 @@ from curtail_dist.membership.agent.metering import PowerWatch
 from curtail_dist.membership.agent.orders import Order, standing_order
 from curtail_dist.membership.agent.parts import Parts, plans_of
 from curtail_dist.membership.agent.planning import Own
-from curtail_dist.membership.agent.ranks import Plan, SiteRanks
+from curtail_dist.membership.agent.ranks import SiteRanks
 from curtail_dist.membership.agent.state import state_of
+from curtail_dist.membership.agent.terms import Plan
 from curtail_dist.membership.agent.troubles import Troubles
 from curtail_dist.telemetry.events import Decided, Ordered, Phase
 from curtail_dist.units import Seconds, hours
@@ -99,7 +101,8 @@ class Agent:
             0 when the run is complete or was stopped by an operator, 130 when interrupted.
 
         Raises:
-            StoreUnavailable: The store does not answer at the very start. Later outages are sat out.
+            StoreUnavailable: The store does not answer at the very start; ranks that an earlier agent left
+                running run on. Later outages are sat out.
             StoreReplaced: Another store answers in its place.
             CoordinationError: A virtual clock's service is gone.
             ProvisionError: Ranks cannot be killed.
@@ -107,12 +110,8 @@ class Agent:
         try:
             with self._interrupts.taken():
                 self._liaison.open()
-                self._introduce()
-                while (code := self._turn()) is None:
-                    self._rest()
-                return code
+                return self._follow()
         finally:
-            self._ranks.close()
             self._liaison.close()
             self._power.close()
             with suppress(CoordinationError):  # Without its service there is nothing to release.
@@ -121,6 +120,15 @@ class Agent:
     def interrupt(self) -> None:
         """Do what a signal does, from any thread: once to drain and end, twice to end at once."""
         self._interrupts.add()
+
+    def _follow(self) -> int:
+        try:
+            self._introduce()
+            while (code := self._turn()) is None:
+                self._rest()
+            return code
+        finally:
+            self._ranks.close()
 
     def _introduce(self) -> None:
         parts = self._parts
@@ -245,7 +253,7 @@ class Agent:
             troubles=self._troubles.reasons,
             polled_t=self._polled,
         )
-        self._liaison.show(state.encode())
+        self._liaison.show(replace(state, waiting=self._ranks.waiting).encode())
 
     def _rest(self) -> None:
         """Let run time pass until the next look, unless a signal comes."""

@@ -39,8 +39,15 @@ class Leaving:
     began: Seconds = field(default_factory=time.monotonic)
     early: bool = False
     """Whether they were stopped before they came: then any end is one in order."""
+    left: bool = False
+    """Whether they have left by themselves, and only what held them is stopped: then too."""
     stopped_at: Seconds | None = None
     """When they were told to end (SIGTERM)."""
+
+    @property
+    def in_order(self) -> bool:
+        """Whether any end of what still runs is one in order."""
+        return self.early or self.left
 
     @classmethod
     def at_once(cls, limits: Limits) -> Self:

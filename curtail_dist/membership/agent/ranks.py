@@ -3,7 +3,6 @@
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
 from curtail_dist.clock import Clock
 from curtail_dist.energy.stages import (
@@ -12,6 +11,7 @@ from curtail_dist.energy.stages import (
     again,
     draining,
     failed,
+    found,
     gone,
     parked,
     started,
@@ -19,10 +19,11 @@ from curtail_dist.energy.stages import (
     up,
 )
 from curtail_dist.errors import CurtailError
-from curtail_dist.membership.agent.clockwatch import RanksWatch
+from curtail_dist.membership.agent.expecting import Expecting
 from curtail_dist.membership.agent.fate import Fate, fate
-from curtail_dist.membership.agent.leaving import Leaving, Limits
+from curtail_dist.membership.agent.leaving import Leaving
 from curtail_dist.membership.agent.liaison import Liaison
+from curtail_dist.membership.agent.terms import Plan
 from curtail_dist.membership.provision import Provisioner, RanksState
 from curtail_dist.telemetry.events import Phase, RanksDied, RanksExited, RanksStarted, StageEntered
 from curtail_dist.telemetry.joining import DECIDED_AT
@@ -30,27 +31,6 @@ from curtail_dist.telemetry.record import EventLog
 from curtail_dist.units import Seconds
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Plan:
-    """How one site's ranks take part in time."""
-
-    site: str
-    join_s: Seconds
-    """Run time that a start takes on a virtual clock."""
-    parks: bool
-    """Whether drained ranks stay in memory for a while instead of ending. Never on a virtual clock."""
-    backoff_s: Seconds
-    """Run time before a failed start is tried again; doubles."""
-    watched: bool
-    """Whether the clock waits for ranks that were announced, and must hear in real time of their end."""
-    limits: Limits = field(default_factory=Limits)
-
-    @property
-    def participant(self) -> str:
-        """The ranks' name in the clock."""
-        return f"rank:{self.site}"
 
 
 class SiteRanks:
@@ -73,7 +53,7 @@ class SiteRanks:
         self._liaison = liaison
         self._events = events
         self._interruptions = interruptions
-        self._watch: RanksWatch | None = None
+        self._expecting = Expecting(plan, provisioner=provisioner, clock=clock, events=events)
         self._known: tuple[int, ...] = ()
         """The rank processes as last seen."""
         self._leaving: Leaving | None = None
@@ -89,6 +69,11 @@ class SiteRanks:
         return self.standing.stage is not Stage.OFF or self.standing.parked
 
     @property
+    def waiting(self) -> str:
+        """Why ranks that were started have not begun; empty: they have, or none were."""
+        return self._expecting.waiting
+
+    @property
     def unclear(self) -> bool:
         """Whether they are between two states that last a moment of real time."""
         return self._unclear is not None
@@ -98,25 +83,29 @@ class SiteRanks:
 
         A failure is recorded and may be tried again. Nothing happens while a request to leave may still stand
         in the store: it would send them away at once.
+
+        Raises ProvisionError as long as it is not known whether ranks run already.
         """
         decided_at = time.time()
+        self._provisioner.poll()
         if self._leaving is not None or not self._liaison.forget_leaving():
             return
         self._events.emit(Phase(phase="join"))
         if self.standing.parked:
             self._enter(started(self.standing, now=self._now), reason)
             return
-        self._clock.reserve(self._plan.participant, self._plan.join_s)
+        self._expecting.announce()
         try:
             self._provisioner.start({DECIDED_AT: f"{decided_at:.3f}"})
+            ranks = self._provisioner.poll()
         except Exception as error:  # noqa: BLE001 - whatever a provisioner raises, the next start may succeed
             told = isinstance(error, CurtailError)
             self._fail(str(error) if told else f"the provisioner failed: {type(error).__name__}: {error}")
             return
-        self._events.emit(RanksStarted(pid=self._provisioner.poll().pid or 0))
+        self._events.emit(RanksStarted(pid=ranks.pid or 0))
         self._known = ()
         self._enter(started(self.standing, now=self._now), reason)
-        self._begin_watch()
+        self._expecting.begin(ranks)
 
     def drain(self, reason: str, *, after_commit: bool = False) -> None:
         """Have ranks that take part leave the run, and stop those that have not come yet.
@@ -126,10 +115,8 @@ class SiteRanks:
         standing = self.standing
         if not standing.runs:
             return
-        self._end_watch()
         self._unclear = None
-        # A virtual clock stops where the ranks leave, so that their last phase ends at that moment.
-        self._clock.reserve(self._plan.participant, 0.0)
+        self._expecting.hold()
         # Asked while the agent holds the clock: no step passes between the decision and the request.
         if reason:
             self._liaison.ask_to_leave(reason, after_commit=after_commit)
@@ -144,9 +131,9 @@ class SiteRanks:
         if not self._liaison.forget_leaving():
             return
         self._leaving = None
-        self._clock.reserve(self._plan.participant, self._plan.join_s)
+        self._expecting.announce()
         self._enter(stayed(self.standing, now=self._now), reason)
-        self._begin_watch()
+        self._expecting.begin(self._provisioner.poll())
 
     def leave(self, reason: str = "", *, after_commit: bool = False) -> None:
         """Have all ranks end, parked ones too: by themselves, or, with a reason, since they are asked to."""
@@ -159,10 +146,11 @@ class SiteRanks:
 
     def look(self) -> None:
         """Find out what has become of the ranks, record it, and press those that are late in leaving."""
-        if not self.there:
-            return
         ranks = self._provisioner.poll()
-        if self.standing.stage is Stage.DRAINING:
+        if not self.there:
+            if ranks.running:
+                self._go_on(ranks)
+        elif self.standing.stage is Stage.DRAINING:
             self._look_leaving(ranks)
         elif self.standing.parked:
             self._look_parked(ranks)
@@ -171,16 +159,30 @@ class SiteRanks:
 
     def close(self) -> None:
         """Kill what runs; idempotent."""
-        self._end_watch()
+        self._expecting.end()
         self._provisioner.close()
 
+    def _go_on(self, ranks: RanksState) -> None:
+        """Take over ranks that run though this agent has not started them."""
+        self._expecting.announce()
+        self._events.emit(Phase(phase="train" if self._liaison.seated else "join"))
+        self._events.emit(RanksStarted(pid=ranks.pid or 0))
+        self._known = ranks.ranks
+        self._enter(found(self.standing, now=self._now), "its ranks run already")
+        self._expecting.begin(ranks)
+
     def _look_running(self, ranks: RanksState) -> None:
-        found = fate(self._known, ranks)
-        if found is Fate.ENDED:
-            self._ended(ranks.code or 0)
-        elif found is Fate.UNCLEAR and self._is_unclear(self._plan.limits.unclear_s):
+        what = fate(self._known, ranks)
+        if what is Fate.ENDED:
+            self._ended(ranks)
+        elif ranks.waiting:
+            if self.standing.stage is Stage.ON:
+                self._enter(again(self.standing, now=self._now), f"its ranks wait again: {ranks.waiting}")
+            self._known, self._unclear = ranks.ranks, None
+            self._expecting.see(ranks)
+        elif what is Fate.UNCLEAR and self._is_unclear(self._plan.limits.unclear_s):
             return
-        elif found is not Fate.ALIVE:
+        elif what is not Fate.ALIVE:
             missing = sorted(set(self._known) - set(ranks.ranks))
             self._events.emit(RanksDied(reason=f"rank process {missing[0]} died and is restarted"))
             self._events.emit(Phase(phase="join"))
@@ -188,17 +190,21 @@ class SiteRanks:
             self._enter(again(self.standing, now=self._now), "a rank died and is restarted")
         else:
             self._known, self._unclear = ranks.ranks, None
+            self._expecting.see(ranks)
             if self.standing.stage is Stage.JOINING and self._liaison.seated:
                 self._enter(up(self.standing, now=self._now), "in the run")
 
-    def _ended(self, code: int) -> None:
-        """Ranks that were not asked to leave have ended: since the run is complete, or in failure."""
-        if self._liaison.complete or (self.standing.recalled and code == 0):
+    def _ended(self, ranks: RanksState) -> None:
+        """Ranks that were not asked to leave have ended: in order, or in failure."""
+        code = ranks.code or 0
+        if ranks.reclaimed:
+            self._gone(code, f"its machine was taken back: {ranks.reclaimed}")
+        elif self._liaison.complete or (self.standing.recalled and code == 0):
             self._gone(code)
         elif code or not self._is_unclear(self._plan.limits.settle_s):
             # Ranks end in order when the run is complete: by now the store would have told their last commit.
             self._events.emit(RanksExited(code=code))
-            self._fail(f"the ranks ended with code {code} while the run is not complete")
+            self._fail(ranks.failure or f"the ranks ended with code {code} while the run is not complete")
 
     def _look_parked(self, ranks: RanksState) -> None:
         if not ranks.running:
@@ -211,12 +217,15 @@ class SiteRanks:
             self._press(self._leaving)
         elif self._leaving is not None:
             self._press(self._leaving)
+        elif self._have_left(ranks, there=self._liaison.parked):
+            self._leaving = Leaving(left=True)
+            self._stop(self._leaving)
 
     def _look_leaving(self, ranks: RanksState) -> None:
         assert self._leaving is not None, "set when the ranks were asked"
         if not ranks.running:
             code = ranks.code or 0
-            if not self._leaving.early and (code or self._leaving.stopped):
+            if not (self._leaving.in_order or ranks.reclaimed) and (code or self._leaving.stopped):
                 self._events.emit(
                     RanksDied(reason=f"the ranks ended with code {code} instead of leaving in order")
                 )
@@ -231,7 +240,18 @@ class SiteRanks:
             if self._ends:
                 self.leave()
             return
+        if not self._leaving.stopped and self._have_left(ranks, there=self._liaison.registered):
+            self._leaving.left = True
+            self._stop(self._leaving)
+            return
         self._press(self._leaving)
+
+    def _have_left(self, ranks: RanksState, *, there: bool) -> bool:
+        """Whether ranks, of which the store tells as long as they are `there`, have left what lingers."""
+        if not ranks.lingers or there:
+            self._unclear = None
+            return False
+        return not self._is_unclear(self._plan.limits.settle_s)
 
     def _stop(self, leaving: Leaving) -> None:
         """Stop them now."""
@@ -250,15 +270,15 @@ class SiteRanks:
         self._unclear = now if self._unclear is None else self._unclear
         return now - self._unclear <= limit and not self._interruptions()
 
-    def _gone(self, code: int) -> None:
+    def _gone(self, code: int, reason: str = "its ranks have left") -> None:
         """Take note that all ranks ended without a failure that counts."""
         self._settle()
         # Best effort: whatever is left of the request is taken back before the next start.
         self._liaison.forget_leaving()
         self._events.emit(Phase(phase="off"))
         self._events.emit(RanksExited(code=code))
-        self._enter(gone(self.standing, now=self._now), "its ranks have left")
-        self._clock.release(self._plan.participant)
+        self._enter(gone(self.standing, now=self._now), reason)
+        self._expecting.release()
 
     def _fail(self, reason: str) -> None:
         self._settle()
@@ -269,10 +289,10 @@ class SiteRanks:
         self._events.emit(RanksDied(reason=reason))
         self._events.emit(Phase(phase="off"))
         self._enter(standing, reason)
-        self._clock.release(self._plan.participant)
+        self._expecting.release()
 
     def _settle(self) -> None:
-        self._end_watch()
+        self._expecting.end()
         self._leaving, self._unclear, self._known = None, None, ()
 
     def _enter(self, standing: Standing, reason: str) -> None:
@@ -287,15 +307,6 @@ class SiteRanks:
                 after_s=self._now - before.since,
             )
         )
-
-    def _begin_watch(self) -> None:
-        if self._plan.watched and self._watch is None:
-            self._watch = RanksWatch(self._provisioner, self._clock, self._plan.participant)
-
-    def _end_watch(self) -> None:
-        if self._watch is not None:
-            self._watch.stop()
-            self._watch = None
 
     @property
     def _now(self) -> Seconds:

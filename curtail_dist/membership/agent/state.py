@@ -35,6 +35,8 @@ class AgentState:
     """Failed starts in a row."""
     retry_at: Seconds | None = None
     """When the next start is tried; None: none has failed, or not before the next window."""
+    waiting: str = ""
+    """Why its ranks have not begun, though they were started; empty: they have."""
     troubles: Mapping[str, str] = field(default_factory=dict[str, str])
     """What does not work now and is tried again: part -> reason."""
     polled_t: Seconds = 0.0
@@ -60,7 +62,7 @@ def state_of(
     troubles: Mapping[str, str],
     polled_t: Seconds,
 ) -> AgentState:
-    """Return the state of an agent whose site stands so, by this reading."""
+    """Return the state of an agent whose site stands so, by this reading; its ranks wait for nothing."""
     waits = standing.failures > 0 and not standing.gives_up
     return AgentState(
         stage=standing.stage.value,

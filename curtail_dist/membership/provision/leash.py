@@ -1,9 +1,10 @@
-"""Runs one command and leaves nothing of it behind: `python -m ...provision.leash PARENT_PID COMMAND ...`.
+"""Runs one command and leaves nothing of it behind: `python -m ...leash PARENT_PID FILES COMMAND ...`.
 
 torchrun starts each rank in a session of its own and does not tie it to its own life, so neither a signal to
 a process group nor torchrun's death reaches them all. This process adopts every orphan below it, and when the
 command has ended, or the parent is gone, it kills what is left. It exits with the command's code (128 + n for
-signal n).
+signal n). SIGTERM it passes on; SIGQUIT kills everything. FILES are the numbers of open files, with commas
+between them, that it and the command keep open: locks on what they use.
 """
 
 import ctypes
@@ -23,13 +24,13 @@ _ORDERLY_S = 45
 
 def main(argv: list[str]) -> int:
     """Run the command; pass SIGTERM on, and kill everything if the command has not ended 45 s later."""
-    parent, command = int(argv[0]), argv[1:]
+    parent, held, command = int(argv[0]), tuple(int(word) for word in argv[1].split(",") if word), argv[2:]
     _tie_to_parent()
     _prctl(_SET_CHILD_SUBREAPER, 1)
     if os.getppid() != parent:
         return 1
     # The command dies with this process even if that is killed outright.
-    child = subprocess.Popen(command, preexec_fn=_tie_to_parent)
+    child = subprocess.Popen(command, preexec_fn=_tie_to_parent, pass_fds=held)
 
     def pass_on(number: int, frame: FrameType | None) -> None:
         child.send_signal(signal.SIGTERM)
@@ -39,6 +40,7 @@ def main(argv: list[str]) -> int:
         kill_below(os.getpid())
 
     signal.signal(signal.SIGALRM, give_up)
+    signal.signal(signal.SIGQUIT, give_up)
     signal.signal(signal.SIGTERM, pass_on)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     code = child.wait()

@@ -1,5 +1,6 @@
 """The demo's run file: corpus, tokenizer, traces, and a day's work made to fit the day."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,8 @@ class Wishes:
     minutes: float = 1.0
     seed: int = 1
     energy: str = "trace"
+    provisioner: Mapping[str, Any] | None = None
+    """What starts each site's ranks, as the run file's own block says it; None: its default."""
 
     def __post_init__(self) -> None:
         if self.day not in DAYS:
@@ -146,7 +149,8 @@ def write_run_file(tree: dict[str, Any], directory: Path) -> Path:
 
 
 def _site(wishes: Wishes, trace: Path) -> dict[str, Any]:
-    return {
+    site: dict[str, Any] = {
         "signal": {"kind": wishes.energy, "path": str(trace)},
         "power": {"train_w": TRAIN_W, "idle_w": IDLE_W},
     }
+    return site if wishes.provisioner is None else {**site, "provisioner": dict(wishes.provisioner)}

@@ -10,6 +10,7 @@ from rich.console import Console
 
 from curtail_dist.cli.verb import Verb
 from curtail_dist.config import RunConfig
+from curtail_dist.config.reader import load_yaml
 from curtail_dist.errors import ConfigError, CurtailError
 from curtail_dist.report import write_report
 from curtail_dist.telemetry.record import EventLog
@@ -31,6 +32,12 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--kill", metavar="SITE@N", help="SIGKILL of SITE's ranks inside its N-th round")
     parser.add_argument("--baseline", action="store_true", help="also train the same at one always-on site")
     parser.add_argument("--energy", default="trace", help="where intensities come from: trace or vessim")
+    parser.add_argument(
+        "--provisioner",
+        type=Path,
+        metavar="FILE.yaml",
+        help="a run file's `provisioner` block, in place of each site's",
+    )
 
 
 def _run(args: argparse.Namespace) -> int:
@@ -41,6 +48,7 @@ def _run(args: argparse.Namespace) -> int:
         minutes=args.minutes,
         seed=args.seed,
         energy=args.energy,
+        provisioner=None if args.provisioner is None else load_yaml(args.provisioner),
     )
     names = list(DAYS[wishes.day].windows)[: wishes.sites]
     kill = Kill.parse(args.kill, names) if args.kill else None
