@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from curtail_dist.outer.nesterov import Average, Nesterov
     from curtail_dist.outer.optimizer import DiLoCo
     from curtail_dist.outer.rules import OuterRules
+    from curtail_dist.runtime.arguments import arguments
     from curtail_dist.runtime.site import Site
 
 __version__ = "0.1.0"
@@ -50,6 +51,7 @@ _LAZY = {
     "Nesterov": "curtail_dist.outer.nesterov",
     "OuterRules": "curtail_dist.outer.rules",
     "Site": "curtail_dist.runtime.site",
+    "arguments": "curtail_dist.runtime.arguments",
 }
 
 __all__ = [
@@ -83,6 +85,7 @@ __all__ = [
     "StoreUnavailable",
     "TraceError",
     "UserError",
+    "arguments",
 ]
 
 

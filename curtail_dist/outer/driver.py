@@ -23,3 +23,7 @@ class Driver(Protocol):
     def step_done(self, tokens: int) -> None:
         """Count an inner step; completes the round when it is due."""
         ...
+
+    def note_loss(self, loss: float) -> None:
+        """Take note of the loss of the inner step under way, before `step_done`."""
+        ...

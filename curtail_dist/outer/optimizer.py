@@ -128,10 +128,15 @@ class DiLoCo:
             return strided(self._model, fragments or 1, self._local)
         return of_modules(fragments, self._local)
 
-    def step(self, *, tokens: int) -> None:
-        """Say that one inner step over `tokens` tokens is done. Exchanges what is due. Raises PeerLost."""
+    def step(self, *, tokens: int, loss: float | None = None) -> None:
+        """Say that one inner step over `tokens` tokens is done. Exchanges what is due. Raises PeerLost.
+
+        `loss` (nats per token) is for the run's record, where there is a site.
+        """
         self._warmup = (self._warmup[0] + 1, self._warmup[1])
         if self._site is not None:
+            if loss is not None:
+                self._site.note_loss(loss)
             self._site.step_done(tokens)
         elif self._rounds is not None:
             self._rounds.step_done(tokens)
