@@ -58,7 +58,7 @@ bench: .venv/.ready ## CPU benchmarks into benchmarks/results/
 	$(RUN)python benchmarks/bench_demo.py
 
 bench-outer: .venv/.ready ## the exchange over thin links, into benchmarks/results/; needs root for the links
-	for what in bytes exchange stall overhead scale links thousand; do $(RUN)python benchmarks/bench_outer_$$what.py || exit 1; done
+	for what in bytes exchange stall overhead scale links streams thousand; do $(RUN)python benchmarks/bench_outer_$$what.py || exit 1; done
 
 bench-energy: .venv/.ready ## policies beside the optimum, and how fast they decide; some 15 minutes
 	$(RUN)python benchmarks/bench_energy.py

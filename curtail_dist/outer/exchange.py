@@ -61,10 +61,17 @@ class Exchange(Protocol):
         ...
 
 
+MESSAGE_BYTES = 1 << 24
+"""Longest message: far more than any card, far less than would fill a memory."""
+
+
 def gather_messages(exchange: Exchange, message: bytes) -> list[bytes]:
-    """Gather one small message of any size from each rank."""
+    """Gather one small message of any size from each rank. Raises PeerLost."""
     size = torch.tensor([len(message)], dtype=torch.int64).view(torch.uint8)
     sizes = [int(part.view(torch.int64)) for part in exchange.gather(size, [8] * exchange.size)]
+    for rank, announced in enumerate(sizes):
+        if not 0 <= announced <= MESSAGE_BYTES:
+            raise PeerLost(f"rank {rank} announces {announced} bytes; a message may have {MESSAGE_BYTES}")
     payload = (
         torch.frombuffer(bytearray(message), dtype=torch.uint8)
         if message

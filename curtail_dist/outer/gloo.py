@@ -17,7 +17,6 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from datetime import timedelta
-from itertools import pairwise
 from typing import Any, cast
 
 import torch
@@ -32,6 +31,7 @@ from torch._C._distributed_c10d import (
 
 from curtail_dist.errors import PeerLost
 from curtail_dist.outer.exchange import check_parts
+from curtail_dist.outer.lanes import spans
 from curtail_dist.units import Seconds
 
 _POLL_S = 0.0005
@@ -40,8 +40,6 @@ _POLL_SHARE = 0.02
 """Between looks at operations passes this share of the time that they have taken, within these bounds."""
 _STREAMS = 4
 """At most so many ranks have connections of their own; with more some share them."""
-_LANE_BYTES = 1 << 16
-"""A lane is used for no less than this."""
 _REAP_S = 1.0
 _RETIRE_S = 5.0
 
@@ -108,7 +106,7 @@ class GlooExchange:
         try:
             for rank, buffer in enumerate(buffers):
                 first = rank % streams * self._lanes
-                for lane, span in enumerate(_spans(buffer.numel(), self._lanes)):
+                for lane, span in enumerate(spans(buffer.numel(), self._lanes)):
                     options = ScatterOptions()
                     options.rootRank = rank
                     parts = [[part[span] for part in given]] if rank == self.rank else []
@@ -185,13 +183,6 @@ def form(  # noqa: PLR0913 - what a group is made of
         return GlooExchange(groups, lanes=lanes, timeout=timeout, alive=alive)
     except RuntimeError as error:
         raise PeerLost(f"group {name} could not be formed: {_first_line(error)}") from error
-
-
-def _spans(size: int, lanes: int) -> list[slice]:
-    """Divide a buffer among lanes, as many as are worth it: the same at all ranks for the same size."""
-    used = min(lanes, -(-size // _LANE_BYTES))
-    cuts = [size * lane // used for lane in range(used + 1)] if used else []
-    return [slice(first, last) for first, last in pairwise(cuts)]
 
 
 def _wait_for_all(

@@ -1,5 +1,6 @@
-"""What every exchange does: the in-process double and Gloo alike."""
+"""What every exchange does: the in-process double, Gloo, and streams, plain and secret, alike."""
 
+import contextlib
 import itertools
 from concurrent.futures import ThreadPoolExecutor
 
@@ -7,10 +8,17 @@ import pytest
 import torch
 
 import curtail_dist as cd
-from curtail_dist.outer.exchange import Alone, gather_messages
+from curtail_dist.outer.exchange import MESSAGE_BYTES, Alone, gather_messages
 from curtail_dist.outer.gloo import GlooExchange, GroupStore, form
+from curtail_dist.outer.meeting import StreamMeeting
+from curtail_dist.outer.streams import StreamExchange, form_streams
+from curtail_dist.security.secret import RunSecret
+from curtail_dist.security.secret_wire import SecretWire
+from curtail_dist.security.wire import PlainWire
 
 HOST = "127.0.0.1"
+MOST = 5
+"""Members of the largest group."""
 _NAMES = itertools.count()
 
 
@@ -40,19 +48,59 @@ def gloo_group(store, size, lanes) -> list[GlooExchange]:
     return in_threads(size, join)
 
 
+def stream_group(wire, meetings, size, lanes) -> list[StreamExchange]:
+    name = f"t/{next(_NAMES)}"
+
+    def join(rank):
+        return form_streams(
+            name=name,
+            rank=rank,
+            size=size,
+            meeting=meetings[rank],
+            peers=[(HOST, meeting.port) for meeting in meetings],
+            timeout=30.0,
+            alive=lambda rank: True,
+            wire=wire,
+            lanes=lanes,
+        )
+
+    return in_threads(size, join)
+
+
 @pytest.fixture(scope="module")
 def store():
     return GroupStore(HOST)
 
 
-@pytest.fixture(params=["in-process", "gloo", "gloo, 3 lanes"])
-def group(request, store):
+@pytest.fixture(scope="module")
+def meetings():
+    """By wire, the meetings of as many members as any group has."""
+    wires = {"plain streams": PlainWire(), "secret streams": SecretWire(RunSecret(b"s" * 32), "t")}
+    with contextlib.ExitStack() as stack:
+        yield {
+            name: (wire, [stack.enter_context(StreamMeeting(HOST, wire)) for _ in range(MOST)])
+            for name, wire in wires.items()
+        }
+
+
+KINDS = ["gloo", "plain streams", "secret streams"]
+
+
+@pytest.fixture(params=["in-process", *KINDS, *(f"{kind}, 3 lanes" for kind in KINDS)])
+def group(request, store, meetings):
     """Make a group of a size; its members are closed at the end."""
     made = []
+    kind, _, lanes = request.param.partition(", ")
+
+    def members(size):
+        if kind == "in-process":
+            return cd.InProcess.group(size, timeout=30.0)
+        if kind == "gloo":
+            return gloo_group(store, size, 3 if lanes else 1)
+        return stream_group(*meetings[kind], size, 3 if lanes else 1)
 
     def make(size):
-        members = cd.InProcess.group(size, timeout=30.0) if request.param == "in-process" else None
-        made.extend(members or gloo_group(store, size, 3 if "lanes" in request.param else 1))
+        made.extend(members(size))
         return made[-size:]
 
     yield make
@@ -111,13 +159,24 @@ def test_a_group_does_many_gathers_in_order(group):
 def test_each_gets_its_part_of_what_everyone_gives(group, sizes, giving):
     members = group(len(sizes))
 
-    def parts(rank):
-        return [payload(10 * rank + to, size) for to, size in enumerate(sizes)] if giving[rank] else []
-
-    scattered = in_threads(len(sizes), lambda rank: members[rank].scatter(parts(rank), sizes, giving))
+    parts = [
+        [payload(10 * rank + to, size) for to, size in enumerate(sizes)] if gives else []
+        for rank, gives in enumerate(giving)
+    ]
+    scattered = in_threads(len(sizes), lambda rank: members[rank].scatter(parts[rank], sizes, giving))
     for to, got in enumerate(scattered):
         for rank, part in enumerate(got):
-            assert torch.equal(part, parts(rank)[to] if giving[rank] else payload(0, 0))
+            assert torch.equal(part, parts[rank][to] if giving[rank] else payload(0, 0))
+
+
+def test_what_was_scattered_does_not_change_with_the_parts(group):
+    members = group(2)
+    parts = [[payload(rank, 4), payload(rank, 4)] for rank in range(2)]
+    scattered = in_threads(2, lambda rank: members[rank].scatter(parts[rank], [4, 4], [True, True]))
+    for mine in parts:
+        for part in mine:
+            part.zero_()
+    assert all(torch.equal(part, payload(rank, 4)) for got in scattered for rank, part in enumerate(got))
 
 
 def test_parts_of_other_sizes_than_announced_are_refused_before_they_are_sent(group):
@@ -151,3 +210,22 @@ def test_one_member_alone_gets_back_what_it_gave():
     assert gather_messages(Alone(), b"hello") == [b"hello"]
     mine = payload(0, 5)
     assert Alone().gather(mine, [5])[0] is mine
+
+
+class Liar(Alone):
+    """A group of two whose other member announces what it likes."""
+
+    size = 2
+
+    def __init__(self, announced: int) -> None:
+        self._announced = torch.tensor([announced], dtype=torch.int64).view(torch.uint8)
+
+    def gather(self, payload, sizes):
+        assert sizes == [8, 8], "nothing is made room for that was not looked at"
+        return [payload, self._announced]
+
+
+@pytest.mark.parametrize("announced", [-1, MESSAGE_BYTES + 1, 2**62])
+def test_a_member_that_announces_no_message_ends_the_group_and_takes_no_memory(announced):
+    with pytest.raises(cd.PeerLost, match=f"rank 1 announces {announced} bytes; a message may have"):
+        gather_messages(Liar(announced), b"mine")

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from curtail_dist.errors import PeerLost
-from curtail_dist.outer.gloo import GroupStore, _spans, form
+from curtail_dist.outer.gloo import GroupStore, form
 
 HOST = "127.0.0.1"
 PEER = Path(__file__).with_name("gloo_peer.py")
@@ -181,14 +181,3 @@ def test_a_peer_that_takes_too_long_counts_as_lost(store):
         members[0].gather(torch.zeros(4, dtype=torch.uint8), [4, 4])
     for member in members:
         member.close()
-
-
-@pytest.mark.parametrize(("size", "used"), [(0, 0), (1, 1), (1 << 16, 1), ((1 << 16) + 1, 2), (10**7 + 3, 4)])
-def test_a_payload_is_divided_among_lanes_as_far_as_it_is_worth_it(size, used):
-    spans = _spans(size, 4)
-    assert len(spans) == used
-    edges = [0, *(span.stop for span in spans)]
-    assert [span.start for span in spans] == edges[:-1]
-    assert edges[-1] == size
-    lengths = [span.stop - span.start for span in spans]
-    assert not lengths or max(lengths) - min(lengths) <= 1
