@@ -15,6 +15,7 @@ _PATHS = (
     "security.secret_file",
     "sites.*.provisioner.compile_cache",
     "sites.*.provisioner.slots_directory",
+    "sites.*.provisioner.slurm.template",
     "sites.*.price.path",
 )
 _SIGNALS = ("sites.*.signal", "sites.*.average", "baselines.*")

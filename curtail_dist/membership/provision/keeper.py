@@ -24,6 +24,8 @@ _JOIN_S = 30.0
 _FIRST_RETRY_S = 0.25
 _LONGEST_RETRY_S = 20.0
 """However long a place wants to be left alone: less than a close may take."""
+_FIRST_S = 3.0
+"""From the opening on: so long a look waits for the first answer, which mostly comes in a moment."""
 _SOON_S = 1.0
 """Between two looks while something is about to change, where `poll_s` is longer."""
 
@@ -46,7 +48,8 @@ class Keeper:
         self._standing = RanksStanding(
             lingers=place.lingers, told_code=place.told_code, accept_s=accept_s, stuck_s=stuck_s
         )
-        self._silent_since: Seconds | None = time.monotonic()
+        self._opened = time.monotonic()
+        self._silent_since: Seconds | None = self._opened
         self._trouble = "its first answer is awaited"
         self._retry_s: Seconds = 0.0
         """For how long the place is left alone, since it did not answer."""
@@ -65,6 +68,9 @@ class Keeper:
     def poll(self) -> RanksState:
         """Tell what is known."""
         with self._changed:
+            until = self._opened + _FIRST_S
+            while self._standing.state is None and (left := until - time.monotonic()) > 0:
+                self._changed.wait(left)
             state, since, now = self._standing.state, self._silent_since, time.monotonic()
             if state is None:
                 raise ProvisionError(
