@@ -4,8 +4,8 @@ import argparse
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack, closing
+from collections.abc import Callable, Generator, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -27,6 +27,7 @@ from curtail_dist.membership.agent.crew import FAILED, Crew, worst
 from curtail_dist.membership.provision import open_provisioner, program_arguments
 from curtail_dist.membership.run_start import run_start
 from curtail_dist.report.feeder import Feeder
+from curtail_dist.report.metrics import served_metrics
 from curtail_dist.telemetry.record import EventLog
 from curtail_dist.telemetry.sinks import Sink, WandbSink
 from curtail_dist.units import SECONDS_PER_HOUR, Seconds
@@ -61,6 +62,23 @@ def _run(args: argparse.Namespace) -> int:
     run_file = write_effective(config, sites[0])
     if not args.unchecked:
         check_program(config, run_file)
+    with _metrics(config, sites):
+        return _run_agents(config, sites, run_file)
+
+
+@contextmanager
+def _metrics(config: RunConfig, sites: Sequence[str]) -> Generator[None]:
+    """Tell Prometheus of the sites while the context is open, where the run file asks for it."""
+    address = config.telemetry.prometheus
+    if not address:
+        yield
+        return
+    with served_metrics(address, config.run.directory, run=config.run.name, sites=sites) as endpoint:
+        print(f"metrics at http://{endpoint.address}/metrics", flush=True)
+        yield
+
+
+def _run_agents(config: RunConfig, sites: Sequence[str], run_file: Path) -> int:
     with open_store(config.coordination) as store:
         start = run_start(config, store)
     if len(sites) == 1:

@@ -20,7 +20,10 @@ class Feeder:
     def __init__(
         self, directory: Path, make: Callable[[], Sink], *, site: str, every_s: Seconds = 2.0
     ) -> None:
-        """Look for new events every `every_s` seconds of real time, from `__enter__` to `close`."""
+        """Look for new events every `every_s` seconds of real time, from `__enter__` to `close`.
+
+        What earlier agents of the site have written comes first.
+        """
         self._tail = EventTail(directory)
         self._make = make
         self._site = site
@@ -50,8 +53,9 @@ class Feeder:
         try:
             sink = self._make()
             try:
-                while not self._closing.wait(self._every_s):
+                while not self._closing.is_set():
                     feed(self._tail.poll(), sink, site=self._site)
+                    self._closing.wait(self._every_s)
                 feed(self._tail.poll(), sink, site=self._site)
             finally:
                 sink.close()

@@ -29,6 +29,10 @@ class Sink(Protocol):
         """Take one record."""
         ...
 
+    def caught_up(self) -> None:
+        """Note that all that was on disk has been written, for a sink that shows only what is whole."""
+        ...
+
     def close(self) -> None:
         """Flush and end; idempotent."""
         ...
@@ -68,6 +72,9 @@ class WandbSink:
         if figures and self._run is not None:
             self._run.log(figures)
 
+    def caught_up(self) -> None:
+        """Do nothing: each record is logged as it comes."""
+
     def close(self) -> None:
         """Finish the wandb run; idempotent."""
         if self._run is not None:
@@ -76,7 +83,8 @@ class WandbSink:
 
 
 def feed(records: Iterable[Record], sink: Sink, *, site: str) -> None:
-    """Hand the site's own records to its sink."""
+    """Hand the site's own records to its sink; `records` is all that is new."""
     for record in records:
         if record.site == site:
             sink.write(record)
+    sink.caught_up()

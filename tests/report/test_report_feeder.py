@@ -22,6 +22,9 @@ class Listener:
         self.seen.append((record.site, record.event))
         self.heard.set()
 
+    def caught_up(self):
+        pass
+
     def close(self):
         self.closed = True
 

@@ -11,9 +11,13 @@ class Kept:
 
     def __init__(self) -> None:
         self.records: list[Record] = []
+        self.whole = 0
 
     def write(self, record: Record) -> None:
         self.records.append(record)
+
+    def caught_up(self) -> None:
+        self.whole = len(self.records)
 
     def close(self) -> None:
         pass
@@ -29,6 +33,7 @@ def test_a_sink_is_fed_its_own_sites_records_alone(day: Path):
     sink = Kept()
     feed(records, sink, site="texas")
     assert sink.records == [record for record in records if record.site == "texas"]
+    assert sink.whole == len(sink.records)
 
 
 def test_figures_are_named_by_event_and_stand_beside_the_run_time(day: Path):
