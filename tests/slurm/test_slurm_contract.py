@@ -12,7 +12,7 @@ from provision_contract import ProvisionContract, Subject
 
 from curtail_dist.config import RunConfig
 from curtail_dist.errors import ProvisionError
-from curtail_dist.membership.provision.slurm import SlurmProvisioner
+from curtail_dist.membership.provision.slurm.provisioner import SlurmProvisioner
 
 pytestmark = [pytest.mark.system, pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(120)]
 

@@ -3,8 +3,8 @@
 import pytest
 
 from curtail_dist.membership.provision.place import Refused, Unanswered
-from curtail_dist.membership.provision.slurm_commands import jobs_named, outside_a_job, submit
-from curtail_dist.membership.provision.slurm_jobs import Job, ended_of_sacct, seconds_of
+from curtail_dist.membership.provision.slurm.commands import jobs_named, outside_a_job, submit
+from curtail_dist.membership.provision.slurm.jobs import Job, ended_of_sacct, seconds_of
 
 LINE = "16                  2           36608       1-02:03:04          PENDING             {reason}   "
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from curtail_dist.membership.provision.place import Refused
-from curtail_dist.membership.provision.slurm import SlurmPlace
-from curtail_dist.membership.provision.slurm_step import TOLD
+from curtail_dist.membership.provision.slurm.provisioner import SlurmPlace
+from curtail_dist.membership.provision.slurm.step import TOLD
 
 KILLED = 9
 

@@ -11,7 +11,7 @@ import pytest
 from curtail_dist.config import RunConfig
 from curtail_dist.config.slurm import SlurmConfig
 from curtail_dist.errors import ConfigError, ProvisionError
-from curtail_dist.membership.provision.slurm_script import (
+from curtail_dist.membership.provision.slurm.script import (
     batch_script,
     job_name,
     sbatch_options,
@@ -110,7 +110,7 @@ def test_a_rank_program_is_started_by_what_lets_it_hear_and_each_start_has_a_nam
     words = site_command(make_config(), RUN_FILE, "texas")
     name = words[words.index("--rdzv-id") + 1]
     assert "%JOB%" in name
-    program = words[words.index("curtail_dist.membership.provision.slurm_rank") - 1 :]
+    program = words[words.index("curtail_dist.membership.provision.slurm.rank") - 1 :]
     assert program[0] == "-m"
     assert program[2:] == ["-m", "curtail_launch.train", "--config", str(RUN_FILE), "--site", "texas"]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from cluster import eventually
 
-from curtail_dist.membership.provision.slurm_step import TOLD
+from curtail_dist.membership.provision.slurm.step import TOLD
 
 pytestmark = pytest.mark.integration
 
@@ -49,8 +49,8 @@ def step(tmp_path):
     begun: list[subprocess.Popen[bytes]] = []
 
     def start(what: str) -> subprocess.Popen[bytes]:
-        rank = ["-m", f"{PROVISION}.slurm_rank", str(tmp_path / "program.py"), str(tmp_path), what, "%JOB%"]
-        command = [sys.executable, "-m", f"{PROVISION}.slurm_step", sys.executable, "-c", TORCHRUN, *rank]
+        rank = ["-m", f"{PROVISION}.slurm.rank", str(tmp_path / "program.py"), str(tmp_path), what, "%JOB%"]
+        command = [sys.executable, "-m", f"{PROVISION}.slurm.step", sys.executable, "-c", TORCHRUN, *rank]
         environment = {**os.environ, "SLURM_JOB_ID": "12", "SLURM_RESTART_COUNT": "3"}
         begun.append(subprocess.Popen(command, env=environment, start_new_session=True))
         return begun[-1]
@@ -117,7 +117,7 @@ def test_the_rank_program_is_the_main_one_with_its_own_arguments(step, tmp_path)
 def test_a_rank_that_comes_when_all_were_told_ends_in_order_unless_another_died(tmp_path, restarts, code):
     word = tmp_path / "told"
     word.touch()
-    command = [sys.executable, "-m", f"{PROVISION}.slurm_rank", str(tmp_path / "never.py")]
+    command = [sys.executable, "-m", f"{PROVISION}.slurm.rank", str(tmp_path / "never.py")]
     done = subprocess.run(
         command,
         env={**os.environ, "CURTAIL_SLURM_WORD": str(word), "TORCHELASTIC_RESTART_COUNT": restarts},

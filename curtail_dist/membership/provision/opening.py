@@ -17,7 +17,7 @@ def open_provisioner(config: RunConfig, run_file: Path, site: str) -> Provisione
 
         return CommandProvisioner(config, run_file, site)
     if kind == "slurm":
-        from curtail_dist.membership.provision.slurm import SlurmProvisioner
+        from curtail_dist.membership.provision.slurm.provisioner import SlurmProvisioner
 
         return SlurmProvisioner(config, run_file, site)
     if kind == "kubernetes":

@@ -6,7 +6,7 @@ import subprocess
 from collections.abc import Mapping, Sequence
 
 from curtail_dist.membership.provision.place import Refused, Unanswered
-from curtail_dist.membership.provision.slurm_jobs import FORMAT, SACCT_FORMAT, Job, ended_of_sacct
+from curtail_dist.membership.provision.slurm.jobs import FORMAT, SACCT_FORMAT, Job, ended_of_sacct
 from curtail_dist.units import Seconds
 
 _ASK_S: Seconds = 20.0

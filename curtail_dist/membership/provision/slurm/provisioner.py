@@ -17,7 +17,7 @@ from curtail_dist.config import RunConfig
 from curtail_dist.errors import ProvisionError
 from curtail_dist.membership.provision.keeper import Keeper
 from curtail_dist.membership.provision.place import Refused, Seen
-from curtail_dist.membership.provision.slurm_commands import (
+from curtail_dist.membership.provision.slurm.commands import (
     ended,
     jobs_named,
     kill,
@@ -26,8 +26,8 @@ from curtail_dist.membership.provision.slurm_commands import (
     take_back,
     tell,
 )
-from curtail_dist.membership.provision.slurm_jobs import Job
-from curtail_dist.membership.provision.slurm_script import (
+from curtail_dist.membership.provision.slurm.jobs import Job
+from curtail_dist.membership.provision.slurm.script import (
     Command,
     batch_script,
     job_name,
@@ -37,7 +37,7 @@ from curtail_dist.membership.provision.slurm_script import (
     site_command,
     slurm_section,
 )
-from curtail_dist.membership.provision.slurm_step import TOLD
+from curtail_dist.membership.provision.slurm.step import TOLD
 from curtail_dist.membership.provision.torchrun import site_environment
 from curtail_dist.units import Seconds
 

@@ -1,6 +1,6 @@
-"""A rank under Slurm hears SIGTERM from its first moment on: `python -m ...provision.slurm_rank PROGRAM ...`.
+"""A rank under Slurm hears SIGTERM from its first moment on: `python -m ...provision.slurm.rank PROGRAM ...`.
 
-It is started with SIGTERM blocked (see `slurm_step`). Until the rank program takes the signal itself it has
+It is started with SIGTERM blocked (see `step`). Until the rank program takes the signal itself it has
 nothing to lose, and ends in order at once. PROGRAM is a script's path, or -m and a module's name.
 """
 
@@ -10,7 +10,7 @@ import signal
 import sys
 from pathlib import Path
 
-from curtail_dist.membership.provision.slurm_step import WORD
+from curtail_dist.membership.provision.slurm.step import WORD
 
 _DIED = 1
 

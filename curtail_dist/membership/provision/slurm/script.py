@@ -10,13 +10,13 @@ from pathlib import Path
 from curtail_dist.config import RunConfig
 from curtail_dist.config.slurm import SlurmConfig
 from curtail_dist.errors import ProvisionError
-from curtail_dist.membership.provision.slurm_step import JOB, TOLD
+from curtail_dist.membership.provision.slurm.step import JOB, TOLD
 from curtail_dist.membership.provision.torchrun import program_arguments, torchrun_command
 from curtail_dist.units import Seconds
 
-_PACKAGE = "curtail_dist.membership.provision"
-_STEP = f"{_PACKAGE}.slurm_step"
-_RANK = f"{_PACKAGE}.slurm_rank"
+_PACKAGE = "curtail_dist.membership.provision.slurm"
+_STEP = f"{_PACKAGE}.step"
+_RANK = f"{_PACKAGE}.rank"
 _TEMPLATE = "site.sbatch"
 _BLANK = re.compile(r"\{\{(\w*)\}\}")
 

@@ -1,7 +1,7 @@
-"""One machine's torchrun in a Slurm step: `python -m ...provision.slurm_step TORCHRUN ...`.
+"""One machine's torchrun in a Slurm step: `python -m ...provision.slurm.step TORCHRUN ...`.
 
 Slurm sends SIGTERM to every process of a step, and torchrun would pass it on: to a rank the second one says
-to end at once. So torchrun runs with SIGTERM blocked, and so does whatever it starts until `slurm_rank` lets
+to end at once. So torchrun runs with SIGTERM blocked, and so does whatever it starts until `rank` lets
 a rank hear it. A rank then hears Slurm's word once and has all the time that Slurm gives, and torchrun ends
 by itself when its ranks have.
 

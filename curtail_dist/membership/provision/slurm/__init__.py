@@ -1,0 +1,1 @@
+"""A site's ranks as one job of a Slurm cluster."""
