@@ -12,7 +12,7 @@ TESTS ?= tests
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format test-kernels bench bench-outer bench-energy bench-bpe fuzz-bpe bench-loader bench-decisions faults chaos compat gpu gpu-kernels gpu-train gpu-outer browser test-system clean
+.PHONY: help setup demo test check format test-kernels bench bench-outer bench-energy bench-bpe fuzz-bpe bench-loader bench-decisions faults chaos compat docs gpu gpu-kernels gpu-train gpu-outer browser test-system clean
 
 help: ## what can be made
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-15s %s\n", $$1, $$2}'
@@ -30,7 +30,7 @@ test-kernels: .venv/.ready ## the kernels in Triton's interpreter, and every lau
 	TRITON_INTERPRET=1 OMP_NUM_THREADS=1 $(RUN)pytest -n 2 tests/kernels/interpreted
 	$(RUN)pytest -m hopper tests/kernels/hopper
 
-browser: ## Chromium, for the tests of the web chat; installed where this is root, else it says what to do
+browser: ## Chromium, for the tests of the web chat and the dashboard; installed where this is root, else it says what to do
 	@if command -v chromium || command -v google-chrome; then true; \
 	elif test "$$(id -u)" = 0 && command -v apt-get >/dev/null; \
 	then apt-get update -qq && apt-get install -qq -y --no-install-recommends chromium >/dev/null; \
@@ -81,6 +81,10 @@ faults: .venv/.ready ## the fault matrix, 20 plays each, into benchmarks/results
 
 chaos: .venv/.ready ## ten minutes of faults of all kinds; the report is in runs/chaos
 	PYTHONPATH=tests $(RUN)python benchmarks/bench_chaos.py
+
+docs: .venv/.ready ## the documentation as a site, warnings as errors; into build/site
+	$(RUN)python docs/site/generate.py
+	NO_MKDOCS_2_WARNING=1 $(RUN)mkdocs build
 
 compat: .venv/.ready ## tests with the oldest torch that is supported and with the newest, in environments of their own; 10 GB
 	$(RUN)python benchmarks/compat.py --uv $(UV)

@@ -9,6 +9,11 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from nanochat.meeting import meeting_place
+
+LOOPBACK = "lo"
+"""The interface of a host to itself."""
+
 
 @dataclass(frozen=True)
 class Ranks:
@@ -17,6 +22,8 @@ class Ranks:
     rank: int
     count: int
     device: torch.device
+    group: dist.ProcessGroup | None = None
+    """Theirs; None: the default group, which only a rank alone may lack."""
 
     @property
     def leads(self) -> bool:
@@ -30,7 +37,7 @@ class Ranks:
         # MPS and the like know no fp64, and what is summed is small.
         device = self.device if self.device.type == "cuda" else torch.device("cpu")
         total: Tensor = torch.tensor(values, dtype=torch.float64, device=device)
-        dist.all_reduce(total)
+        dist.all_reduce(total, group=self.group)
         return total.tolist()
 
 
@@ -40,12 +47,31 @@ def several_ranks() -> bool:
 
 
 def join_ranks(device: torch.device) -> torch.device:
-    """Meet the other ranks; return this rank's device: the CPU, or one GPU for each rank of a host."""
+    """Meet the other ranks; return this rank's device: the CPU, or one GPU for each rank of a host.
+
+    Ranks of one host meet at no port, and speak over its loopback interface unless the environment names
+    another: nobody from outside has anything to connect to.
+    """
     if device.type == "cuda":
         device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
         torch.cuda.set_device(device)
-    dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo")
+    backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
+    rank, count = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+    if os.environ.get("LOCAL_WORLD_SIZE") != str(count):
+        dist.init_process_group(backend)
+        return device
+    for variable in ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME"):
+        os.environ.setdefault(variable, LOOPBACK)
+    with meeting_place(rank, count) as store:
+        dist.init_process_group(backend, store=store, rank=rank, world_size=count)
     return device
+
+
+def ranks_of(group: dist.ProcessGroup | None, device: torch.device) -> Ranks:
+    """This rank among those of `group`, of which it is one; None: among all, if there are others."""
+    if not dist.is_initialized():
+        return Ranks(0, 1, device)
+    return Ranks(dist.get_rank(group), dist.get_world_size(group), device, group)
 
 
 @contextmanager
@@ -56,6 +82,6 @@ def together(device: torch.device) -> Iterator[Ranks]:
         return
     device = join_ranks(device)
     try:
-        yield Ranks(dist.get_rank(), dist.get_world_size(), device)
+        yield ranks_of(None, device)
     finally:
         dist.destroy_process_group()  # else the process may abort as it ends, with all its work done

@@ -16,6 +16,7 @@ _PATHS = (
     "sites.*.provisioner.compile_cache",
     "sites.*.provisioner.slots_directory",
     "sites.*.provisioner.slurm.template",
+    "sites.*.provisioner.kubernetes.kubeconfig",
     "sites.*.price.path",
 )
 _SIGNALS = ("sites.*.signal", "sites.*.average", "baselines.*")

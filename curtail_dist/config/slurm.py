@@ -44,7 +44,7 @@ class SlurmConfig:
     poll_s: Seconds = 5.0
     """Real time between two questions to Slurm."""
     template: Path | None = None
-    """Batch script of your own, made from membership/provision/site.sbatch. Default: that one."""
+    """Batch script of your own, made from membership/provision/slurm/site.sbatch. Default: that one."""
 
     def __post_init__(self) -> None:
         section = "provisioner.slurm"

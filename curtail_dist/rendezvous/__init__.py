@@ -54,12 +54,12 @@ def create_handler(params: "RendezvousParameters") -> "RendezvousHandler":
     secret, nodes read only what nodes with the same secret wrote for this rendezvous; without it, whoever can
     write to etcd can run code on them.
 
-    Where several nodes may come, torch is told not to share a store between an agent and its ranks, unless
-    the environment says something of that: it publishes such a store's address in a job's first round only,
-    so that ranks of nodes that come later would wait for it in vain. Rank 0 then opens the store itself.
+    torch is told not to share a store between an agent and its ranks, unless the environment says something
+    of that. It publishes such a store's address in a job's first round only, so that ranks of nodes that
+    come later would wait for it in vain; and ranks that are restarted find in it the addresses of the dead.
+    Rank 0 then opens the store itself, and a site of one rank opens none.
     """
-    if params.max_nodes > 1:
-        os.environ.setdefault("TORCH_DISABLE_SHARE_RDZV_TCP_STORE", "1")
+    os.environ.setdefault("TORCH_DISABLE_SHARE_RDZV_TCP_STORE", "1")
     from torch.distributed.elastic.rendezvous.dynamic_rendezvous import create_handler as create_elastic
 
     from curtail_dist.rendezvous.backend import open_backend

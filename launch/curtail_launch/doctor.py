@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import socket
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -16,6 +17,7 @@ from curtail_dist.coordination import open_store
 from curtail_dist.data.manifest import read_manifest, verify
 from curtail_dist.energy.signals import open_signal
 from curtail_dist.errors import CurtailError
+from curtail_dist.runtime.address import with_address
 from curtail_launch.settings import read_recipe
 from nanochat.tokenizer import Tokenizer
 
@@ -36,12 +38,13 @@ def _etcd(config: RunConfig) -> str:
 
 
 def _ports(config: RunConfig) -> str:
-    for name, site in config.sites.items():
+    for name in config.sites:
+        address = with_address(config, name, os.environ).site(name).address
         try:
-            socket.create_server((site.address, 0)).close()
+            socket.create_server((address, 0)).close()
         except OSError as error:
             raise CurtailError(
-                f"sites.{name}.address is {site.address}; this machine cannot listen there "
+                f"sites.{name}.address is {address}; this machine cannot listen there "
                 f"({error.strerror}): right only if the site runs elsewhere"
             ) from error
     return "every site's address can be listened on here"

@@ -25,7 +25,7 @@ from curtail_launch.settings import Recipe, read_recipe
 from curtail_launch.trainee import build_trainee, compiles
 from nanochat import shards
 from nanochat.loop import StepReport, train, warm_up
-from nanochat.ranks import Ranks, join_ranks, several_ranks
+from nanochat.ranks import Ranks, join_ranks, ranks_of, several_ranks
 from nanochat.schedule import Pace
 from nanochat.tok_train import tokenizer_path
 from nanochat.tokenizer import Tokenizer
@@ -37,18 +37,17 @@ def run(config: cd.RunConfig, name: str) -> None:
     if recipe.tokenizer.is_file():
         _fitting_tokenizer(recipe)  # before anything outside is contacted
     torch.set_num_threads(recipe.options.threads)
-    ranks = Ranks(0, 1, torch.device(_device(recipe.options.device)))
+    device = torch.device(_device(recipe.options.device))
     several = several_ranks()
     if several:
-        device = join_ranks(ranks.device)
-        ranks = Ranks(dist.get_rank(), dist.get_world_size(), device)
+        device = join_ranks(device)
     described = json.dumps(asdict(recipe.model), sort_keys=True)
     program = {"model_config": hashlib.sha256(described.encode()).hexdigest()}
     with cd.Site(config, name=name, program=program) as site:
         tokenizer = _tokenizer(site, recipe)
         site.obtain_held_out()
         _keep(tokenizer, tokenizer_path(config.run.directory))
-        _train(site, config, recipe, tokenizer, ranks)
+        _train(site, config, recipe, tokenizer, ranks_of(site.group, device))
     if several:
         dist.destroy_process_group()  # else the process may abort as it ends, with all its work done
 

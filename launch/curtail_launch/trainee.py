@@ -37,12 +37,16 @@ def build_trainee(recipe: Recipe, ranks: Ranks, *, seed: int) -> Trainee:
     if compiles(recipe, ranks.device):
         # All batches of a run have one shape, those of evaluations too.
         forward = torch.compile(model, dynamic=False)  # pyright: ignore[reportAssignmentType]
-    whole = several and not sharded
+    trained = forward
+    if several and not sharded:
+        trained = DistributedDataParallel(forward, process_group=ranks.group, broadcast_buffers=False)
     return Trainee(
         model=model,
         forward=forward,
-        trained=DistributedDataParallel(forward, broadcast_buffers=False) if whole else forward,
-        optimizer=build_optimizer(model, recipe.optimizer, sharded=sharded, fused=options.fused),
+        trained=trained,
+        optimizer=build_optimizer(
+            model, recipe.optimizer, sharded=sharded, fused=options.fused, process_group=ranks.group
+        ),
     )
 
 

@@ -1,5 +1,7 @@
 """How each variant is trained: its optimizer's groups and its schedule."""
 
+from torch.distributed import ProcessGroup
+
 from nanochat.model import GPT
 from nanochat.optim import MuonAdamW, ShardedMuonAdamW
 from nanochat.recipes.v2026_01 import OptimConfig
@@ -25,15 +27,21 @@ SCHEDULES: dict[str, type[Schedule]] = {"2026-01": Schedule, "2026-07": Schedule
 
 
 def build_optimizer(
-    model: GPT, config: OptimConfig | OptimConfig202607, *, sharded: bool = False, fused: bool = False
+    model: GPT,
+    config: OptimConfig | OptimConfig202607,
+    *,
+    sharded: bool = False,
+    fused: bool = False,
+    process_group: ProcessGroup | None = None,
 ) -> MuonAdamW:
     """One optimizer over all parameters of `model`, each in one group.
 
     Args:
         model: Of the same variant.
         config: Its recipe.
-        sharded: Divide update and state over the ranks of the default process group, which is there.
+        sharded: Divide update and state over the ranks of the process group.
         fused: Multiply Muon's symmetric matrices by the fused kernels.
+        process_group: None: all ranks, which are there if `sharded`.
 
     Raises:
         ValueError: The settings are those of another variant than the model's.
@@ -46,4 +54,6 @@ def build_optimizer(
     for group in groups:
         if fused and group["kind"] == "muon":
             group["fused"] = True
-    return ShardedMuonAdamW(groups) if sharded else MuonAdamW(groups)
+    if sharded:
+        return ShardedMuonAdamW(groups, process_group=process_group)
+    return MuonAdamW(groups)

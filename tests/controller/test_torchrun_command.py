@@ -82,10 +82,10 @@ def test_each_start_has_a_rendezvous_of_its_own(config):
     assert rendezvous_id(config, "texas", 1).startswith("day.texas.")
 
 
-@pytest.mark.parametrize(("ranks", "said"), [(1, "1"), (2, None)])
-def test_a_site_of_one_rank_opens_no_store_between_its_ranks(make_config, ranks, said):
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_torchrun_shares_no_store_with_its_ranks(make_config, ranks):
     config = make_config(sites=site(ranks=ranks))
-    assert site_environment(config, "texas", {}, {}).get(DISABLED) == said
+    assert site_environment(config, "texas", {}, {})[DISABLED] == "1"
 
 
 def test_the_run_file_comes_before_the_start_and_the_start_before_the_machine(make_config):

@@ -1,4 +1,7 @@
-"""The examples do what they say: each is run as a user would run it, in a copy of its directory."""
+"""The examples do what they say: each is run as a user would run it, in a copy of its directory.
+
+The elastic loop is run by the documentation's walk.
+"""
 
 import difflib
 import json
@@ -103,15 +106,6 @@ def test_the_plain_loop_runs_where_nothing_of_the_library_is_imported(tmp_path):
     said = run(tmp_path, "-c", f"{play}; assert 'curtail_dist' not in sys.modules")
     assert said.startswith("step 0: loss 5.")
     assert (tmp_path / "model.pt").exists()
-
-
-@pytest.mark.integration
-@pytest.mark.slow
-@pytest.mark.timeout(TIMEOUT_S)
-def test_the_elastic_loop_trains_each_row_once_at_two_sites(play):
-    folder, summary = play("own_loop")
-    told(summary, 1024)
-    assert (folder / "model.pt").exists()
 
 
 @pytest.mark.integration

@@ -1,6 +1,8 @@
 """nanochat at a site of two ranks, as a site's agent starts them: torchrun, a real etcd, real training."""
 
 import json
+import os
+import signal
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -10,6 +12,8 @@ from typing import Any
 
 import pytest
 from curtail_launch.demo.script import learning, write_run_file
+from sockets import beyond_loopback, listening
+from torchruns import variable
 
 from curtail_dist.config import RunConfig
 from curtail_dist.coordination.embedded import EmbeddedEtcd
@@ -83,6 +87,9 @@ def wait(provisioner, until=lambda: False):
 
 
 def events(folder, name):
+    """Events of a name so far."""
+    if not any((folder / "events").glob("*.jsonl")):
+        return []
     return [record for record in read_events(folder) if record.event == name]
 
 
@@ -91,10 +98,12 @@ def site(tmp_path):
     """A site's provisioner, and its run directory."""
     with ExitStack() as stack:
 
-        def make(material):
+        def make(material, **provisioner):
             etcd = stack.enter_context(EmbeddedEtcd())
             folder = tmp_path / "run"
-            run_file = write_run_file(tree(material, folder, etcd.endpoint), folder)
+            made = tree(material, folder, etcd.endpoint)
+            made["sites"]["texas"] = {**SITE, "provisioner": {**SITE["provisioner"], **provisioner}}
+            run_file = write_run_file(made, folder)
             provisioner = ProcessProvisioner(RunConfig.from_yaml(run_file), run_file, "texas")
             stack.callback(provisioner.close)
             return provisioner, folder
@@ -192,7 +201,7 @@ def test_the_model_writes_samples_every_other_commit_and_at_the_end(trained):
 def test_a_site_that_leaves_takes_the_shares_of_its_optimizers_state_up_again(site, material):
     provisioner, folder = site(material)
     provisioner.start()
-    wait(provisioner, until=lambda: (folder / "events").is_dir() and events(folder, "commit"))
+    wait(provisioner, until=lambda: events(folder, "commit"))
     provisioner.terminate()
     wait(provisioner)
     assert len(events(folder, "drained")) == 1, (folder / "logs" / "texas.log").read_text()
@@ -206,3 +215,29 @@ def test_a_site_that_leaves_takes_the_shares_of_its_optimizers_state_up_again(si
     assert [record["how"] for record in events(folder, "joined")] == ["founded", "resumed"]
     assert "begins afresh" not in (folder / "logs" / "texas.log").read_text()
     assert not events(folder, "round_discarded")
+
+
+def ranks_of(provisioner):
+    """The processes of a site's ranks, by rank."""
+    return {int(variable(pid, "RANK")): pid for pid in provisioner.poll().ranks}
+
+
+@pytest.mark.fault
+def test_the_ranks_of_one_machine_are_open_to_no_other_and_meet_again_after_one_was_killed(site, material):
+    provisioner, folder = site(material, max_restarts=1)
+    provisioner.start()
+    for starts in (1, 2):
+        wait(provisioner, until=lambda starts=starts: len(events(folder, "joined")) == starts)
+        done = len(events(folder, "commit"))
+        wait(provisioner, until=lambda done=done: len(events(folder, "commit")) > done)
+        ranks = ranks_of(provisioner)
+        assert sorted(ranks) == [0, 1], (folder / "logs" / "texas.log").read_text()
+        assert listening(ranks[1]), "a rank listens for the others of its site"
+        assert not beyond_loopback(ranks[1])
+        assert len(beyond_loopback(ranks[0])) <= 1, "no more than the store at which sites meet is open"
+        if starts == 1:
+            os.kill(ranks[1], signal.SIGKILL)
+    provisioner.terminate()
+    wait(provisioner)
+    assert [record["how"] for record in events(folder, "joined")] == ["founded", "resumed"]
+    assert len(events(folder, "drained")) == 1

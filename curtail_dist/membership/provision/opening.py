@@ -21,11 +21,11 @@ def open_provisioner(config: RunConfig, run_file: Path, site: str) -> Provisione
 
         return SlurmProvisioner(config, run_file, site)
     if kind == "kubernetes":
-        from curtail_dist.membership.provision.kubernetes import KubernetesProvisioner
+        from curtail_dist.membership.provision.kubernetes.provisioner import KubernetesProvisioner
 
         return KubernetesProvisioner(config, run_file, site)
     if kind == "exalsius":
-        from curtail_dist.membership.provision.exalsius import ExalsiusProvisioner
+        from curtail_dist.membership.provision.exalsius.provisioner import ExalsiusProvisioner
 
         return ExalsiusProvisioner(config, run_file, site)
     from curtail_dist.membership.provision.process import ProcessProvisioner

@@ -67,13 +67,10 @@ def compile_caches(config: RunConfig, site: str) -> dict[str, str]:
 
 def defaults(config: RunConfig, site: str) -> dict[str, str]:
     """Return the variables that torchrun is to find unless the machine or the run file has its own."""
-    provisioner = config.site(site).provisioner
-    found = {"OMP_NUM_THREADS": "1", **compile_caches(config, site)}
-    if provisioner.nodes == 1 and provisioner.ranks == 1:
-        # One rank talks to no other of its site. torchrun would open a store for them all the same, which
-        # anybody who reaches the machine could read and write.
-        found["TORCH_DISABLE_SHARE_RDZV_TCP_STORE"] = "1"
-    return found
+    # torchrun would open a store for its ranks, which anybody who reaches the machine could read and write,
+    # and in which ranks that are restarted find the addresses of the dead (torch 2.15).
+    alone = {"TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}
+    return {"OMP_NUM_THREADS": "1", **alone, **compile_caches(config, site)}
 
 
 def site_environment(

@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from dataclasses import replace
 
-from curtail_dist.membership.provision.kubernetes_api import Absent, Api, Conflict
-from curtail_dist.membership.provision.kubernetes_scaled import kill_pods
-from curtail_dist.membership.provision.kubernetes_seen import (
+from curtail_dist.membership.provision.kubernetes.api import Absent, Api, Conflict
+from curtail_dist.membership.provision.kubernetes.scaled import kill_pods
+from curtail_dist.membership.provision.kubernetes.seen import (
     START,
     Json,
     at,
@@ -17,7 +17,7 @@ from curtail_dist.membership.provision.kubernetes_seen import (
     seen_of,
     start_of,
 )
-from curtail_dist.membership.provision.kubernetes_start import TOLD, start_text
+from curtail_dist.membership.provision.kubernetes.start import TOLD, start_text
 from curtail_dist.membership.provision.place import NotYet, Refused, Seen
 
 _DEADLINE = "DeadlineExceeded"
@@ -53,9 +53,12 @@ class JobPlace:
         if suspended := condition(status, "Suspended"):
             why = said(suspended.get("reason"), suspended.get("message"))
             return Seen(there=True, waiting=f"Job {self._name} is suspended: {why}")
-        doomed = bool(at(job, "metadata").get("deletionTimestamp"))
-        seen = seen_of(pods, start_of(job), self._nodes, replaced=not doomed)
-        if doomed and seen.code is None and not seen.ranks:
+        if not at(job, "metadata").get("deletionTimestamp"):
+            # Whether pods that have ended are all there is to come is for the Job to say.
+            seen = seen_of(pods, start_of(job), self._nodes, replaced=True)
+            return seen if seen.code is None else Seen(there=True)
+        seen = seen_of(pods, start_of(job), self._nodes, replaced=False)
+        if seen.code is None and not seen.ranks:
             return replace(seen, waiting=f"Job {self._name} is being deleted", stuck=False)
         return seen
 
@@ -69,9 +72,7 @@ class JobPlace:
         status = at(job, "status")
         over = condition(status, "Complete") or condition(status, "Failed")
         if not over and not at(job, "metadata").get("deletionTimestamp"):
-            pods = self._api.pods(labels_of(job))
-            if seen_of(pods, start_of(job), self._nodes, replaced=True).code is None:
-                return
+            return
         self.end()
         raise NotYet(f"Job {self._name} of the last start is being deleted")
 

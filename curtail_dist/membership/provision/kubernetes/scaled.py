@@ -4,9 +4,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import replace
 
-from curtail_dist.membership.provision.kubernetes_api import Absent, Api, Conflict
-from curtail_dist.membership.provision.kubernetes_seen import START, Json, at, labels_of, seen_of, start_of
-from curtail_dist.membership.provision.kubernetes_start import TOLD, start_text
+from curtail_dist.membership.provision.kubernetes.api import Absent, Api, Conflict
+from curtail_dist.membership.provision.kubernetes.seen import START, Json, at, labels_of, seen_of, start_of
+from curtail_dist.membership.provision.kubernetes.start import TOLD, start_text
 from curtail_dist.membership.provision.place import NotYet, Refused, Seen
 
 NEVER = "curtail-dist/never"

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from curtail_dist.config import RunConfig
 from curtail_dist.membership.provision.keeper import Keeper
-from curtail_dist.membership.provision.kubernetes_api import Api
-from curtail_dist.membership.provision.kubernetes_job import JobPlace
-from curtail_dist.membership.provision.kubernetes_scaled import DaemonSetPlace, StatefulSetPlace
+from curtail_dist.membership.provision.kubernetes.api import Api
+from curtail_dist.membership.provision.kubernetes.job import JobPlace
+from curtail_dist.membership.provision.kubernetes.scaled import DaemonSetPlace, StatefulSetPlace
 
 _PLACES = {"job": JobPlace, "statefulset": StatefulSetPlace, "daemonset": DaemonSetPlace}
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from curtail_dist.config import RunConfig
-from curtail_dist.membership.provision.exalsius_api import Declined, ExalsiusApi
+from curtail_dist.membership.provision.exalsius.api import Declined, ExalsiusApi
 from curtail_dist.membership.provision.keeper import Keeper
 from curtail_dist.membership.provision.place import Refused, Seen
 from curtail_dist.units import Seconds

@@ -13,7 +13,7 @@ from typing import Any, cast
 
 from curtail_dist.config.kubernetes import KubernetesConfig
 from curtail_dist.errors import ProvisionError
-from curtail_dist.membership.provision.kubernetes_seen import Json
+from curtail_dist.membership.provision.kubernetes.seen import Json
 from curtail_dist.membership.provision.place import Refused, Unanswered
 from curtail_dist.units import Seconds
 

@@ -1,7 +1,7 @@
 """What a pod of a site runs: one torchrun, once, and how its ranks are asked to leave.
 
-    python -m curtail_dist.membership.provision.kubernetes_pod run --config RUN.yaml --site NAME --once DIR
-    python -m curtail_dist.membership.provision.kubernetes_pod leave --once DIR --within SECONDS
+    python -m curtail_dist.membership.provision.kubernetes.pod run --config RUN.yaml --site NAME --once DIR
+    python -m curtail_dist.membership.provision.kubernetes.pod leave --once DIR --within SECONDS
 
 The first is the container's command, the second its preStop hook. A kubelet starts a container again when it
 has ended, in order or not; but when ranks are started is for the site's agent to say. So DIR, a directory
@@ -21,7 +21,7 @@ from typing import NoReturn
 
 from curtail_dist.config import RunConfig
 from curtail_dist.errors import CurtailError, ProvisionError
-from curtail_dist.membership.provision.kubernetes_start import POD_VARIABLE, START_VARIABLE, Start, read_start
+from curtail_dist.membership.provision.kubernetes.start import POD_VARIABLE, START_VARIABLE, Start, read_start
 from curtail_dist.membership.provision.processes import descendants, ranks_below
 from curtail_dist.membership.provision.torchrun import compile_caches, site_environment, torchrun_command
 from curtail_dist.units import Seconds
@@ -36,7 +36,7 @@ _WRONG = 2
 def main(argv: Sequence[str]) -> int:
     """Do what the container, or its hook, is for."""
     parser = argparse.ArgumentParser(
-        prog="kubernetes_pod", description=__doc__.splitlines()[0] if __doc__ else ""
+        prog="kubernetes.pod", description=__doc__.splitlines()[0] if __doc__ else ""
     )
     parts = parser.add_subparsers(dest="part", required=True)
     run = parts.add_parser("run", help="run the site's torchrun, once")

@@ -1,0 +1,1 @@
+"""A site's machines, added to a Kubernetes cluster by Exalsius."""

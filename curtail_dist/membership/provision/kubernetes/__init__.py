@@ -1,0 +1,1 @@
+"""A site's ranks in pods of a Kubernetes cluster."""
