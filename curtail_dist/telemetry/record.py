@@ -6,13 +6,15 @@
 is passed over by the reader if it is the last of its file. Reports, `status` and wandb read the record alone.
 """
 
+import itertools
 import json
 import threading
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TextIO
 
 from curtail_dist.clock import Timepiece
 from curtail_dist.errors import DataError
@@ -49,7 +51,10 @@ class EventLog:
     """
 
     def __init__(self, directory: Path, *, site: str, process: str, clock: Timepiece) -> None:
-        """Open for appending; `process` is unique in the run (a role and a pid, say)."""
+        """Open a file of its own; `process` is a role and a pid, say.
+
+        A container's processes may all have the same pid: where the file is there, a number is added.
+        """
         folder = directory / "events"
         folder.mkdir(parents=True, exist_ok=True)
         self.site = site
@@ -58,7 +63,7 @@ class EventLog:
         self._seq = 0
         self._epoch = 0
         self._round = 0
-        self._file = (folder / f"{site}.{process}.jsonl").open("a", encoding="utf-8", buffering=1)
+        self._file = _opened_anew(folder, f"{site}.{process}")
 
     def place(self, *, epoch: int | None = None, round: int | None = None) -> None:
         """Stamp further events with this epoch, this round, or both."""
@@ -97,6 +102,14 @@ class EventLog:
     def __exit__(self, *_: object) -> None:
         """Close."""
         self.close()
+
+
+def _opened_anew(folder: Path, name: str) -> TextIO:
+    for number in itertools.count(1):
+        file = folder / (f"{name}.jsonl" if number == 1 else f"{name}.{number}.jsonl")
+        with suppress(FileExistsError):
+            return file.open("x", encoding="utf-8", buffering=1)
+    raise AssertionError("there is always a next number")
 
 
 _STAMPS = {"schema", "event", "site", "epoch", "round", "t", "wall", "seq"}
