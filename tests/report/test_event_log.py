@@ -4,7 +4,6 @@ from curtail_dist.clock import SystemClock
 from curtail_dist.telemetry.events import Phase
 from curtail_dist.telemetry.record import EventLog, read_events
 
-
 CLOCK = SystemClock()
 
 
