@@ -24,7 +24,7 @@ demo: .venv/.ready ## a curtailment day at three sites, in minutes; the report i
 
 test: .venv/.ready ## all tests that need no GPU, no root and no browser
 	cargo test --quiet --locked --manifest-path rustbpe/Cargo.toml
-	$(RUN)pytest -n 2 --dist loadfile -m "not system and not hopper" $(TESTS)
+	$(RUN)pytest -n 3 --dist loadfile -m "not system and not hopper" $(TESTS)
 
 test-kernels: .venv/.ready ## the kernels in Triton's interpreter, and every launch of theirs compiled for Hopper; no GPU needed
 	TRITON_INTERPRET=1 OMP_NUM_THREADS=1 $(RUN)pytest -n 2 tests/kernels/interpreted
