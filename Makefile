@@ -12,7 +12,7 @@ TESTS ?= tests
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format test-kernels bench bench-outer bench-energy bench-bpe fuzz-bpe bench-loader bench-decisions faults chaos compat docs gpu gpu-kernels gpu-train gpu-outer browser test-system clean
+.PHONY: help setup demo test check format test-launch test-kernels bench bench-outer bench-energy bench-bpe fuzz-bpe bench-loader bench-decisions faults chaos compat docs gpu gpu-kernels gpu-train gpu-outer browser test-system clean
 
 help: ## what can be made
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-15s %s\n", $$1, $$2}'
@@ -24,7 +24,10 @@ demo: .venv/.ready ## a curtailment day at three sites, in minutes; the report i
 
 test: .venv/.ready ## all tests that need no GPU, no root and no browser
 	cargo test --quiet --locked --manifest-path rustbpe/Cargo.toml
-	$(RUN)pytest -n 3 --dist loadfile -m "not system and not hopper" $(TESTS)
+	$(RUN)pytest -n 3 --dist loadfile -m "not system and not hopper and not launch" $(TESTS)
+
+test-launch: .venv/.ready ## sites started by real launchers in every way there is, and the examples; some five minutes
+	$(RUN)pytest -n 2 --dist loadfile -m "launch and not system" $(TESTS)
 
 test-kernels: .venv/.ready ## the kernels in Triton's interpreter, and every launch of theirs compiled for Hopper; no GPU needed
 	TRITON_INTERPRET=1 OMP_NUM_THREADS=1 $(RUN)pytest -n 2 tests/kernels/interpreted

@@ -16,6 +16,8 @@ from rows import write_data
 from curtail_dist.coordination import EmbeddedEtcd
 from curtail_dist.telemetry.record import read_events
 
+pytestmark = pytest.mark.launch
+
 PROGRAM = Path(__file__).parent.parent / "runtime" / "program.py"
 POD = "curtail_dist.membership.provision.kubernetes.pod"
 WAIT_S = 100.0

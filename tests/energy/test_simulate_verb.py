@@ -152,6 +152,8 @@ def test_without_readings_no_site_starts_and_it_takes_two_to_resume(simulate):
     assert day["sites"]["california"]["windows"][0][0] == 7210  # the second reading after it
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(180)
 def test_emissions_against_finish_time_are_told_and_drawn(simulate, tmp_path):
     picture = tmp_path / "day.png"
     text = simulate("--work-h", "12", "--set", "policy.poll_s=300", "--pareto", "--picture", str(picture))

@@ -15,6 +15,8 @@ import pytest
 
 from curtail_dist.coordination.embedded import EmbeddedEtcd
 
+pytestmark = pytest.mark.launch
+
 EXAMPLES = Path(__file__).parents[2] / "examples"
 DEADLINE_S = 150
 TIMEOUT_S = 240

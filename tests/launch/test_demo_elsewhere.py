@@ -13,6 +13,8 @@ from curtail_launch.demo.script import Material, Wishes, run_tree
 
 from curtail_dist.telemetry.record import read_events
 
+pytestmark = pytest.mark.launch
+
 SITES = ("california", "texas", "south-australia")
 LOCAL = Path(__file__).parents[2] / "launch" / "command" / "local.sh"
 

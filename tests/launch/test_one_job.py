@@ -13,7 +13,13 @@ from torchruns import Torchruns, etcd_words
 from curtail_dist.coordination.embedded import EmbeddedEtcd
 from curtail_dist.report import summarize
 
-pytestmark = [pytest.mark.integration, pytest.mark.fault, pytest.mark.slow, pytest.mark.timeout(420)]
+pytestmark = [
+    pytest.mark.launch,
+    pytest.mark.integration,
+    pytest.mark.fault,
+    pytest.mark.slow,
+    pytest.mark.timeout(420),
+]
 
 DEADLINE_S = 150.0
 PROGRAM = str(Path(__file__).with_name("paced_train.py"))

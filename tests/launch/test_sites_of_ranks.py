@@ -18,7 +18,13 @@ from torchruns import Torchruns, etcd_words, variable
 
 from curtail_dist.membership.records import Commit
 
-pytestmark = [pytest.mark.integration, pytest.mark.fault, pytest.mark.slow, pytest.mark.timeout(420)]
+pytestmark = [
+    pytest.mark.launch,
+    pytest.mark.integration,
+    pytest.mark.fault,
+    pytest.mark.slow,
+    pytest.mark.timeout(420),
+]
 
 DEADLINE_S = 150.0
 PROGRAM = str(Path(__file__).with_name("faults_program.py"))

@@ -14,7 +14,7 @@ from curtail_dist.coordination import EmbeddedEtcd
 from curtail_dist.report import summarize
 from curtail_dist.telemetry.record import read_events
 
-pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.launch, pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(300)]
 
 DEADLINE_S = 240.0
 SITES = ("california", "south-australia", "texas")

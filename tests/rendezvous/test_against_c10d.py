@@ -18,7 +18,13 @@ from torch.distributed.elastic.rendezvous.registry import get_rendezvous_handler
 from curtail_dist.coordination import EmbeddedEtcd
 from curtail_dist.rendezvous.backend import open_backend
 
-pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.fault, pytest.mark.timeout(600)]
+pytestmark = [
+    pytest.mark.launch,
+    pytest.mark.integration,
+    pytest.mark.slow,
+    pytest.mark.fault,
+    pytest.mark.timeout(600),
+]
 
 OVER = [
     "c10d",
