@@ -41,8 +41,8 @@ class TrainOptions:
     """What computes attention in training: `plain`, `cudnn`, `flex` or `triton`; null: what
     `curtail_kernels.dispatch` says. Other sites may say otherwise."""
     fused: bool = False
-    """Whether relu squared, the head with its loss, and Muon's products are by the fused kernels. Without
-    CUDA their plain counterparts are taken."""
+    """Whether relu squared, the head with its loss, Muon's products and the codec are by the fused kernels.
+    Without CUDA their plain counterparts are taken."""
     sharded: bool = True
     """At a site of several ranks: whether each of them updates a share of the parameters and holds the
     optimizer's state of that alone. If not, each updates all, and DistributedDataParallel averages."""

@@ -84,7 +84,7 @@ def _train(site: cd.Site, config: cd.RunConfig, recipe: Recipe, tokenizer: Token
         # In the run it would be a step of a minute, at whose end the other sites wait.
         warm_up(trainee.trained, feed.empty())
         site.joining("compile")
-    outer = cd.DiLoCo(site, trainee.model, trainee.optimizer)
+    outer = cd.DiLoCo(site, trainee.model, trainee.optimizer, fused_codec=recipe.options.fused)
     looks.begin(site, outer)
 
     def after_step(report: StepReport) -> None:
