@@ -80,6 +80,24 @@ def gather_messages(exchange: Exchange, message: bytes) -> list[bytes]:
     return [bytes(part.numpy()) for part in exchange.gather(payload, sizes)]
 
 
+def room_for(payload: torch.Tensor, sizes: Sequence[int], rank: int) -> list[torch.Tensor]:
+    """Return what to gather into, in rank order: this rank's own payload, and room for each other one.
+
+    Raises ValueError unless the payload is as long as was announced.
+    """
+    check_size(payload, sizes, rank)
+    return [
+        payload.contiguous() if other == rank else torch.empty(size, dtype=torch.uint8)
+        for other, size in enumerate(sizes)
+    ]
+
+
+def check_size(payload: torch.Tensor, sizes: Sequence[int], rank: int) -> None:
+    """Raise ValueError unless a rank's payload is as long as was announced."""
+    if payload.numel() != sizes[rank]:
+        raise ValueError(f"rank {rank} gives {payload.numel()} bytes; it announced {sizes[rank]}")
+
+
 def check_parts(parts: Sequence[torch.Tensor], sizes: Sequence[int], gives: bool) -> None:
     """Raise ValueError unless parts to scatter are as was announced."""
     found = [part.numel() for part in parts]
@@ -141,10 +159,7 @@ class InProcess:
 
     def gather(self, payload: torch.Tensor, sizes: Sequence[int]) -> list[torch.Tensor]:
         """Wait for all members and return copies of their payloads."""
-        if payload.numel() != sizes[self.rank]:
-            raise ValueError(
-                f"rank {self.rank} gives {payload.numel()} bytes; it announced {sizes[self.rank]}"
-            )
+        check_size(payload, sizes, self.rank)
         given = self._meet([payload.clone()])
         self.bytes_sent += payload.numel() * (self.size - 1)
         return [given[rank][0].clone() for rank in range(self.size)]

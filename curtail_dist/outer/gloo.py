@@ -30,7 +30,7 @@ from torch._C._distributed_c10d import (
 )
 
 from curtail_dist.errors import PeerLost
-from curtail_dist.outer.exchange import check_parts
+from curtail_dist.outer.exchange import check_parts, room_for
 from curtail_dist.outer.lanes import spans
 from curtail_dist.units import Seconds
 
@@ -76,12 +76,7 @@ class GlooExchange:
 
     def gather(self, payload: torch.Tensor, sizes: Sequence[int]) -> list[torch.Tensor]:
         """Send from each rank that has something; raises PeerLost for the first that fails."""
-        if payload.numel() != sizes[self.rank]:
-            raise ValueError(f"rank {self.rank} gives {payload.numel()} bytes; it said {sizes[self.rank]}")
-        buffers = [
-            payload.contiguous() if rank == self.rank else torch.empty(size, dtype=torch.uint8)
-            for rank, size in enumerate(sizes)
-        ]
+        buffers = room_for(payload, sizes, self.rank)
         self._carry_out([buffers[self.rank]] * self.size, buffers)
         self.bytes_sent += payload.numel() * (self.size - 1)
         return buffers

@@ -23,7 +23,7 @@ import torch
 
 from curtail_dist.errors import PeerLost
 from curtail_dist.outer.calling import HERE, Calls
-from curtail_dist.outer.exchange import check_parts
+from curtail_dist.outer.exchange import check_parts, room_for
 from curtail_dist.outer.frames import AGAIN, Frames
 from curtail_dist.outer.lanes import spans
 from curtail_dist.outer.meeting import Greeting, StreamMeeting
@@ -63,12 +63,7 @@ class StreamExchange:
 
     def gather(self, payload: torch.Tensor, sizes: Sequence[int]) -> list[torch.Tensor]:
         """Send to all and receive from all at once; raises PeerLost for the first that fails."""
-        if payload.numel() != sizes[self.rank]:
-            raise ValueError(f"rank {self.rank} gives {payload.numel()} bytes; it said {sizes[self.rank]}")
-        buffers = [
-            payload.contiguous() if rank == self.rank else torch.empty(size, dtype=torch.uint8)
-            for rank, size in enumerate(sizes)
-        ]
+        buffers = room_for(payload, sizes, self.rank)
         self._carry_out([buffers[self.rank]] * self.size, buffers)
         self.bytes_sent += payload.numel() * (self.size - 1)
         return buffers
