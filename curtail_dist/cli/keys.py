@@ -8,7 +8,7 @@ from pathlib import Path
 from curtail_dist.cli.verb import Verb
 from curtail_dist.config import CoordinationConfig, RunConfig
 from curtail_dist.coordination.access import PasswordFile, open_access
-from curtail_dist.coordination.certificates import CA, CA_KEY, CLIENT, CLIENT_KEY, write_keys, write_private
+from curtail_dist.coordination.certificates import CA, CA_KEY, CLIENT, CLIENT_KEY, write_keys
 from curtail_dist.coordination.gateway import Gateway
 from curtail_dist.coordination.users import (
     ROOT,
@@ -20,6 +20,7 @@ from curtail_dist.coordination.users import (
     run_grants,
 )
 from curtail_dist.errors import UserError
+from curtail_dist.security.private import write_private
 
 DAYS = 3650
 """How long certificates are valid unless it is said."""
@@ -125,7 +126,11 @@ def _root_file(given: Path | None) -> Path:
 def _make_password(file: Path) -> None:
     """Write a fresh password where there is no file."""
     if not file.exists():
-        write_private(file, f"{new_password()}\n".encode())
+        try:
+            file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            write_private(file, f"{new_password()}\n".encode())
+        except OSError as error:
+            raise UserError(f"{file} cannot be written ({error.strerror}); name another file") from error
         print(f"wrote a new password into {file}")
 
 

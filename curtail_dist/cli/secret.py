@@ -1,11 +1,11 @@
 """`curtail secret`: makes the secret of a run."""
 
 import argparse
-import os
 from pathlib import Path
 
 from curtail_dist.cli.verb import Verb
 from curtail_dist.errors import UserError
+from curtail_dist.security.private import write_private
 from curtail_dist.security.secret import ENVIRONMENT, new_secret, parse_secret
 
 
@@ -36,15 +36,13 @@ def _run(args: argparse.Namespace) -> int:
 def _write(path: Path, secret: str) -> None:
     """Write a new file. Raises UserError where there is one already, or it cannot be made."""
     try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        write_private(path, f"{secret}\n".encode("ascii"))
     except FileExistsError as error:
         raise UserError(
             f"{path} exists, and may be what a run is protected by; name another file, or remove it first"
         ) from error
     except OSError as error:
         raise UserError(f"{path} cannot be written ({error.strerror}); name another place") from error
-    with os.fdopen(descriptor, "w", encoding="ascii") as file:
-        file.write(secret + "\n")
 
 
 VERB = Verb(

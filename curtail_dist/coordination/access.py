@@ -1,14 +1,13 @@
 """What a client of etcd needs to be let in: whom it trusts, its certificate, its user and password."""
 
 import logging
-import os
 import ssl
-import stat
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from curtail_dist.config import TlsConfig
 from curtail_dist.errors import ConfigError
+from curtail_dist.security.private import read_private
 
 log = logging.getLogger(__name__)
 
@@ -33,22 +32,11 @@ class PasswordFile:
 
         Raises ConfigError where the file is missing, empty, or others than its owner and group may read it.
         """
-        do = "write etcd's password there, and nothing else"
-        try:
-            with self._path.open("rb") as file:
-                mode = os.fstat(file.fileno()).st_mode
-                found = file.read(_MOST_BYTES + 1).decode("utf-8", "replace").strip()
-        except OSError as error:
-            raise ConfigError(
-                f"the password file {self._path} cannot be read ({error.strerror}); {do}"
-            ) from error
-        if mode & (stat.S_IROTH | stat.S_IWOTH | stat.S_IWGRP):
-            raise ConfigError(
-                f"the password file {self._path} has mode {stat.S_IMODE(mode):04o}; nobody but its owner and "
-                "group may read it: chmod 600 it, and change the password if somebody may have seen it"
-            )
+        what, do = f"the password file {self._path}", "write etcd's password there, and nothing else"
+        raw = read_private(self._path, what, most_bytes=_MOST_BYTES, do=do, renew="change the password")
+        found = raw.decode("utf-8", "replace").strip()
         if not 0 < len(found) <= _MOST_BYTES:
-            raise ConfigError(f"the password file {self._path} is empty or holds more than a line; {do}")
+            raise ConfigError(f"{what} is empty or holds more than a line; {do}")
         return found
 
 

@@ -1,7 +1,6 @@
 """Certificates for an etcd and its clients, by an authority that is made for them alone."""
 
 import ipaddress
-import os
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from curtail_dist.config import TlsConfig
 from curtail_dist.errors import UserError
+from curtail_dist.security.private import write_private
 
 if TYPE_CHECKING:
     from cryptography import x509
@@ -55,13 +55,13 @@ def write_keys(folder: Path, hosts: Sequence[str], *, days: int) -> None:
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         for (name, key_name), one in signed.items():
-            _write(folder / name, one.certificate.public_bytes(serialization.Encoding.PEM))
+            write_private(folder / name, one.certificate.public_bytes(serialization.Encoding.PEM))
             key = one.key.private_bytes(
                 serialization.Encoding.PEM,
                 serialization.PrivateFormat.PKCS8,
                 serialization.NoEncryption(),
             )
-            _write(folder / key_name, key)
+            write_private(folder / key_name, key)
     except OSError as error:
         raise UserError(
             f"{folder} cannot be written to ({error.strerror}); name another directory"
@@ -76,20 +76,6 @@ def server_tls(folder: Path) -> TlsConfig:
 def client_tls(folder: Path) -> TlsConfig:
     """Return the files in `folder` that a client of etcd needs."""
     return TlsConfig(ca=folder / CA, cert=folder / CLIENT, key=folder / CLIENT_KEY)
-
-
-def write_private(path: Path, data: bytes) -> None:
-    """Write a new file that its owner alone can read. Raises UserError where there is one, or no room."""
-    try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        _write(path, data)
-    except OSError as error:
-        raise UserError(f"{path} cannot be written ({error.strerror}); name another file") from error
-
-
-def _write(path: Path, data: bytes) -> None:
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-        file.write(data)
 
 
 def _names(hosts: Sequence[str]) -> "list[x509.GeneralName]":

@@ -6,13 +6,13 @@ import hashlib
 import hmac
 import os
 import secrets
-import stat
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NoReturn
 
 from curtail_dist.config.run import RunConfig
 from curtail_dist.errors import ConfigError
+from curtail_dist.security.private import read_private
 
 ENVIRONMENT = "CURTAIL_RUN_SECRET"
 """Variable that holds the secret where the run file names no file for it."""
@@ -96,18 +96,9 @@ def read_secret(path: Path) -> RunSecret:
         ConfigError: The file is missing, empty, too short, or others than its owner and group may read it.
     """
     source = f"security.secret_file {path}"
-    try:
-        with path.open("rb") as file:
-            mode = os.fstat(file.fileno()).st_mode
-            text = file.read(_MOST_CHARACTERS + 2).decode("ascii", "replace")
-    except OSError as error:
-        raise ConfigError(f"{source} cannot be read ({error.strerror}); {_DO}") from error
-    if mode & (stat.S_IROTH | stat.S_IWOTH | stat.S_IWGRP):
-        raise ConfigError(
-            f"{source} has mode {stat.S_IMODE(mode):04o}: others than its owner may read or change it; "
-            f"chmod 600 it, and make a new secret if somebody may have seen this one"
-        )
-    return parse_secret(text, source)
+    most = _MOST_CHARACTERS + len("\n")
+    found = read_private(path, source, most_bytes=most, do=_DO, renew="make a new secret")
+    return parse_secret(found.decode("ascii", "replace"), source)
 
 
 def run_secret(config: RunConfig, environment: Mapping[str, str] | None = None) -> RunSecret | None:
