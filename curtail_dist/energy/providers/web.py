@@ -9,7 +9,7 @@ import urllib.request
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import Any
+from typing import Any, Protocol
 
 from curtail_dist.energy.providers.answers import ProviderFailure
 from curtail_dist.units import Seconds
@@ -28,7 +28,7 @@ def get_json(url: str, *, headers: Mapping[str, str] | None = None, timeout_s: S
         request.add_unredirected_header(name, value)
     try:
         with urllib.request.urlopen(request, timeout=timeout_s) as reply:
-            body = _read(reply, time.monotonic() + timeout_s)
+            body = read_whole(reply, time.monotonic() + timeout_s)
     except urllib.error.HTTPError as error:
         with error:
             sent = error.headers.get("Date")
@@ -59,15 +59,26 @@ def shown(url: str) -> str:
     return urllib.parse.urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
 
 
-def _read(reply: http.client.HTTPResponse, deadline: float) -> bytes:
-    """Read a reply whole: a server that drips it holds us no longer than one that is silent."""
+class Pieces(Protocol):
+    """A reply that is read in pieces, each as it comes."""
+
+    def read1(self, amt: int, /) -> bytes:
+        """Return what is there, at most so many bytes; nothing at the end."""
+        ...
+
+
+def read_whole(reply: Pieces, deadline: float, *, most_bytes: int = _MAX_REPLY_BYTES) -> bytes:
+    """Return a reply's body: a server that drips it holds us no longer than one that is silent.
+
+    Raises ProviderFailure for one that is longer than `most_bytes`, or not there by `deadline` (monotonic).
+    """
     parts: list[bytes] = []
     size = 0
     while part := reply.read1(_CHUNK_BYTES):
         parts.append(part)
         size += len(part)
-        if size > _MAX_REPLY_BYTES:
-            raise ProviderFailure(f"its answer is longer than {_MAX_REPLY_BYTES} bytes")
+        if size > most_bytes:
+            raise ProviderFailure(f"its answer is longer than {most_bytes} bytes")
         if time.monotonic() > deadline:
             raise ProviderFailure("it does not answer whole in time")
     return b"".join(parts)

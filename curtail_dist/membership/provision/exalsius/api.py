@@ -14,14 +14,12 @@ from typing import Any, cast
 from curtail_dist.config.exalsius import TOKEN_VARIABLE, ExalsiusConfig
 from curtail_dist.energy.providers.answers import ProviderFailure
 from curtail_dist.energy.providers.credentials import Secret
-from curtail_dist.energy.providers.web import refusal
+from curtail_dist.energy.providers.web import read_whole, refusal
 from curtail_dist.errors import ConfigError, ProvisionError
 from curtail_dist.membership.provision.place import Refused, Unanswered
-from curtail_dist.units import Seconds
 
 Json = dict[str, Any]
 
-_MAX_REPLY_BYTES = 8 << 20
 _CHUNK_BYTES = 1 << 16
 _SAID_CHARACTERS = 300
 _HEADERS = {
@@ -74,12 +72,12 @@ class ExalsiusApi:
         deadline = time.monotonic() + self._timeout_s
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(url, data=data, headers=_HEADERS, method=method)
+        request.add_unredirected_header("Authorization", f"Bearer {self._bearer()}")
         try:
-            request.add_unredirected_header("Authorization", f"Bearer {self._token.read()}")
             with self._opener.open(request, timeout=self._timeout_s) as reply:
-                answer = _read(reply, deadline)
+                answer = read_whole(reply, deadline)
         except ProviderFailure as error:
-            raise Refused(str(error)) from None
+            raise Unanswered(f"Exalsius: {error}") from None
         except urllib.error.HTTPError as error:
             with error:
                 raise _meaning(error) from None
@@ -93,6 +91,12 @@ class ExalsiusApi:
         except ValueError:
             raise Unanswered("Exalsius answers with something that is no JSON") from None
         return cast("Json", said) if isinstance(said, dict) else {}
+
+    def _bearer(self) -> str:
+        try:
+            return self._token.read()
+        except ProviderFailure as error:
+            raise Refused(str(error)) from None
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
@@ -126,17 +130,3 @@ def _said(error: urllib.error.HTTPError) -> str:
     except (OSError, http.client.HTTPException, ValueError):
         return ""
     return str(said)[:_SAID_CHARACTERS]
-
-
-def _read(reply: http.client.HTTPResponse, deadline: Seconds) -> bytes:
-    """Read an answer whole: a server that drips it holds us no longer than one that is silent."""
-    parts: list[bytes] = []
-    size = 0
-    while part := reply.read1(_CHUNK_BYTES):
-        parts.append(part)
-        size += len(part)
-        if size > _MAX_REPLY_BYTES:
-            raise Unanswered(f"Exalsius' answer is longer than {_MAX_REPLY_BYTES} bytes")
-        if time.monotonic() > deadline:
-            raise Unanswered("Exalsius does not answer whole in time")
-    return b"".join(parts)

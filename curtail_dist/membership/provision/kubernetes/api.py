@@ -12,13 +12,13 @@ from contextlib import closing
 from typing import Any, cast
 
 from curtail_dist.config.kubernetes import KubernetesConfig
+from curtail_dist.energy.providers.answers import ProviderFailure
+from curtail_dist.energy.providers.web import read_whole
 from curtail_dist.errors import ProvisionError
 from curtail_dist.membership.provision.kubernetes.seen import Json
 from curtail_dist.membership.provision.place import Refused, Unanswered
-from curtail_dist.units import Seconds
 
 _MAX_REPLY_BYTES = 16 << 20
-_CHUNK_BYTES = 1 << 16
 _SAID_CHARACTERS = 300
 
 
@@ -113,7 +113,11 @@ class Api:
                 _request_timeout=self._timeout_s,
                 **given,
             )
-            body = _read(reply, deadline)
+            with closing(reply):
+                body = read_whole(reply, deadline, most_bytes=_MAX_REPLY_BYTES)
+                reply.release_conn()
+        except ProviderFailure as error:
+            raise Unanswered(f"the API server: {error}") from None
         except self._failures.api as error:
             raise _meaning(error) from None
         except (*self._failures.transport, OSError) as error:
@@ -194,19 +198,3 @@ def _said(error: Any) -> str:
 
 def _short(error: BaseException) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0][:_SAID_CHARACTERS]
-
-
-def _read(reply: Any, deadline: Seconds) -> bytes:
-    """Read an answer whole: a server that drips it holds us no longer than one that is silent."""
-    parts: list[bytes] = []
-    size = 0
-    with closing(reply):
-        while part := cast("bytes", reply.read1(_CHUNK_BYTES)):
-            parts.append(part)
-            size += len(part)
-            if size > _MAX_REPLY_BYTES:
-                raise Unanswered(f"the API server's answer is longer than {_MAX_REPLY_BYTES} bytes")
-            if time.monotonic() > deadline:
-                raise Unanswered("the API server does not answer whole in time")
-        reply.release_conn()
-    return b"".join(parts)
