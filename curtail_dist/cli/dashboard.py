@@ -7,6 +7,7 @@ from pathlib import Path
 from curtail_dist.cli.verb import Verb
 from curtail_dist.config import RunConfig
 from curtail_dist.errors import UserError
+from curtail_dist.security.opening import is_here
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -34,7 +35,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(args: argparse.Namespace) -> int:
-    from curtail_dist.dashboard.serve import is_loopback, serve  # here, so that a wrong argument is told soon
+    from curtail_dist.dashboard.serve import serve  # here, so that a wrong argument is told soon
 
     directories = [_directory(args), *args.further]
     for directory in directories if args.config is None else args.further:
@@ -42,7 +43,7 @@ def _run(args: argparse.Namespace) -> int:
             raise UserError(f"{directory} is no directory; give the directory of a run")
     if not 0 <= args.port < 2**16:
         raise UserError(f"--port is {args.port}; it must be in [0, 65535]")
-    if not is_loopback(args.host):
+    if not is_here(args.host):
         if not args.without_password:
             raise UserError(
                 f"--host is {args.host}, which others can reach, and the dashboard has no password; "

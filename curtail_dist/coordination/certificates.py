@@ -98,12 +98,14 @@ def _authority(days: int) -> _Signed:
     from cryptography.hazmat.primitives import hashes
     from cryptography.hazmat.primitives.asymmetric import ec
 
+    from curtail_dist.security.authority import key_usage
+
     key = ec.generate_private_key(ec.SECP256R1())
     name = _organization("curtail etcd authority")
     builder = (
         _begun(key, name, name, days)
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .add_extension(_usage(signs=True), critical=True)
+        .add_extension(key_usage(signs_certificates=True), critical=True)
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(key.public_key()), critical=False)
     )
     return _Signed(builder.sign(key, hashes.SHA256()), key)
@@ -120,13 +122,15 @@ def _leaf(authority: _Signed, name: str, days: int, names: "list[x509.GeneralNam
     from cryptography.hazmat.primitives.asymmetric import ec
     from cryptography.x509.oid import ExtendedKeyUsageOID as Usage
 
+    from curtail_dist.security.authority import key_usage
+
     key = ec.generate_private_key(ec.SECP256R1())
     uses = [Usage.CLIENT_AUTH] if names is None else [Usage.SERVER_AUTH, Usage.CLIENT_AUTH]
     signer = authority.key.public_key()
     builder = (
         _begun(key, _organization(name), authority.certificate.subject, days)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-        .add_extension(_usage(signs=False), critical=True)
+        .add_extension(key_usage(signs_certificates=False), critical=True)
         .add_extension(x509.ExtendedKeyUsage(uses), critical=False)
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(signer), critical=False)
     )
@@ -158,19 +162,3 @@ def _organization(name: str) -> "x509.Name":
     from cryptography.x509.oid import NameOID
 
     return x509.Name([x509.NameAttribute(NameOID.ORGANIZATION_NAME, name)])
-
-
-def _usage(*, signs: bool) -> "x509.KeyUsage":
-    from cryptography import x509
-
-    return x509.KeyUsage(
-        digital_signature=not signs,
-        content_commitment=False,
-        key_encipherment=False,
-        data_encipherment=False,
-        key_agreement=False,
-        key_cert_sign=signs,
-        crl_sign=signs,
-        encipher_only=False,
-        decipher_only=False,
-    )

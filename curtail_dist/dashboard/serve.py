@@ -1,6 +1,5 @@
 """Serves the dashboard until it is interrupted."""
 
-import ipaddress
 import socket
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -12,6 +11,7 @@ from curtail_dist.dashboard.app import Streams, build_app
 from curtail_dist.dashboard.follow import Follower
 from curtail_dist.dashboard.reckoning import Reckoner
 from curtail_dist.errors import UserError
+from curtail_dist.security.opening import is_here
 
 
 class _Server(uvicorn.Server):
@@ -33,7 +33,7 @@ def serve(directories: Sequence[Path], *, host: str, port: int, told: Callable[[
     """
     listening = _listen(host, port)
     streams = Streams()
-    names = frozenset({host, "localhost", "127.0.0.1", "::1"}) if is_loopback(host) else frozenset[str]()
+    names = frozenset({host, "localhost", "127.0.0.1", "::1"}) if is_here(host) else frozenset[str]()
     follower = Follower(directories)
     reckoner = Reckoner(directories, news=lambda: _news(follower))
     with listening, follower, reckoner:
@@ -59,11 +59,3 @@ def _listen(host: str, port: int) -> socket.socket:
             f"--host and --port are {host} and {port}, where nothing can listen ({error}); "
             "they must be free: try --port 0"
         ) from error
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach what listens at `host`."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

@@ -41,7 +41,7 @@ def make_credentials(secret: RunSecret, run: str) -> Credentials:
     signed_by_itself = (
         _certificate(authority, authority_key.public_key(), authority)
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .add_extension(_usage(signs_certificates=True), critical=True)
+        .add_extension(key_usage(signs_certificates=True), critical=True)
         .add_extension(_subject_id(authority_key.public_key()), critical=False)
         .sign(authority_key, SHA256())
     )
@@ -52,7 +52,7 @@ def make_credentials(secret: RunSecret, run: str) -> Credentials:
     leaf = (
         _certificate(process, key.public_key(), authority)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-        .add_extension(_usage(signs_certificates=False), critical=True)
+        .add_extension(key_usage(signs_certificates=False), critical=True)
         .add_extension(both, critical=False)
         .add_extension(_subject_id(key.public_key()), critical=False)
         .add_extension(issuer_id, critical=False)
@@ -88,7 +88,8 @@ def _subject_id(key: ec.EllipticCurvePublicKey) -> x509.SubjectKeyIdentifier:
     return x509.SubjectKeyIdentifier.from_public_key(key)
 
 
-def _usage(*, signs_certificates: bool) -> x509.KeyUsage:
+def key_usage(*, signs_certificates: bool) -> x509.KeyUsage:
+    """Return what a key is good for: an authority's, or that of one whom it vouches for."""
     return x509.KeyUsage(
         digital_signature=not signs_certificates,
         content_commitment=False,
@@ -96,7 +97,7 @@ def _usage(*, signs_certificates: bool) -> x509.KeyUsage:
         data_encipherment=False,
         key_agreement=False,
         key_cert_sign=signs_certificates,
-        crl_sign=False,
+        crl_sign=signs_certificates,
         encipher_only=False,
         decipher_only=False,
     )
