@@ -12,14 +12,13 @@ from curtail_dist.dashboard.board import Board
 from curtail_dist.dashboard.log import Entry
 from curtail_dist.errors import CurtailError
 from curtail_dist.report.tail import EventTail
-from curtail_dist.telemetry.record import Record
 from curtail_dist.units import Seconds
 
 _LOG = logging.getLogger(__name__)
 EVERY_S: Seconds = 0.25
 """Between two looks; longer where a look takes long."""
 AGAIN_S: Seconds = 2.0
-"""From a look that failed to the next, which reads everything again."""
+"""From a look that failed to the next, which reads again what that had read."""
 BATCH = 1_000
 """Records taken in while the board is locked, so that nobody waits long for it."""
 CLOSE_S: Seconds = 5.0
@@ -38,7 +37,7 @@ class Follower:
         self._every_s = every_s
         self._lock = threading.Lock()
         self._board = Board()
-        self._tails = [EventTail(directory) for directory in self._directories]
+        self._tail = EventTail(*self._directories)
         self._sizes: dict[Path, int] = {}
         self._anew = False
         self._generation = 0
@@ -96,19 +95,16 @@ class Follower:
             _LOG.warning("%s", problem)
         with self._lock:
             self._problem, self._caught_up = problem, True
-        self._anew = True  # What was read in this look beside it is lost.
 
     def _look(self) -> None:
         if self._replaced():
             self._anew = True
-        tails = [EventTail(directory) for directory in self._directories] if self._anew else self._tails
-        records = [record for tail in tails for record in tail.poll()]
-        if len(tails) > 1:
-            records.sort(key=_order)
+        tail = EventTail(*self._directories) if self._anew else self._tail
+        records = tail.poll()
         if self._anew:
             with self._lock:
                 self._board, self._generation = Board(), self._generation + 1
-            self._tails, self._anew = tails, False
+            self._tail, self._anew = tail, False
         waiting = iter(records)
         while (batch := list(islice(waiting, BATCH))) and not self._closing.is_set():
             with self._lock:
@@ -127,7 +123,3 @@ class Follower:
         gone = any(sizes.get(file, -1) < size for file, size in self._sizes.items())
         self._sizes = sizes
         return gone
-
-
-def _order(record: Record) -> Any:
-    return record.t, record.wall, record.process, record.seq

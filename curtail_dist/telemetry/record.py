@@ -39,6 +39,11 @@ class Record:
     """The file's process part, so that lines of one process can be told from another's."""
     fields: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
+    @property
+    def order(self) -> tuple[Seconds, datetime, str, int]:
+        """How the records of a run are sorted: by run time, then wall time; a process's as it wrote them."""
+        return self.t, self.wall, self.process, self.seq
+
     def __getitem__(self, name: str) -> Any:
         """Return a field of the event."""
         return self.fields[name]
@@ -127,7 +132,7 @@ def read_events(*directories: Path) -> list[Record]:
             raise DataError(f"{directory} holds no events/*.jsonl; give the directory of a run")
         for file in files:
             records.extend(read_file(file))
-    return sorted(records, key=lambda record: (record.t, record.wall, record.process, record.seq))
+    return sorted(records, key=lambda record: record.order)
 
 
 def read_file(file: Path) -> Iterator[Record]:

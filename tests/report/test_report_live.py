@@ -81,6 +81,22 @@ def test_a_whole_line_that_is_no_event_is_refused(day: Path):
         EventTail(day).poll()
 
 
+def test_a_poll_that_is_refused_has_read_nothing(day: Path):
+    tail = EventTail(day)
+    tail.poll()
+    first, *_, last = sorted((day / "events").glob("*.jsonl"))
+    line, whole = first.read_text().splitlines()[-1], last.read_bytes()
+    with first.open("a") as stream:
+        stream.write(line + "\n")
+    with last.open("ab") as stream:
+        stream.write(b"{broken\n")
+    for _ in range(2):
+        with pytest.raises(DataError, match="no event"):
+            tail.poll()
+    last.write_bytes(whole)
+    assert len(tail.poll()) == 1
+
+
 def test_the_view_agrees_with_the_summary(day: Path):
     view = LiveView(day)
     view.poll()
