@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from kustomization import OVERLAYS, ROOT, build
 
 from curtail_dist.config import RunConfig
 
@@ -33,3 +34,15 @@ def make_config(tmp_path: Path) -> Callable[..., RunConfig]:
         )
 
     return make
+
+
+@pytest.fixture(params=OVERLAYS)
+def overlay(request: pytest.FixtureRequest) -> str:
+    """One of the shipped kustomizations after the other."""
+    return request.param
+
+
+@pytest.fixture
+def objects(overlay: str) -> list[dict[str, Any]]:
+    """The objects that it makes."""
+    return build(ROOT / overlay)

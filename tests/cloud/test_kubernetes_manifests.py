@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 from kube_schema import faults_of
-from kustomization import NAME, OVERLAYS, ROOT, build, of, site_pods, templates
+from kustomization import NAME, ROOT, build, of, site_pods, templates
 
 from curtail_dist.membership.provision.kubernetes.scaled import NEVER
 from curtail_dist.membership.provision.kubernetes.seen import START
@@ -22,16 +22,6 @@ Json = dict[str, Any]
 EXALSIUS = ROOT.parent / "exalsius" / "run.yaml"
 ORDERLY_S = 45
 """What a leash gives its launcher after SIGTERM."""
-
-
-@pytest.fixture(params=OVERLAYS)
-def overlay(request: pytest.FixtureRequest) -> str:
-    return request.param
-
-
-@pytest.fixture
-def objects(overlay: str) -> list[Json]:
-    return build(ROOT / overlay)
 
 
 def test_the_reader_builds_what_kubectl_builds(overlay, objects):

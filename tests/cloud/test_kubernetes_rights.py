@@ -11,7 +11,7 @@ import pytest
 from kube_controllers import GPU, Cluster
 from kube_server import Access, allowed
 from kube_site import Site, pods_template
-from kustomization import NAME, OVERLAYS, ROOT, build, of, site_pods
+from kustomization import NAME, ROOT, build, of, site_pods
 from provision_contract import ended
 
 from curtail_dist.cli.main import VERBS
@@ -21,16 +21,6 @@ from curtail_dist.config.exalsius import TOKEN_VARIABLE
 Json = dict[str, Any]
 
 EXALSIUS = ROOT.parent / "exalsius" / "run.yaml"
-
-
-@pytest.fixture(params=OVERLAYS)
-def overlay(request: pytest.FixtureRequest) -> str:
-    return request.param
-
-
-@pytest.fixture
-def objects(overlay: str) -> list[Json]:
-    return build(ROOT / overlay)
 
 
 def read_run(objects: list[Json], folder: Path, *settings: str) -> RunConfig:

@@ -11,7 +11,7 @@ import pytest
 import yaml
 from kube_controllers import Cluster
 from kube_server import NAMESPACE
-from rows import write_data
+from lengths import write_data
 
 from curtail_dist.coordination import EmbeddedEtcd
 from curtail_dist.telemetry.record import read_events
@@ -103,7 +103,7 @@ def test_two_sites_in_a_cluster_train_a_run_to_its_end(tmp_path):
             "coordination": {"endpoints": [etcd.endpoint]},
             "round": {"steps": 20},
             "policy": {"poll_s": 0.5},
-            "data": {"manifest": str(write_data(tmp_path / "data"))},
+            "data": {"manifest": str(write_data(tmp_path / "data", 800))},
             "train": {"program": str(PROGRAM), "step_s": 0.02},
         }
         text = yaml.safe_dump(tree)

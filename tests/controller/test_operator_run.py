@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-from faults.lab import STEP_S, STEPS, write_data
+from faults.lab import STEP_S, STEPS
+from lengths import write_data
 
 from curtail_dist.cli.main import main
 from curtail_dist.config import RunConfig

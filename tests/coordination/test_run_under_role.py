@@ -1,6 +1,5 @@
 """A whole run of real sites that etcd lets reach nothing but the run's own keys."""
 
-import hashlib
 import json
 import os
 import subprocess
@@ -8,11 +7,10 @@ import sys
 from contextlib import closing
 from pathlib import Path
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 import yaml
 from guarded import Guarded, private_file
+from lengths import write_data
 
 from curtail_dist.coordination.users import ensure_role, ensure_user, run_grants
 from curtail_dist.errors import CoordinationError
@@ -26,24 +24,6 @@ SITE = {"signal": {"kind": "constant", "value": 10.0}, "power": {"train_w": 100.
 DEADLINE_S = 90.0
 
 
-def write_data(folder: Path) -> Path:
-    folder.mkdir()
-    shard = folder / "rows.parquet"
-    pq.write_table(pa.table({"text": ["x" * (row % 50) for row in range(ROWS)]}), shard)
-    sha256 = hashlib.sha256(shard.read_bytes()).hexdigest()
-    entry = {
-        "file": shard.name,
-        "split": "train",
-        "rows": ROWS,
-        "bytes": shard.stat().st_size,
-        "sha256": sha256,
-    }
-    manifest = {"schema": 1, "name": "lengths", "column": "text", "hash": sha256, "shards": [entry]}
-    path = folder / "manifest.json"
-    path.write_text(json.dumps(manifest))
-    return path
-
-
 def write_run_file(folder: Path, etcd: Guarded) -> Path:
     tree = {
         "run": {"name": RUN, "directory": str(folder / "run"), "seed": 1},
@@ -55,7 +35,7 @@ def write_run_file(folder: Path, etcd: Guarded) -> Path:
             "password_file": "password",
         },
         "round": {"steps": 10, "grace_s": 1.0},
-        "data": {"manifest": str(write_data(folder / "data"))},
+        "data": {"manifest": str(write_data(folder / "data", ROWS))},
     }
     path = folder / "run.yaml"
     path.write_text(yaml.safe_dump(tree))

@@ -1,17 +1,15 @@
 """The dashboard as people see it, in a real Chromium."""
 
 import re
-import shutil
 import sys
 import time
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from chromium import CHROMIUM, launched, problems_of
 from dashboard_runs import Pen, founded, served, site_started, write_run
-from playwright.sync_api import expect, sync_playwright
-
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
+from playwright.sync_api import expect
 
 pytestmark = [
     pytest.mark.system,
@@ -25,10 +23,8 @@ GENEROUS = 4.0
 
 @pytest.fixture(scope="module")
 def browser():
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+    with launched() as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")
@@ -46,9 +42,7 @@ def opened(browser, address, *, quiet=True, **settings):
     context = browser.new_context(**settings)
     page = context.new_page()
     page.set_default_timeout(30_000)
-    problems = []
-    page.on("console", lambda message: message.type == "error" and problems.append(message.text))
-    page.on("pageerror", lambda error: problems.append(str(error)))
+    problems = problems_of(page)
     page.goto(address)
     page.locator("html[data-rev]").wait_for(state="attached")
     yield page

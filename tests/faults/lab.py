@@ -1,6 +1,5 @@
 """A run of real processes: data, etcd, run file, and sites that are started, broken and watched."""
 
-import hashlib
 import json
 import signal
 import socket
@@ -9,9 +8,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import yaml
+from lengths import write_data
 
 from curtail_dist.config import CoordinationConfig, RunConfig
 from curtail_dist.coordination import CoordinationStore, open_store
@@ -35,25 +33,6 @@ G_PER_KWH = 10.0
 SITE = {"signal": {"kind": "constant", "value": G_PER_KWH}, "power": POWER}
 
 T = TypeVar("T")
-
-
-def write_data(folder: Path, rows: int) -> Path:
-    """Write a data set of short rows; return its manifest."""
-    folder.mkdir(parents=True, exist_ok=True)
-    shard = folder / "rows.parquet"
-    pq.write_table(pa.table({"text": ["x" * (row % 50) for row in range(rows)]}), shard)
-    digest = hashlib.sha256(shard.read_bytes()).hexdigest()
-    entry = {
-        "file": shard.name,
-        "split": "train",
-        "rows": rows,
-        "bytes": shard.stat().st_size,
-        "sha256": digest,
-    }
-    manifest = {"schema": 1, "name": "lengths", "column": "text", "hash": digest, "shards": [entry]}
-    path = folder / "manifest.json"
-    path.write_text(json.dumps(manifest))
-    return path
 
 
 def write_whole(path: Path, text: str) -> None:

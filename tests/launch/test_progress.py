@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 from curtail_launch.demo.script import write_run_file
-from runtime.lab import write_data
+from lengths import write_data
+from runtime.lab import ROWS
 
 from curtail_dist.coordination.embedded import EmbeddedEtcd
 from curtail_dist.telemetry.record import read_events
@@ -32,7 +33,7 @@ def run(tmp_path_factory):
             "coordination": {"endpoints": [etcd.endpoint]},
             "sites": dict.fromkeys(STEP_S, SITE),
             "round": {"steps": 20},
-            "data": {"manifest": str(write_data(folder / "data"))},
+            "data": {"manifest": str(write_data(folder / "data", ROWS))},
             "train": {"program": str(PROGRAM), "step_s": STEP_S},
         }
         config = str(write_run_file(tree, directory))

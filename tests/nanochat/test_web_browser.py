@@ -1,14 +1,12 @@
 """The web chat's page as people see it, in a real Chromium."""
 
 import re
-import shutil
 from contextlib import contextmanager
 
 import pytest
-from playwright.sync_api import expect, sync_playwright
+from chromium import CHROMIUM, launched, problems_of
+from playwright.sync_api import expect
 from web_server import MANY, MOST, served, spoken, until, waiting, write_root
-
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 
 pytestmark = [
     pytest.mark.system,
@@ -37,10 +35,8 @@ def patient_server(root):
 
 @pytest.fixture(scope="module")
 def browser():
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+    with launched() as browser:
         yield browser
-        browser.close()
 
 
 @contextmanager
@@ -48,9 +44,7 @@ def opened(browser, address):
     """A page, on whose console nothing goes wrong."""
     page = browser.new_page()
     page.set_default_timeout(30_000)
-    problems = []
-    page.on("console", lambda message: message.type == "error" and problems.append(message.text))
-    page.on("pageerror", lambda error: problems.append(str(error)))
+    problems = problems_of(page)
     page.goto(address)
     yield page
     page.close()

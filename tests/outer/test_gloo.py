@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from losing import Watched, lose
 
 from curtail_dist.errors import PeerLost
 from curtail_dist.outer.gloo import GroupStore, form
@@ -26,18 +27,6 @@ pytestmark = [pytest.mark.integration, pytest.mark.fault]
 @pytest.fixture(scope="module")
 def store():
     return GroupStore(HOST)
-
-
-class Watched:
-    """Says who is alive, and that it was asked: an operation is then under way."""
-
-    def __init__(self):
-        self.asked = threading.Event()
-        self.gone = set()
-
-    def __call__(self, rank):
-        self.asked.set()
-        return rank not in self.gone
 
 
 class Pair:
@@ -74,24 +63,7 @@ class Pair:
         return self.member.gather(torch.zeros(sizes[0], dtype=torch.uint8), sizes)
 
     def lose(self, do, *sizes):
-        """Begin a gather, `do` something once it is under way; return the error and how long it took."""
-        failed = []
-
-        def run():
-            try:
-                self.gather(*sizes)
-            except PeerLost as error:
-                failed.append((error, time.monotonic()))
-
-        self.alive.asked.clear()
-        thread = threading.Thread(target=run)
-        thread.start()
-        assert self.alive.asked.wait(20)
-        began = time.monotonic()
-        do()
-        thread.join(20)
-        assert failed, "the gather did not fail"
-        return failed[0][0], failed[0][1] - began
+        return lose(lambda: self.gather(*sizes), self.alive, do)
 
     def close(self):
         self.peer.kill()

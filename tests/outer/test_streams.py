@@ -16,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
+from losing import Watched, lose
 from stream_peer import HOST, WIRES, live
 
 from curtail_dist.errors import PeerLost
@@ -96,18 +97,6 @@ def threads(prefix):
     return [one for one in threading.enumerate() if one.name.startswith(prefix)]
 
 
-class Watched:
-    """Says who is alive, and that it was asked: an operation is then under way."""
-
-    def __init__(self):
-        self.asked = threading.Event()
-        self.gone = set()
-
-    def __call__(self, rank):
-        self.asked.set()
-        return rank not in self.gone
-
-
 class Peer:
     """A member in a process of its own."""
 
@@ -168,24 +157,7 @@ class Group:
         return self.member.gather(torch.zeros(sizes[0], dtype=torch.uint8), sizes)
 
     def lose(self, do, *sizes):
-        """Begin a gather, `do` something once it is under way; return the error and how long it took."""
-        failed = []
-
-        def run():
-            try:
-                self.gather(*sizes)
-            except PeerLost as error:
-                failed.append((error, time.monotonic()))
-
-        self.alive.asked.clear()
-        thread = threading.Thread(target=run)
-        thread.start()
-        assert self.alive.asked.wait(20)
-        began = time.monotonic()
-        do()
-        thread.join(20)
-        assert failed, "the gather did not fail"
-        return failed[0][0], failed[0][1] - began
+        return lose(lambda: self.gather(*sizes), self.alive, do)
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """A run of real processes: data, run file, and sites that are started, killed and watched by their events."""
 
-import hashlib
 import json
 import os
 import signal
@@ -12,9 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import yaml
+from lengths import write_data
 
 from curtail_dist.coordination.store import CoordinationStore
 from curtail_dist.data.order import RowOrder
@@ -31,24 +29,6 @@ DEADLINE_S = 60.0
 SITE = {"signal": {"kind": "constant", "value": 10.0}, "power": {"train_w": 100.0, "idle_w": 10.0}}
 
 T = TypeVar("T")
-
-
-def write_data(folder: Path) -> Path:
-    """Write a data set of short rows; return its manifest."""
-    folder.mkdir(parents=True, exist_ok=True)
-    shard = folder / "rows.parquet"
-    pq.write_table(pa.table({"text": ["x" * (row % 50) for row in range(ROWS)]}), shard)
-    entry = {
-        "file": shard.name,
-        "split": "train",
-        "rows": ROWS,
-        "bytes": shard.stat().st_size,
-        "sha256": hashlib.sha256(shard.read_bytes()).hexdigest(),
-    }
-    manifest = {"schema": 1, "name": "lengths", "column": "text", "hash": entry["sha256"], "shards": [entry]}
-    path = folder / "manifest.json"
-    path.write_text(json.dumps(manifest))
-    return path
 
 
 def wait_for(look: Callable[[], T | None], what: str, timeout: float = DEADLINE_S) -> T:
@@ -105,7 +85,7 @@ class Lab:
             "sites": {"a": SITE, "b": SITE, "c": SITE},
             "coordination": {"endpoints": [endpoint]},
             "round": {"steps": 10, "grace_s": GRACE_S},
-            "data": {"manifest": str(write_data(folder / "data"))},
+            "data": {"manifest": str(write_data(folder / "data", ROWS))},
             "state": {"durable_before_commit": True},
             "train": {"holds": str(folder)},
         }
