@@ -2,7 +2,8 @@
 
 import torch
 
-from curtail_dist.outer.codec import CODECS, Blockwise, Encoder, encoder
+from curtail_dist.outer.codec import CODECS, Blockwise
+from curtail_dist.outer.feedback import Encoder, encoder
 
 
 def fused_encoder(name: str) -> Encoder:

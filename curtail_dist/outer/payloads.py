@@ -8,14 +8,13 @@ import torch
 from curtail_dist.outer.codec import (
     CODECS,
     FOR_MEANS,
-    Feedback,
     Float32,
     average,
     count,
     decode,
-    encoder,
     unflatten,
 )
+from curtail_dist.outer.feedback import Feedback, encoder
 from curtail_dist.outer.fragments import Fragments
 from curtail_dist.outer.fused import fused_encoder
 

@@ -6,7 +6,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from curtail_dist.outer.codec import CODECS, Feedback, average, count, decode, encoder
+from curtail_dist.outer.codec import CODECS, average, count, decode
+from curtail_dist.outer.feedback import Feedback, encoder
 from curtail_dist.outer.fused import fused_encoder
 from curtail_dist.outer.payloads import Payloads
 

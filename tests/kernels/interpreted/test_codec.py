@@ -9,7 +9,8 @@ from curtail_kernels import codec_kernels
 from curtail_kernels.codec import parts, payload_size
 from torch import Tensor
 
-from curtail_dist.outer.codec import CODECS, Feedback, encoder
+from curtail_dist.outer.codec import CODECS
+from curtail_dist.outer.feedback import Feedback, encoder
 
 TILE = 512
 KINDS = {"int8": (8, 128), "int4": (4, 64)}
