@@ -12,7 +12,7 @@ TESTS ?= tests
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format test-launch test-kernels bench bench-outer bench-energy bench-bpe fuzz-bpe bench-loader bench-decisions faults chaos compat docs gpu gpu-kernels gpu-train gpu-outer browser test-system clean
+.PHONY: help setup demo test check format test-launch test-kernels bench bench-outer bench-energy bench-bpe fuzz-bpe bench-loader bench-dashboard bench-decisions faults chaos compat docs gpu gpu-kernels gpu-train gpu-outer browser test-system clean
 
 help: ## what can be made
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-15s %s\n", $$1, $$2}'
@@ -75,6 +75,10 @@ fuzz-bpe: ## ten minutes of a fuzzer at the tokenizer; needs nightly Rust and ca
 
 bench-loader: .venv/.ready ## how fast nanochat's loader feeds; some 2 minutes
 	$(RUN)python benchmarks/bench_loader.py
+
+bench-dashboard: .venv/.ready ## how soon the dashboard shows what happens, in a real Chromium; some 2 minutes
+	@$(MAKE) --no-print-directory browser
+	PYTHONPATH=tests:tests/dashboard $(RUN)python benchmarks/bench_dashboard.py
 
 bench-decisions: .venv/.ready ## from a decision to the store, and until ranks have left; some 5 minutes
 	PYTHONPATH=tests $(RUN)python benchmarks/bench_decisions.py

@@ -2,12 +2,12 @@
 
 import re
 import sys
-import time
-from contextlib import contextmanager
 from pathlib import Path
+from statistics import median
 
 import pytest
-from chromium import CHROMIUM, launched, problems_of
+from chromium import CHROMIUM, launched
+from dashboard_figures import drawn, first_pictures, new_events, opened, scrolling_and_filtering
 from dashboard_runs import Pen, founded, served, site_started, write_run
 from playwright.sync_api import expect
 
@@ -36,64 +36,21 @@ def ten(tmp_path_factory):
         yield address
 
 
-@contextmanager
-def opened(browser, address, *, quiet=True, **settings):
-    """A page that has its picture, on whose console nothing goes wrong."""
-    context = browser.new_context(**settings)
-    page = context.new_page()
-    page.set_default_timeout(30_000)
-    problems = problems_of(page)
-    page.goto(address)
-    page.locator("html[data-rev]").wait_for(state="attached")
-    yield page
-    context.close()
-    assert problems == [] or not quiet
-
-
-def drawn(page):
-    """How many bands have something on them."""
-    return page.evaluate(
-        """() => [...document.querySelectorAll("canvas")].filter((canvas) =>
-             canvas.width && canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height)
-               .data.some((byte) => byte)).length"""
-    )
-
-
 def test_the_first_picture_of_ten_megabytes_is_there_within_a_second(browser, tmp_path, capsys):
-    write_run(tmp_path, sites=3, events=44_000)
-    size = sum(file.stat().st_size for file in (tmp_path / "events").iterdir())
-    assert 9e6 < size < 12e6
-    with served(tmp_path) as (address, _):
-        seen = []
-        for _ in range(4):
-            with opened(browser, address) as page:
-                page.wait_for_timeout(100)
-                seen.append(page.evaluate("performance.getEntriesByName('picture')[0].startTime") / 1000)
-                assert drawn(page) == 3 + 5
+    size, (while_reading, *later) = first_pictures(browser, tmp_path)
     with capsys.disabled():
-        while_reading, *later = seen
         sys.stdout.write(
-            f"\n{size / 1e6:.1f} MB: picture after {min(later):.2f} to {max(later):.2f} s; "
+            f"\n{size:.1f} MB: picture after {min(later):.2f} to {max(later):.2f} s; "
             f"{while_reading:.2f} s where the server has only just begun to read\n"
         )
     assert min(later) < 1.0 * GENEROUS
 
 
 def test_a_new_event_is_on_the_page_within_a_second(browser, tmp_path, capsys):
-    pen = Pen(tmp_path, "texas")
-    founded(pen, name="live")
-    site_started(pen)
-    with served(tmp_path) as (address, _), opened(browser, address) as page:
-        took = []
-        for count in range(1, 6):
-            began = time.monotonic()
-            pen.write(60.0 * count, "ranks_died", reason=f"reason {count}")
-            page.get_by_text(f"reason {count};").wait_for()
-            took.append(time.monotonic() - began)
-        expect(page.locator("#sites td.bad")).to_have_text("5")
-        with capsys.disabled():
-            sys.stdout.write(f"\na new event is on the page after {min(took):.2f} to {max(took):.2f} s\n")
-        assert min(took) < 1.0 and max(took) < GENEROUS
+    took = new_events(browser, tmp_path)
+    with capsys.disabled():
+        sys.stdout.write(f"\na new event is on the page after {min(took):.2f} to {max(took):.2f} s\n")
+    assert min(took) < 1.0 and max(took) < GENEROUS
 
 
 def test_a_page_goes_on_after_its_server_was_killed_and_started_again(browser, tmp_path):
@@ -116,42 +73,13 @@ def test_a_page_goes_on_after_its_server_was_killed_and_started_again(browser, t
 
 
 def test_ten_sites_and_ten_thousand_events_scroll_and_filter_without_lag(browser, ten, capsys):
-    with opened(browser, ten) as page:
-        page.get_by_label("Kind", exact=True).select_option("*")
-        expect(page.locator("#count")).to_have_text(re.compile(r"^10,\d+ of 10,\d+$"), timeout=30_000)
-        assert page.locator("#sites tbody tr").count() == 10
-        took = page.evaluate(
-            """async () => {
-              const lines = document.getElementById("lines"), text = document.getElementById("by-text");
-              const frame = () => new Promise(requestAnimationFrame), took = { scroll: [], filter: [] };
-              for (let i = 0; i < 110; i++) {
-                const began = performance.now();
-                lines.scrollTop = lines.scrollHeight;
-                lines.dispatchEvent(new Event("scroll"));
-                lines.getBoundingClientRect();
-                await frame();
-                took.scroll.push(performance.now() - began);
-              }
-              took.rows = lines.querySelectorAll("tbody tr").length;
-              for (const value of ["s", "si", "sit", "site-03", "nothing has this", ""]) {
-                const began = performance.now();
-                text.value = value;
-                text.dispatchEvent(new Event("input"));
-                lines.getBoundingClientRect();
-                took.filter.push(performance.now() - began);
-                await frame();
-              }
-              return took;
-            }"""
+    scroll, letter = map(median, scrolling_and_filtering(browser, ten))
+    with capsys.disabled():
+        sys.stdout.write(
+            f"\n10 sites, 10,000 events: a scroll by a portion takes {scroll:.0f} ms, "
+            f"a letter in the filter {letter:.0f} ms, medians\n"
         )
-        middle = {name: sorted(took[name])[len(took[name]) // 2] for name in ("scroll", "filter")}
-        with capsys.disabled():
-            sys.stdout.write(
-                f"\n10 sites, 10,000 events: a scroll by a portion takes {middle['scroll']:.0f} ms, "
-                f"a letter in the filter {middle['filter']:.0f} ms, medians\n"
-            )
-        assert took["rows"] > 9_000, "one can scroll to the oldest"
-        assert middle["scroll"] < 50 * GENEROUS and middle["filter"] < 50 * GENEROUS
+    assert scroll < 50 * GENEROUS and letter < 50 * GENEROUS
 
 
 def test_filters_by_site_kind_and_text_hold_for_what_comes_too(browser, tmp_path):
