@@ -1,7 +1,6 @@
 """What a training script holds: `with Site(...) as site`, rows in, steps out."""
 
 import json
-import logging
 import os
 import signal
 import threading
@@ -15,37 +14,31 @@ from typing import Any, Self, TypeVar, overload
 
 from torch.distributed import ProcessGroup
 
-from curtail_dist.clock import open_clock
 from curtail_dist.config import RunConfig
-from curtail_dist.coordination import open_store
 from curtail_dist.data.ledger import Range
 from curtail_dist.data.loader import Row
 from curtail_dist.data.obtain import Obtained
 from curtail_dist.errors import ConfigError, StoreUnavailable
 from curtail_dist.membership.keys import Keys
 from curtail_dist.membership.records import Commit
-from curtail_dist.membership.run_start import run_start
 from curtail_dist.membership.view import View
 from curtail_dist.outer.optimizer import DiLoCo
 from curtail_dist.outer.settings import OuterSettings
-from curtail_dist.runtime.address import with_address
 from curtail_dist.runtime.estimate import tokens_by_now
 from curtail_dist.runtime.follower import Follower
 from curtail_dist.runtime.inner_loop import InnerLoop, Part
-from curtail_dist.runtime.intrasite import OneRank, SiteRanks, Tally, open_ranks
-from curtail_dist.runtime.links import Links
+from curtail_dist.runtime.intrasite import OneRank, SiteRanks, open_ranks
+from curtail_dist.runtime.links import Links, connected
 from curtail_dist.runtime.open_round import BatchSource, in_lists
 from curtail_dist.runtime.participation import Participation
-from curtail_dist.runtime.prefetch import Prefetch
 from curtail_dist.runtime.site_data import SiteData
+from curtail_dist.runtime.step_log import StepLog
 from curtail_dist.runtime.supply import Address
 from curtail_dist.runtime.world import Probe
-from curtail_dist.security import exposure, open_wire
-from curtail_dist.telemetry.events import Event, Fetched, Step
+from curtail_dist.security import open_wire
+from curtail_dist.telemetry.events import Event, Fetched
 from curtail_dist.telemetry.joining import JoinTimes, process_age
-from curtail_dist.telemetry.record import EventLog
 
-_LOG = logging.getLogger(__name__)
 B = TypeVar("B")
 T = TypeVar("T")
 
@@ -111,7 +104,7 @@ class Site:
         self._heard: Sequence[Address] = ()
         self._ranks: SiteRanks = OneRank()
         self._loop: InnerLoop[Any] | None = None
-        self._unlogged = (0, 0)
+        self._steps: StepLog | None = None
 
     def __enter__(self) -> Self:
         """Connect. Raises StoreUnavailable, and ConfigError, RankLost at a site of several ranks."""
@@ -120,39 +113,21 @@ class Site:
             if threading.current_thread() is threading.main_thread():
                 stack.callback(signal.signal, signal.SIGTERM, signal.signal(signal.SIGTERM, self._on_term))
             if self._ranks.rank == 0:
-                self._links = self._connect(stack)
+                links = connected(
+                    self._config,
+                    self.name,
+                    wire=self._wire,
+                    leaving=self._leaving,
+                    ranks=self._ranks,
+                    times=self._times,
+                    probe=self._probe,
+                )
+                self._links = stack.enter_context(links)
+                self._steps = StepLog(self._links.events, every=self._config.telemetry.step_every)
             stack.callback(self._data.close)
             self._data.start()
             self._stack = stack.pop_all()
         return self
-
-    def _connect(self, stack: ExitStack) -> Links:
-        config = with_address(self._config, self.name, os.environ)
-        exposed = exposure(config, self._wire)
-        if exposed is not None:
-            _LOG.warning("site %s: %s", self.name, exposed)
-        store = stack.enter_context(open_store(config.coordination))
-        start = run_start(config, store)
-        clock = open_clock(config.clock, start=start, participant=f"rank:{self.name}", kind="work")
-        stack.callback(clock.close)
-        prefetch = Prefetch(store, config, site=self.name, wire=self._wire)
-        stack.callback(prefetch.close)
-        prefetch.start()
-        log = EventLog(config.run.directory, site=self.name, process=f"rank-{os.getpid()}", clock=clock)
-        return Links(
-            config=config,
-            site=self.name,
-            store=store,
-            start=start,
-            clock=clock,
-            events=stack.enter_context(log),
-            wire=self._wire,
-            leaving=self._leaving,
-            ranks=self._ranks,
-            prefetch=prefetch,
-            times=self._times,
-            probe=self._probe,
-        )
 
     def __exit__(self, *_: object) -> None:
         """Leave."""
@@ -296,8 +271,8 @@ class Site:
         if self._links is not None:
             self._links.clock.spend(self._config.clock.step_s)
         tally = loop.step_done(tokens)
-        if self._links is not None:
-            self._log_step(self._links, loop, tally)
+        if self._steps is not None and loop.round is not None:
+            self._steps.done(loop.round, tally)
         loop.go_on()
 
     def note_loss(self, loss: float) -> None:
@@ -338,17 +313,6 @@ class Site:
         part = self._need(self._part, "make the optimizer first: cd.DiLoCo(site, model, inner)")
         self._loop = InnerLoop(part, self._ranks, source, empty=empty, leaving=self._leaving)
         return iter(self._loop)
-
-    def _log_step(self, links: Links, loop: InnerLoop[Any], tally: Tally) -> None:
-        round = loop.round
-        if round is not None and round.flying:
-            return  # told when it has become part of a round
-        steps, logged = self._unlogged[0] + 1, self._unlogged[1] + tally.tokens
-        self._unlogged = (steps, logged)
-        if round is not None and (steps >= self._config.telemetry.step_every or round.due):
-            loss = round.losses[-1] if round.losses else None
-            links.events.emit(Step(steps=steps, tokens=logged, rows=tally.rows, loss=loss))
-            self._unlogged = (0, 0)
 
     def _givers(self) -> Sequence[Address]:
         """State servers that may have a file: those of other living sites."""
