@@ -246,7 +246,8 @@ def test_a_pod_that_ignores_sigterm_is_killed(make_site):
     site.subject.begin()
     site.subject.provisioner.terminate()
     site.until(lambda: all("deletionTimestamp" in pod["metadata"] for pod in site.pods()))
-    assert site.subject.provisioner.poll().running
+    state = site.subject.provisioner.poll()
+    assert state.running and state.grace_s == 600.0
     site.subject.provisioner.kill()
     assert site.subject.eventually(ended).code == 137
 

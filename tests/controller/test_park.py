@@ -33,7 +33,7 @@ class ParkingSite:
 
     def begin_and_park(self):
         running = self.begin()
-        eventually(lambda: self.joins == 1)
+        eventually(lambda: self.stage.at == "on")
         self.grid.value = DIRTY
         eventually(lambda: self.stage.agent._ranks.standing.parked)
         return running
@@ -116,7 +116,7 @@ def test_ranks_can_park_again_and_again(stage, site):
     running = site.begin_and_park()
     for joins in (2, 3):
         site.grid.value = GREEN
-        eventually(lambda joins=joins: site.joins == joins)
+        eventually(lambda joins=joins: stage.at == "on" and site.joins == joins)
         site.grid.value = DIRTY
         eventually(lambda: stage.agent._ranks.standing.parked)
     stage.finish_run()
@@ -217,7 +217,7 @@ def test_an_agent_that_is_told_to_stop_ends_parked_ranks(stage, site):
 
 def test_an_agent_that_is_told_to_stop_ends_its_ranks_once_they_have_left_the_run(stage, site):
     running = site.begin()
-    eventually(lambda: site.joins == 1)
+    eventually(lambda: stage.at == "on")
     stage.agent.interrupt()
     assert running.result(WAIT_S) == INTERRUPTED
     assert site.phases() == ["off", "join", "parked", "off"]

@@ -22,7 +22,7 @@ class Limits:
     interrupted_s: Seconds = 60.0
     """The same after SIGTERM or Ctrl-C."""
     stop_s: Seconds = 35.0
-    """Between SIGTERM and SIGKILL to the ranks; torchrun takes 30 of it."""
+    """At least between SIGTERM and SIGKILL to the ranks; torchrun takes 30 of it."""
     unclear_s: Seconds = 10.0
     """For the launcher to restart a rank that died."""
     settle_s: Seconds = 2.0
@@ -43,6 +43,10 @@ class Leaving:
     """Whether they have left by themselves, and only what held them is stopped: then too."""
     stopped_at: Seconds | None = None
     """When they were told to end (SIGTERM)."""
+    grace_s: Seconds = 0.0
+    """How long who holds them gives them to end from then on; they are not killed before."""
+    useless: bool = False
+    """Whether they are killed without being told."""
 
     @property
     def in_order(self) -> bool:
@@ -50,9 +54,9 @@ class Leaving:
         return self.early or self.left
 
     @classmethod
-    def at_once(cls, limits: Limits) -> Self:
+    def at_once(cls) -> Self:
         """Begin where the grace after SIGTERM is over: for ranks that are of no use."""
-        return cls(stopped_at=time.monotonic() - limits.stop_s - 1.0)
+        return cls(stopped_at=time.monotonic(), useless=True)
 
     @property
     def stopped(self) -> bool:
@@ -73,7 +77,10 @@ class Leaving:
         if self.stopped_at is None and (told > 1 or now - self.began > limit):
             log.warning("site %s: the ranks have not left in time and are stopped", site)
             self.stop(provisioner)
-        if self.stopped_at is not None and (told > 1 or now - self.stopped_at > limits.stop_s):
+        if self.stopped_at is None:
+            return
+        grace = 0.0 if told > 1 or self.useless else max(limits.stop_s, self.grace_s)
+        if now - self.stopped_at >= grace:
             provisioner.kill()
-            if now - self.stopped_at > limits.stop_s + _KILL_S:
+            if now - self.stopped_at > max(limits.stop_s, grace) + _KILL_S:
                 raise ProvisionError(f"the ranks of {site} outlive SIGKILL; look for a device that hangs")

@@ -147,6 +147,8 @@ class SiteRanks:
     def look(self) -> None:
         """Find out what has become of the ranks, record it, and press those that are late in leaving."""
         ranks = self._provisioner.poll()
+        if self._leaving is not None:
+            self._leaving.grace_s = ranks.grace_s
         if not self.there:
             if ranks.running:
                 self._go_on(ranks)
@@ -213,7 +215,7 @@ class SiteRanks:
             self._gone(ranks.code or 0)
         elif fate(self._known, ranks) is not Fate.ALIVE and self._leaving is None:
             self._events.emit(RanksDied(reason="ranks died while they were parked"))
-            self._leaving = Leaving.at_once(self._plan.limits)
+            self._leaving = Leaving.at_once()
             self._press(self._leaving)
         elif self._leaving is not None:
             self._press(self._leaving)

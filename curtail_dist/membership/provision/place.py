@@ -43,6 +43,8 @@ class Seen:
     """Why who owns the place has ended them, where nobody else told them to; once they have ended."""
     ranks: tuple[int, ...] = ()
     """Ids of what runs, ascending, where they can be told."""
+    grace_s: Seconds = 0.0
+    """How long the place gives what runs to end once it is told to, where it says so."""
 
 
 class Place(Protocol):

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
+from curtail_dist.units import Seconds
+
 
 @dataclass(frozen=True, kw_only=True)
 class RanksState:
@@ -19,6 +21,9 @@ class RanksState:
     lingers: bool = False
     """Whether what was started stays when its ranks have left the run, until somebody stops it: a machine
     that was switched on, say. While running."""
+    grace_s: Seconds = 0.0
+    """How long who holds them gives them to end once they are told to, where he says so, while running: they
+    are not to be killed before."""
     reclaimed: str = ""
     """Why who owns the machine has ended the ranks in order ("time limit"), once not running; no failure."""
     failure: str = ""

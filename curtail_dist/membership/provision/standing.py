@@ -127,7 +127,7 @@ class RanksStanding:
         if self.state is not None and not self.state.running:
             return  # its end is known; it is being cleared away
         self._begun = self._begun or not seen.waiting
-        self._wait(seen.waiting, seen.ranks)
+        self._wait(seen.waiting, seen.ranks, seen.grace_s)
         self._stuck_since = (self._stuck_since or now) if seen.stuck else None
         if self._stuck_since is not None and now - self._stuck_since > self._stuck_s:
             self._fail(f"for {self._stuck_s:g} s they could not begin: {seen.waiting}")
@@ -143,8 +143,10 @@ class RanksStanding:
         reclaimed = seen.reclaimed if self._told is None and code == 0 else ""
         self.state = RanksState(running=False, code=code, reclaimed=reclaimed)
 
-    def _wait(self, why: str, ranks: tuple[int, ...] = ()) -> None:
-        self.state = RanksState(running=True, waiting=why, lingers=self._lingers, ranks=ranks)
+    def _wait(self, why: str, ranks: tuple[int, ...] = (), grace_s: Seconds = 0.0) -> None:
+        self.state = RanksState(
+            running=True, waiting=why, lingers=self._lingers, ranks=ranks, grace_s=grace_s
+        )
 
     def _fail(self, why: str) -> None:
         self.state = RanksState(running=False, code=1, failure=why)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from curtail_dist.membership.provision.place import Seen, Unanswered
+from curtail_dist.units import Seconds
 
 Json = dict[str, Any]
 """An object of the cluster, a part of one, or a change of one."""
@@ -60,8 +61,9 @@ def seen_of(pods: Sequence[Json], start: str, wanted: int, *, replaced: bool) ->
     codes, ids = [pod.code or 0 for pod in ended], tuple(sorted(pod.id for pod in running))
     if any(codes) or len(codes) >= max(wanted, len(ours)):
         return Seen(there=True, code=max(codes))
+    grace_s = max((_grace_s(pod) for pod in pods), default=0.0)
     if len(running) + len(ended) >= wanted:
-        return Seen(there=True, ranks=ids)
+        return Seen(there=True, ranks=ids, grace_s=grace_s)
     late = [pod for pod in ours if pod not in running and pod not in ended]
     if late:
         waiting, stuck = f"pod {late[0].name}: {late[0].waiting}", any(pod.stuck for pod in late)
@@ -69,7 +71,7 @@ def seen_of(pods: Sequence[Json], start: str, wanted: int, *, replaced: bool) ->
         waiting, stuck = f"pod {_name(others[0])} of the last start is still ending", False
     else:
         waiting, stuck = f"{len(ours)} of {wanted} pods are there", False
-    return Seen(there=True, waiting=waiting, stuck=stuck, ranks=ids)
+    return Seen(there=True, waiting=waiting, stuck=stuck, ranks=ids, grace_s=grace_s)
 
 
 def pod_of(pod: Json) -> Pod:
@@ -175,6 +177,12 @@ def _code(ended: Json) -> int | None:
 def _id(pod: Json) -> int:
     uid = str(at(pod, "metadata").get("uid") or _name(pod))
     return int.from_bytes(hashlib.blake2b(uid.encode(), digest_size=6).digest(), "big")
+
+
+def _grace_s(pod: Json) -> Seconds:
+    """Return how long a pod has to end, its preStop hook included, before the kubelet kills it."""
+    stated = at(pod, "spec").get("terminationGracePeriodSeconds")
+    return float(stated) if isinstance(stated, int) else 0.0
 
 
 def _name(pod: Json) -> str:
