@@ -16,7 +16,7 @@ from pathlib import Path
 
 from bench_demo import machine
 from faults.chaos import chaos
-from faults.processes import Nursery
+from nursery import Nursery
 
 CHANGES_A_MINUTE = 6
 

@@ -20,7 +20,7 @@ from typing import Any
 
 from bench_demo import machine
 from faults.matrix import MATRIX, Facts, play
-from faults.processes import Nursery
+from nursery import Nursery
 
 
 def measure(name: str, runs: int) -> dict[str, Any]:

@@ -238,7 +238,7 @@ def test_a_signal_handler_that_raises_ends_a_sleep_and_the_clock_is_usable_after
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
-    # Until the service has seen the broken line go, the claim that was interrupted stands and would be granted.
+    # Until the service has seen the broken line go, the interrupted claim stands and would be granted.
     eventually(lambda: len(service._connections) == 1)
     holder.close()
     clock.sleep(60.0)

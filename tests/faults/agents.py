@@ -2,6 +2,8 @@
 
 from contextlib import ExitStack
 
+from nursery import Ranks
+
 from curtail_dist.clock.base import SystemClock
 from curtail_dist.membership.run_start import run_start
 from curtail_dist.telemetry.events import (
@@ -16,7 +18,6 @@ from curtail_dist.telemetry.events import (
 )
 from curtail_dist.telemetry.record import EventLog
 from faults.lab import G_PER_KWH, POWER, Lab
-from faults.processes import Ranks
 
 THRESHOLD_G_PER_KWH = 100.0
 

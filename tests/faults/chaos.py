@@ -11,10 +11,11 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+from nursery import Nursery, Ranks
+
 from curtail_dist.report.build import write_report
 from faults.agents import Agents
 from faults.lab import STEP_S, TTL_S, Lab
-from faults.processes import Nursery, Ranks
 from faults.record import wall
 from faults.truth import history, verify
 

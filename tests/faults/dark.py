@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from nursery import Nursery, Ranks
+
 from curtail_dist.membership.records import Commit
 from curtail_dist.telemetry.record import Record
 from faults.lab import Lab
-from faults.processes import Nursery, Ranks
 from faults.record import wall
 from faults.truth import history, verify
 

@@ -5,9 +5,10 @@ import signal
 from pathlib import Path
 from typing import Any
 
+from nursery import Nursery, Ranks
+
 from faults.kills import bulk_lab, check_inside_exchange, delay, survived, usual_exchange_s
 from faults.lab import STEP_S, TTL_S, Lab
-from faults.processes import Nursery, Ranks
 from faults.record import wall
 from faults.rounds import sent_again
 from faults.truth import history, lost_steps, verify

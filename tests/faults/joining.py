@@ -5,8 +5,9 @@ import statistics
 from pathlib import Path
 from typing import Any
 
+from nursery import Nursery, Ranks
+
 from faults.lab import STEP_S, Lab
-from faults.processes import Nursery, Ranks
 from faults.record import wall
 from faults.truth import lost_steps, verify
 

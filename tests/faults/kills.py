@@ -4,8 +4,9 @@ import random
 from pathlib import Path
 from typing import Any
 
+from nursery import Nursery, Ranks
+
 from faults.lab import Lab
-from faults.processes import Nursery, Ranks
 from faults.program import BATCH_ROWS
 from faults.record import wall
 from faults.rounds import ending, exchanges_s, median_s, sent_again, usual

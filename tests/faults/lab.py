@@ -10,16 +10,17 @@ from typing import Any, Self, TypeVar
 
 import yaml
 from lengths import write_data
+from nursery import Nursery, Ranks
 
 from curtail_dist.config import CoordinationConfig, RunConfig
 from curtail_dist.coordination import CoordinationStore, open_store
 from curtail_dist.membership.keys import Keys
 from curtail_dist.membership.records import Commit, Member, Presence
 from curtail_dist.telemetry.record import Record
-from faults.processes import Nursery, Ranks
 from faults.record import Events
 from faults.server import Server
 
+PROGRAM = Path(__file__).with_name("program.py")
 DEADLINE_S = 90.0
 POLL_S = 0.005
 TTL_S = 2.0
@@ -135,7 +136,9 @@ class Lab:
         tree = {**self._tree, "train": {**self._tree["train"], **train}}
         run_file = stem.with_suffix(".yaml")
         run_file.write_text(yaml.safe_dump(tree))
-        self.started.append(self._nursery.fork(run_file, site, stem, environment))
+        told = ["--config", str(run_file), "--site", site]
+        ranks = self._nursery.fork(PROGRAM, told, site=site, output=stem, environment=environment)
+        self.started.append(ranks)
         return self.started[-1]
 
     def start_together(self, **train: Mapping[str, object]) -> dict[str, Ranks]:

@@ -6,10 +6,11 @@ import time
 from pathlib import Path
 from typing import Any
 
+from nursery import Nursery
+
 from curtail_dist.membership.records import decode
 from curtail_dist.state import snapshot
 from faults.lab import STEP_S, Lab
-from faults.processes import Nursery
 from faults.record import wall
 from faults.rounds import ending, median_s, usual
 from faults.truth import lost_steps, verify

@@ -6,9 +6,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from nursery import Nursery
+
 from faults import dark, hangs, joining, kills, leaving, outages, parking, ranks, speeds
 from faults.lab import TTL_S
-from faults.processes import Nursery
 
 Facts = dict[str, Any]
 

@@ -4,9 +4,10 @@ import time
 from pathlib import Path
 from typing import Any
 
+from nursery import Nursery, Ranks
+
 from curtail_dist.state import snapshot
 from faults.lab import TTL_S, Lab
-from faults.processes import Nursery, Ranks
 from faults.record import wall
 from faults.truth import lost_steps, verify
 

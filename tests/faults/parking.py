@@ -5,10 +5,11 @@ import time
 from pathlib import Path
 from typing import Any
 
+from nursery import Nursery
+
 from curtail_dist.membership.notice import Notice
 from curtail_dist.membership.records import Presence
 from faults.lab import STEP_S, Lab
-from faults.processes import Nursery
 from faults.record import wall
 from faults.truth import lost_steps, verify
 

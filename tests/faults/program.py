@@ -163,11 +163,11 @@ def train(config, name):
     }
 
 
-def main(arguments) -> int:
+def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("--config", required=True)
     parser.add_argument("--site", required=True)
-    args = parser.parse_args(arguments)
+    args = parser.parse_args()
     try:
         result = train(cd.RunConfig.from_yaml(args.config), args.site)
     except cd.CurtailError as error:
@@ -175,3 +175,7 @@ def main(arguments) -> int:
         return 2 if isinstance(error, cd.UserError) else 1
     sys.stdout.write(json.dumps(result) + "\n")
     return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -4,8 +4,9 @@ import signal
 from pathlib import Path
 from typing import Any
 
+from nursery import Nursery, Ranks
+
 from faults.lab import STEP_S, STEPS, Lab
-from faults.processes import Nursery, Ranks
 from faults.program import BATCH_ROWS
 from faults.speeds import DRIFT, weights_off_by
 from faults.truth import history, lost_steps, verify

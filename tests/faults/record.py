@@ -4,8 +4,9 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
+from nursery import Ranks
+
 from curtail_dist.telemetry.record import Record, parse
-from faults.processes import Ranks
 
 
 class Events:

@@ -5,9 +5,10 @@ import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from nursery import Ranks
+
 from curtail_dist.telemetry.record import Record
 from faults.lab import Lab
-from faults.processes import Ranks
 from faults.record import wall
 
 

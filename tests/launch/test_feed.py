@@ -14,7 +14,6 @@ from together import run_ranks
 from curtail_dist.runtime.intrasite import OneRank
 
 RUNS, PASSES = 40, 3
-TESTS = Path(__file__).parent.parent
 
 scenarios = st.builds(
     Scenario,
@@ -69,12 +68,10 @@ def test_a_round_ends_inside_a_row_with_its_last_step_whole():
 
 
 @pytest.fixture(scope="module")
-def two():
+def two(nursery, tmp_path_factory):
     """Each run, and what each of two ranks said of it."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", str(TESTS))
-        script = Path(__file__).with_name("steps_ranks.py")
-        found = run_ranks(script, 2, str(RUNS), str(PASSES))
+    script, folder = Path(__file__).with_name("steps_ranks.py"), tmp_path_factory.mktemp("two")
+    found = run_ranks(nursery, script, 2, str(RUNS), str(PASSES), output=folder)
     return [(drawn(seed, ranks=2), [rank[seed] for rank in found]) for seed in range(RUNS)]
 
 

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 import yaml
 from faults.lab import STEP_S, STEPS, Lab
-from faults.processes import Nursery
 from faults.program import BATCH_ROWS
 from faults.record import wall
 from faults.truth import history, lost_steps, verify
+from nursery import Nursery
 from torchruns import Torchruns, etcd_words, variable
 
 from curtail_dist.membership.records import Commit

@@ -54,10 +54,10 @@ def test_a_cpu_compiles_only_when_told_to():
 
 
 @pytest.fixture(scope="module")
-def two(tmp_path_factory):
+def two(nursery, tmp_path_factory):
     """What each of two ranks found."""
-    script = Path(__file__).with_name("trainee_ranks.py")
-    return run_ranks(script, 2, str(tmp_path_factory.mktemp("states")), deadline_s=150.0)
+    script, folder = Path(__file__).with_name("trainee_ranks.py"), tmp_path_factory.mktemp("states")
+    return run_ranks(nursery, script, 2, str(folder), output=folder, deadline_s=150.0)
 
 
 @pytest.mark.integration

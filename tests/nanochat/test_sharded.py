@@ -13,10 +13,11 @@ pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(120
 @pytest.fixture(
     scope="module", params=[(2, "2026-01"), (2, "2026-07"), (4, "2026-01"), (4, "2026-07")], ids=str
 )
-def ranks(request):
+def ranks(request, nursery, tmp_path_factory):
     """What each rank found after 20 steps along gradients of its own."""
     count, variant = request.param
-    return sorted(run_ranks(SCRIPT, count, variant), key=lambda found: found["rank"])
+    found = run_ranks(nursery, SCRIPT, count, variant, output=tmp_path_factory.mktemp("ranks"))
+    return sorted(found, key=lambda one: one["rank"])
 
 
 def test_its_parameters_are_those_of_one_rank_with_the_mean_of_the_gradients(ranks):

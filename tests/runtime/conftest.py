@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from lab import Lab
+from nursery import Nursery
 
 from curtail_dist.config import CoordinationConfig
 from curtail_dist.coordination import CoordinationStore, EmbeddedEtcd, open_store
@@ -24,12 +25,14 @@ def store(etcd: EmbeddedEtcd) -> Iterator[CoordinationStore]:
 
 
 @pytest.fixture(scope="module")
-def make_lab(etcd: EmbeddedEtcd, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Lab]]:
+def make_lab(
+    etcd: EmbeddedEtcd, nursery: Nursery, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Callable[..., Lab]]:
     """Make the lab of a run; keywords are sections of its run file."""
     with ExitStack() as stack:
 
         def make(name: str, *, folder: Path | None = None, **sections: object) -> Lab:
             place = folder or tmp_path_factory.mktemp(name)
-            return stack.enter_context(closing(Lab(place, etcd.endpoint, name=name, **sections)))
+            return stack.enter_context(closing(Lab(place, nursery, etcd.endpoint, name=name, **sections)))
 
         yield make

@@ -1,18 +1,14 @@
 """A run of real processes: data, run file, and sites that are started, killed and watched by their events."""
 
-import json
-import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
 from lengths import write_data
+from nursery import Nursery, Ranks
 
 from curtail_dist.coordination.store import CoordinationStore
 from curtail_dist.data.order import RowOrder
@@ -40,43 +36,14 @@ def wait_for(look: Callable[[], T | None], what: str, timeout: float = DEADLINE_
     return found
 
 
-@dataclass
-class Ranks:
-    """One process of a site."""
-
-    site: str
-    process: subprocess.Popen[str]
-
-    @property
-    def stem(self) -> str:
-        """The process part of its events' file."""
-        return f"rank-{self.process.pid}"
-
-    @property
-    def stopped(self) -> bool:
-        """Whether it does not run: it has ended, or it was sent SIGSTOP."""
-        if self.process.poll() is not None:
-            return True
-        state = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()[0]
-        return state == "T"
-
-    def end(self, timeout: float = DEADLINE_S) -> tuple[int, str, str]:
-        """Wait for its end; return exit code, output and errors."""
-        out, err = self.process.communicate(timeout=timeout)
-        return self.process.returncode, out, err
-
-    def result(self) -> dict[str, Any]:
-        """What it said of itself at its orderly end."""
-        code, out, err = self.end()
-        assert code == 0, err
-        return json.loads(out.splitlines()[-1])
-
-
 class Lab:
     """One run. Owns the processes it starts: none is left after `close`."""
 
-    def __init__(self, folder: Path, endpoint: str, *, name: str = "t", **sections: dict[str, Any]) -> None:
+    def __init__(
+        self, folder: Path, nursery: Nursery, endpoint: str, *, name: str = "t", **sections: dict[str, Any]
+    ) -> None:
         self.folder = folder
+        self._nursery = nursery
         self.directory = folder / "run"
         self.keys = Keys(name)
         self.started: list[Ranks] = []
@@ -94,19 +61,13 @@ class Lab:
 
     def start(self, site: str, *overrides: str) -> Ranks:
         """Start a site's process; `overrides` are of the run file, A.B=C."""
-        run_file = self.folder / f"run-{len(self.started)}.yaml"
+        stem = self.folder / f"run-{len(self.started)}"
+        run_file = stem.with_suffix(".yaml")
         run_file.write_text(yaml.safe_dump(self._tree))
-        command = [sys.executable, str(PROGRAM), "--config", str(run_file), "--site", site]
+        told = ["--config", str(run_file), "--site", site]
         for override in overrides:
-            command += ["--set", override]
-        process = subprocess.Popen(
-            command,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
-        )
-        self.started.append(Ranks(site, process))
+            told += ["--set", override]
+        self.started.append(self._nursery.fork(PROGRAM, told, site=site, output=stem))
         return self.started[-1]
 
     def gate(self, name: str) -> Path:
@@ -125,15 +86,17 @@ class Lab:
         """Let a process that is held go on; one that was killed there leaves nothing behind."""
         held = self.gate(f"{ranks.site}.held")
         self.gate(f"{ranks.site}.hold").unlink()
-        self.until(lambda: ranks.stopped or not held.exists(), f"{ranks.site} going on")
+        self.until(
+            lambda: ranks.code is not None or ranks.stopped or not held.exists(), f"{ranks.site} going on"
+        )
         held.unlink(missing_ok=True)
 
     def close(self) -> None:
         """Kill what is left."""
         for ranks in self.started:
-            if ranks.process.poll() is None:
-                ranks.process.send_signal(signal.SIGKILL)
-            ranks.process.communicate()
+            ranks.send(signal.SIGKILL)
+        for ranks in self.started:
+            ranks.end()
 
     # What happened
 
@@ -154,8 +117,7 @@ class Lab:
 
         def watched() -> T | None:
             for ranks in self.started:
-                code = ranks.process.poll()
-                assert code in (None, 0, -signal.SIGKILL), ranks.process.communicate()[1]
+                assert ranks.code in (None, 0, -signal.SIGKILL), ranks.errors
             return look()
 
         return wait_for(watched, what)

@@ -89,9 +89,10 @@ def test_a_rank_alone_needs_no_empty_batch():
 
 
 @pytest.fixture(scope="module")
-def two():
+def two(nursery, tmp_path_factory):
     """What each of two ranks found."""
-    return run_ranks(Path(__file__).with_name("inner_loop_ranks.py"), 2, str(RUNS))
+    script, folder = Path(__file__).with_name("inner_loop_ranks.py"), tmp_path_factory.mktemp("two")
+    return run_ranks(nursery, script, 2, str(RUNS), output=folder)
 
 
 @pytest.fixture(scope="module")

@@ -18,15 +18,17 @@ pytestmark = pytest.mark.integration
 
 
 @pytest.fixture(scope="module")
-def two_ranks(tmp_path_factory):
+def two_ranks(nursery, tmp_path_factory):
     """What each of two ranks found, of which the one that leads ended first."""
-    return run_ranks(SCRIPT, 2, str(tmp_path_factory.mktemp("two")), "0")
+    folder = tmp_path_factory.mktemp("two")
+    return run_ranks(nursery, SCRIPT, 2, str(folder), "0", output=folder)
 
 
 @pytest.fixture(scope="module")
-def three_ranks(tmp_path_factory):
+def three_ranks(nursery, tmp_path_factory):
     """What each of three ranks found, of which one that follows ended first."""
-    return run_ranks(SCRIPT, 3, str(tmp_path_factory.mktemp("three")), "2")
+    folder = tmp_path_factory.mktemp("three")
+    return run_ranks(nursery, SCRIPT, 3, str(folder), "2", output=folder)
 
 
 @pytest.fixture(params=FOUND)
@@ -174,9 +176,10 @@ def test_if_one_rank_cannot_go_on_with_the_others_all_begin_afresh_and_gently(ra
 
 
 @pytest.fixture(scope="module")
-def job():
+def job(nursery, tmp_path_factory):
     """What each of four ranks found, which are of three sites."""
-    return run_ranks(Path(__file__).with_name("job_ranks.py"), 4, *SITES_OF_RANKS)
+    script, folder = Path(__file__).with_name("job_ranks.py"), tmp_path_factory.mktemp("job")
+    return run_ranks(nursery, script, 4, *SITES_OF_RANKS, output=folder)
 
 
 def test_ranks_of_one_job_that_name_the_same_site_form_that_site(job):

@@ -9,7 +9,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from lab import ROWS, Lab, Ranks, sorted_rows, wait_for
+from lab import ROWS, Lab, sorted_rows, wait_for
+from nursery import Ranks
 
 from curtail_dist.config import CoordinationConfig
 from curtail_dist.coordination import open_store

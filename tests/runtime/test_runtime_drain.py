@@ -4,7 +4,8 @@ import signal
 from dataclasses import dataclass
 
 import pytest
-from lab import ROWS, Lab, Ranks, sorted_rows
+from lab import ROWS, Lab, sorted_rows
+from nursery import Ranks
 
 from curtail_dist.membership.records import Commit
 from curtail_dist.state import snapshot
@@ -37,14 +38,14 @@ def day(make_lab, store) -> Day:
 
     lab.until_held("a")
     lab.until_held("b")
-    a.process.send_signal(signal.SIGTERM)
+    a.send(signal.SIGTERM)
     lab.release(a)
     lab.until_waiting(a)
     lab.release(b)
     lab.hold("b")
     results = {"a": a.result()}
     lab.until_held("b")
-    b.process.send_signal(signal.SIGTERM)
+    b.send(signal.SIGTERM)
     lab.release(b)
     results["b"] = b.result()
 

@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 import pytest
-from lab import GRACE_S, Lab, Ranks, sorted_rows
+from lab import GRACE_S, Lab, sorted_rows
+from nursery import Ranks
 
 pytestmark = [
     pytest.mark.integration,
@@ -30,7 +31,7 @@ class Story:
 
     def do(self, what: str, ranks: Ranks, number: signal.Signals) -> None:
         self.when[what] = datetime.now(UTC)
-        ranks.process.send_signal(number)
+        ranks.send(number)
 
     def took(self, record, since: str) -> float:
         return (record.wall - self.when[since]).total_seconds()
@@ -84,7 +85,7 @@ def first_since(story, since, *, of, name="commit"):
 
 
 def test_the_kill_hit_b_inside_an_open_round(story):
-    assert story.killed.process.returncode == -signal.SIGKILL
+    assert story.killed.code == -signal.SIGKILL
     records = sorted(story.lab.events(of=story.killed), key=lambda record: record.seq)
     assert records[-1].event == "step"
     open_round = records[-1].round

@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 
 import pytest
-from lab import Lab, Ranks, sorted_rows
+from lab import Lab, sorted_rows
+from nursery import Ranks
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(180)]
 

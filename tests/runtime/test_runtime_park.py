@@ -5,7 +5,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from lab import SITE, Lab, Ranks, sorted_rows
+from lab import SITE, Lab, sorted_rows
+from nursery import Ranks
 
 from curtail_dist.membership.notice import Notice
 from curtail_dist.membership.records import Presence

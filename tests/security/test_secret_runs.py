@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from lab import SITE, Lab, sorted_rows, wait_for
 from listening import descriptors, ports, status
+from nursery import Nursery
 from strangers import flood
 
 from curtail_dist.config import CoordinationConfig
@@ -35,16 +36,16 @@ def store(etcd):
 
 
 @pytest.fixture
-def make_lab(etcd, tmp_path):
+def make_lab(etcd, nursery, tmp_path):
     """Make the lab of a run with a secret; the file that holds it is its `secret`."""
     labs = []
 
-    def make(name, *, secret=True, **sections):
+    def make(name, *, secret=True, nursery=nursery, **sections):
         path = tmp_path / "secret"
         path.touch(mode=0o600)
         path.write_text(new_secret())
         security = {"secret_file": str(path)} if secret else {}
-        labs.append(Lab(tmp_path, etcd.endpoint, name=name, security=security, **sections))
+        labs.append(Lab(tmp_path, nursery, etcd.endpoint, name=name, security=security, **sections))
         return labs[-1]
 
     yield make
@@ -93,7 +94,7 @@ class Seen:
     """What a site's process is like."""
 
     def __init__(self, ranks):
-        self.pid = ranks.process.pid
+        self.pid = ranks.pid
         self.threads, self.kilobytes = status(self.pid, "Threads"), status(self.pid, "VmRSS")
         self.descriptors = descriptors(self.pid)
 
@@ -134,7 +135,7 @@ def disturbed(lab, store, ports_of, **strangers):
 
 def test_ten_thousand_strangers_at_every_port_change_nothing_but_a_few_lines_of_the_log(make_lab, store):
     lab = make_lab("disturbed", train={"step_s": 0.25}, round={"steps": 4, "grace_s": 1.0})
-    said = disturbed(lab, store, lambda ranks: ports(ranks.process.pid))
+    said = disturbed(lab, store, lambda ranks: ports(ranks.pid))
     for lines in said.values():
         refused = [line for line in lines.splitlines() if "refused" in line]
         assert refused
@@ -143,12 +144,21 @@ def test_ten_thousand_strangers_at_every_port_change_nothing_but_a_few_lines_of_
         assert "Traceback" not in lines
 
 
-def test_ten_thousand_strangers_do_not_crash_a_site_without_a_secret_either(make_lab, store, monkeypatch):
+@pytest.fixture
+def quiet():
+    """What ranks are forked from whose torch does not say a line of each stranger; torch asks when loaded."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TORCH_CPP_LOG_LEVEL", "ERROR")
+        with Nursery() as nursery:
+            yield nursery
+
+
+def test_ten_thousand_strangers_do_not_crash_a_site_without_a_secret_either(quiet, make_lab, store):
     """Gloo's own port is left out: it keeps what each stranger opened, for as long as the group stands."""
-    monkeypatch.setenv("TORCH_CPP_LOG_LEVEL", "ERROR")  # torch's store has a line for each
     lab = make_lab(
         "bare",
         secret=False,
+        nursery=quiet,
         train={"step_s": 0.25},
         round={"steps": 4, "grace_s": 1.0},
         sites={"far": {**SITE, "address": "10.0.0.9"}},

@@ -1,21 +1,23 @@
-"""Starts rank programs by forking a process in which torch is loaded, so that a start takes no seconds.
+"""Starts programs by forking a process in which torch is loaded, so that a start takes no seconds.
 
-Reads a JSON object a line, {"config": FILE, "site": NAME, "output": STEM, "environment": {...}}, and answers
-{"started": PID}; of each that ended it says {"ended": PID, "code": N}, N being negative for a signal. When
-its input closes it kills what it started, and ends.
+Reads a JSON object a line, {"script": FILE, "arguments": [...], "output": STEM, "environment": {...}}, and
+answers {"started": PID}; of each that ended it says {"ended": PID, "code": N}, N being negative for a signal.
+When its input closes it kills what it started, and ends.
 """
 
 import ctypes
 import json
 import os
+import runpy
 import select
 import signal
 import sys
+from pathlib import Path
 from typing import Any
 
 import torch
 
-from faults import program
+import curtail_dist as cd
 
 POLL_S = 0.01
 PDEATHSIG = 1
@@ -26,17 +28,21 @@ def load_all() -> None:
     parameter = torch.nn.Parameter(torch.zeros(1))
     parameter.grad = torch.zeros(1)
     torch.optim.SGD([parameter], lr=0.1).step()
-    _ = (program.cd.Site, program.cd.DiLoCo)  # public names are loaded at first use
+    _ = (cd.Site, cd.DiLoCo)  # public names are loaded at first use
     torch.set_num_threads(1)
 
 
 def become(order: dict[str, Any]) -> None:
-    """Turn this forked process into a site's rank; does not return."""
+    """Turn this forked process into one that runs the script; does not return."""
     ctypes.CDLL(None).prctl(PDEATHSIG, signal.SIGKILL)
     os.environ.update(order["environment"])
     for number, path in enumerate([os.devnull, f"{order['output']}.out", f"{order['output']}.err"]):
         os.dup2(os.open(path, os.O_RDWR | os.O_CREAT), number)
-    sys.exit(program.main(["--config", order["config"], "--site", order["site"]]))
+    script = order["script"]
+    sys.argv = [script, *order["arguments"]]
+    sys.path.insert(0, str(Path(script).parent))
+    runpy.run_path(script, run_name="__main__")
+    sys.exit(0)
 
 
 def say(**facts: int) -> None:

@@ -1,4 +1,4 @@
-"""The ranks that a lab started: real processes, to be signalled, watched and waited for."""
+"""Ranks that a nursery started: real processes, to be signalled, watched and waited for."""
 
 import json
 import os
@@ -7,12 +7,14 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self
 
+POLL_S = 0.01
 START_S = 120.0
+END_S = 60.0
 TESTS = Path(__file__).parent.parent
 
 
@@ -67,6 +69,20 @@ class Ranks:
                 os.kill(self.pid, number)
         return now
 
+    def end(self, timeout: float = END_S) -> tuple[int, str, str]:
+        """Wait for its end; return exit code, output and errors."""
+        deadline = time.monotonic() + timeout
+        while (code := self.code) is None:
+            assert time.monotonic() < deadline, f"{self} has not ended within {timeout:g} s: {self.errors}"
+            time.sleep(POLL_S)
+        return code, Path(f"{self._output}.out").read_text(), self.errors
+
+    def result(self, timeout: float = END_S) -> Any:
+        """What it said of itself, once it has ended in order."""
+        code, _, errors = self.end(timeout)
+        assert code == 0, errors
+        return self.said
+
     def check(self) -> None:
         """Fail if it has ended as nobody wanted it to."""
         ended = self.code is not None and self.code not in self.may_end
@@ -86,7 +102,7 @@ class Nursery:
     def __enter__(self) -> Self:
         path = os.pathsep.join([str(TESTS), *filter(None, [os.environ.get("PYTHONPATH")])])
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "faults.nursery"],
+            [sys.executable, "-m", "nursery"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": path},
@@ -103,15 +119,23 @@ class Nursery:
             process.wait(30.0)
             process.stdout.close()
 
-    def fork(self, config: Path, site: str, output: Path, environment: Mapping[str, str]) -> Ranks:
-        """Start a rank program."""
+    def fork(
+        self,
+        script: Path,
+        arguments: Sequence[str],
+        *,
+        site: str,
+        output: Path,
+        environment: Mapping[str, str] | None = None,
+    ) -> Ranks:
+        """Run a script as a rank of `site`; what it prints goes to `output`.out and .err."""
         assert self._process is not None, "use a nursery inside `with`"
         assert self._process.stdin is not None
         order = {
-            "config": str(config),
-            "site": site,
+            "script": str(script),
+            "arguments": list(arguments),
             "output": str(output),
-            "environment": dict(environment),
+            "environment": dict(environment or {}),
         }
         before = len(self._started)
         self._process.stdin.write((json.dumps(order) + "\n").encode())
