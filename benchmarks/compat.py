@@ -21,7 +21,9 @@ OF_TORCH = re.compile(r"(torch|triton|nvidia-|cuda-|setuptools)", re.IGNORECASE)
 
 def environment(uv: str, python: str, version: str) -> Path:
     """Make the environment for a version of torch, or bring it up to date; return its Python."""
-    folder = PLACE / f"torch-{version}"
+    asked = "import sys; print('%d.%d' % sys.version_info[:2])"
+    minor = subprocess.run([python, "-c", asked], check=True, capture_output=True, text=True).stdout.strip()
+    folder = PLACE / f"torch-{version}-python-{minor}"
     if not folder.is_dir():
         run(uv, "venv", "--quiet", "--python", python, str(folder))
     exported = subprocess.run(

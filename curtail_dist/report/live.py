@@ -1,8 +1,11 @@
 """What a terminal shows of a run while it goes on, from the event files alone."""
 
+import math
+from collections import Counter, deque
 from collections.abc import Callable, Iterable
 from datetime import datetime
 from pathlib import Path
+from statistics import fmean
 
 from rich.console import Group, RenderableType
 from rich.progress_bar import ProgressBar
@@ -11,7 +14,7 @@ from rich.text import Text
 
 from curtail_dist.report.joins import by_cause, cause_text
 from curtail_dist.report.lines import Teller, clock_text
-from curtail_dist.report.siteview import SiteView
+from curtail_dist.report.siteview import RATE_STEPS, SiteView
 from curtail_dist.report.tail import EventTail
 from curtail_dist.telemetry.record import Record
 
@@ -41,11 +44,15 @@ class LiveView:
         self.t = 0.0  # seconds of run time of the newest event
         self.rows = 0
         self.rows_total = 0
+        self.rows_by = Counter[str]()
+        """Rows finished by each site, wherever its events are; those of dropped versions count, too."""
         self.tokens = 0
         self.version = 0
         self.epoch = 0
         self._newest = (0, 0)  # epoch and version of the newest commit: a rewind makes versions smaller
+        self._losses: deque[float] = deque(maxlen=RATE_STEPS)
         self.val_bpb: float | None = None
+        self.deadline_s = 0.0  # seconds of run time
         self.finished = False
         self._take: dict[str, Callable[[Record], None]] = {
             "run_started": self._run_started,
@@ -54,6 +61,8 @@ class LiveView:
             "energy": self._energy,
             "signal_lost": self._signal_lost,
             "phase": self._phase,
+            "trouble": self._trouble,
+            "trouble_over": self._trouble_over,
             "ranks_died": self._ranks_died,
             "joined": self._joined,
             "store_lost": self._store_lost,
@@ -69,6 +78,11 @@ class LiveView:
     def kg(self) -> float:
         """Kilograms of CO2 of all sites so far."""
         return sum(site.kg for site in self.sites.values())
+
+    @property
+    def loss(self) -> float | None:
+        """Mean training loss of the last steps, all sites together; None where none said a finite one."""
+        return fmean(self._losses) if self._losses else None
 
     def poll(self) -> list[Record]:
         """Take in what was appended to the event files and return it. Raises DataError for a broken file."""
@@ -152,15 +166,27 @@ class LiveView:
         site.watts = {phase: record[f"{phase}_w"] for phase in ("train", "idle", "join", "sync")}
         site.threshold_g_per_kwh = record["threshold_g_per_kwh"]
         site.outlook = tuple((t, value) for t, value in record["outlook"])
+        site.troubles.clear()  # They were another agent's.
+        self.deadline_s = max(self.deadline_s, record["deadline_s"])
 
     def _energy(self, record: Record) -> None:
         self._site(record).measured(record["since"], record["until"], record["joules"])
 
     def _reading(self, record: Record) -> None:
-        self._site(record).read(record["g_per_kwh"])
+        site = self._site(record)
+        site.read(record["g_per_kwh"])
+        site.lost, site.from_forecast = "", record.fields.get("from_forecast", False)
 
     def _signal_lost(self, record: Record) -> None:
-        self._site(record).read(None)
+        site = self._site(record)
+        site.read(None)
+        site.lost = record["reason"]
+
+    def _trouble(self, record: Record) -> None:
+        self._site(record).troubles[record["part"]] = record["reason"]
+
+    def _trouble_over(self, record: Record) -> None:
+        self._site(record).troubles.pop(record["part"], None)
 
     def _phase(self, record: Record) -> None:
         self._site(record).enter(record["phase"])
@@ -186,12 +212,17 @@ class LiveView:
         site = self._site(record)
         site.step(record.wall, record["tokens"])
         site.loss = record["loss"] if record["loss"] is not None else site.loss
+        if site.loss is not None and math.isfinite(site.loss):
+            self._losses.append(site.loss)
 
     def _commit(self, record: Record) -> None:
+        self._site(record).commit(record.wall, record["stall_s"])
         place = (record.epoch, record["version"])
         if place > self._newest:
             self._newest = place
             self.version, self.rows, self.tokens = record["version"], record["rows"], record["tokens"]
+            for work in record["work"]:
+                self.rows_by[work["site"]] += sum(stop - first for first, stop in work["rows"])
 
     def _evaluated(self, record: Record) -> None:
         self.val_bpb = record["val_bpb"]

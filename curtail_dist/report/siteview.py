@@ -1,7 +1,7 @@
 """What the events so far say of one site: its phase, intensity, rate, emissions and next window."""
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import pairwise
@@ -10,8 +10,7 @@ from curtail_dist.energy.emissions import drawn_as
 from curtail_dist.units import GramsCO2PerKWh, Joules, Seconds, Watts, kilograms, kwh
 
 RATE_STEPS = 20
-"""A rate is taken over so many `step` events."""
-
+"""A rate is taken over so many `step` events, as is a run's loss; the share of stall over so many commits."""
 
 KEPT = 1024
 """Stretches of constant power and intensity that are kept for a meter to correct."""
@@ -35,7 +34,7 @@ class _Stretch:
         return kilograms(kwh(self.joules(since, until)) * self.g_per_kwh)
 
 
-def _recent() -> deque[tuple[datetime, int]]:
+def _recent() -> deque[tuple[datetime, float]]:
     return deque(maxlen=RATE_STEPS)
 
 
@@ -62,9 +61,18 @@ class SiteView:
     watts: dict[str, Watts] = field(default_factory=dict[str, Watts])
     """Modelled power by what it is drawn for, PUE included."""
     pue: float = 1.0
+    phase_s: dict[str, Seconds] = field(default_factory=dict[str, Seconds])
+    """Run time spent in each phase so far."""
+    lost: str = ""
+    """Why there is no fresh reading; empty: there is one, or none has been looked for yet."""
+    from_forecast: bool = False
+    """Whether the reading is what a forecast said, while the source does not answer."""
+    troubles: dict[str, str] = field(default_factory=dict[str, str])
+    """What its agent goes on without: part -> reason."""
     _known: GramsCO2PerKWh = 0.0
     _since: Seconds = 0.0
-    _steps: deque[tuple[datetime, int]] = field(default_factory=_recent)
+    _steps: deque[tuple[datetime, float]] = field(default_factory=_recent)
+    _commits: deque[tuple[datetime, Seconds]] = field(default_factory=_recent)
     _stretches: deque["_Stretch"] = field(default_factory=lambda: deque[_Stretch](maxlen=KEPT))
 
     def advance(self, t: Seconds) -> None:
@@ -75,6 +83,7 @@ class SiteView:
         stretch = _Stretch(start=self._since, stop=t, watts=watts, g_per_kwh=self._known)
         self.kg += stretch.kg(self._since, t)
         self._stretches.append(stretch)
+        self.phase_s[self.phase] = self.phase_s.get(self.phase, 0.0) + t - self._since
         self._since = t
 
     def measured(self, since: Seconds, until: Seconds, joules: Joules) -> None:
@@ -97,6 +106,7 @@ class SiteView:
         """Enter a phase. The rate starts anew when the site comes or goes."""
         if phase in ("off", "join", "parked"):
             self._steps.clear()
+            self._commits.clear()
             self.storeless_since = None  # It trains on no more.
         self.phase = phase
 
@@ -112,13 +122,39 @@ class SiteView:
         tokens = sum(count for _, count in list(self._steps)[1:])
         return tokens / elapsed if elapsed > 0 else None
 
+    def commit(self, wall: datetime, stall_s: Seconds) -> None:
+        """Count a version that it swapped to at `wall`, after a stall."""
+        self._commits.append((wall, stall_s))
+
+    def stall_share(self) -> float | None:
+        """Return the stall's share of real time over the last versions; None while too little is known."""
+        if len(self._commits) < 2:
+            return None
+        elapsed = (self._commits[-1][0] - self._commits[0][0]).total_seconds()
+        stall_s = sum(seconds for _, seconds in list(self._commits)[1:])
+        return min(1.0, stall_s / elapsed) if elapsed > 0 else None
+
+    def up_s(self) -> Seconds:
+        """Return the run time that it was there for training, exchanging and waiting."""
+        return sum(s for phase, s in self.phase_s.items() if phase not in ("off", "join", "parked"))
+
+    def idle_share(self) -> float | None:
+        """Return the share of waiting and being parked in the time with ranks in memory; None without one."""
+        there = sum(seconds for phase, seconds in self.phase_s.items() if phase != "off")
+        idle = self.phase_s.get("idle", 0.0) + self.phase_s.get("parked", 0.0)
+        return idle / there if there > 0 else None
+
     def next_window(self, t: Seconds) -> tuple[Seconds, Seconds | None] | None:
         """Return (start, stop) in run time of the window the outlook shows at or after `t`.
 
         `stop` is None where the outlook ends first; None in place of both where it shows no window.
         """
+        return next(self.windows(t), None)
+
+    def windows(self, t: Seconds) -> Iterator[tuple[Seconds, Seconds | None]]:
+        """Yield (start, stop) of each window that the outlook shows at or after `t`; see `next_window`."""
         if self.threshold_g_per_kwh is None:
-            return None
+            return
         start: Seconds | None = None
         for (since, value), (until, _) in pairwise(self.outlook):
             if until <= t:
@@ -126,5 +162,7 @@ class SiteView:
             if value < self.threshold_g_per_kwh:
                 start = max(since, t) if start is None else start
             elif start is not None:
-                return start, since
-        return None if start is None else (start, None)
+                yield start, since
+                start = None
+        if start is not None:
+            yield start, None

@@ -1,0 +1,3 @@
+from curtail_dist.cli.status.verb import VERB
+
+__all__ = ["VERB"]
