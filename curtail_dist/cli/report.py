@@ -8,6 +8,7 @@ from typing import Any
 from curtail_dist.cli.verb import Verb
 from curtail_dist.errors import UserError
 from curtail_dist.report import write_report
+from curtail_dist.report.saving import saving_text
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,6 +29,12 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME=DIR",
         help="another run to show beside it; may be repeated",
     )
+    parser.add_argument(
+        "--print",
+        dest="vectors",
+        action="store_true",
+        help="write report.svg, courses.svg and report.pdf, too, with their fonts in them",
+    )
     parser.add_argument("--json", action="store_true", help="print summary.json")
 
 
@@ -35,7 +42,7 @@ def _run(args: argparse.Namespace) -> int:
     run_dir: Path = args.run_dir
     if not run_dir.is_dir():
         raise UserError(f"{run_dir} is no directory; give the directory of a run")
-    page = write_report(run_dir, _compared(args.compare), further=args.further)
+    page = write_report(run_dir, _compared(args.compare), further=args.further, vectors=args.vectors)
     text = (run_dir / "summary.json").read_text(encoding="utf-8")
     print(text.rstrip() if args.json else _text(json.loads(text), page))
     return 0
@@ -47,6 +54,8 @@ def _compared(given: list[str]) -> dict[str, Path]:
         name, equals, directory = assignment.partition("=")
         if not (name and equals and directory):
             raise UserError(f"--compare is {assignment!r}; it must read NAME=DIR")
+        if name in found:
+            raise UserError(f"--compare names two runs {name}; give each a name of its own")
         if not Path(directory).is_dir():
             raise UserError(f"--compare {name}: {directory} is no directory; give the directory of a run")
         found[name] = Path(directory)
@@ -55,7 +64,7 @@ def _compared(given: list[str]) -> dict[str, Path]:
 
 def _text(summary: dict[str, Any], page: Path) -> str:
     rows, loss = summary["rows"], summary["loss"]
-    share = summary["oracle_fraction"]
+    saving = saving_text(summary)
     lines = [
         f"{summary['run']}: {'finished' if summary['finished'] else 'unfinished'} after "
         f"{summary['virtual_h']:.2f} h, {summary['commits']} versions, {summary['tokens']:,} tokens",
@@ -64,7 +73,7 @@ def _text(summary: dict[str, Any], page: Path) -> str:
         f"held out: {_number(loss['val_bpb'], '.4f')} bits per byte",
         f"emissions: {summary['emissions_kg']:.3f} kg CO2 by marginal intensity, "
         f"{_number(summary['average_kg'], '.3f')} by location-based average"
-        + ("" if share is None else f"; {share:.1%} of the possible saving"),
+        + (f"; {saving}" if saving else ""),
         f"energy: {summary['energy_kwh']:.3f} kWh with PUE, {summary['metered_share']:.0%} of it measured",
         _sci(summary),
     ]
@@ -97,7 +106,7 @@ def _number(value: float | None, form: str) -> str:
 
 VERB = Verb(
     name="report",
-    help="write report.html, report.png and summary.json from a run's events",
+    help="write a run's report from its events: page, pictures, summary, and tables and series for a paper",
     add_arguments=_add_arguments,
     run=_run,
 )

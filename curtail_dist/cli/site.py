@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Generator, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, nullcontext
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -26,10 +26,9 @@ from curtail_dist.membership.agent.controller import Agent, Parts
 from curtail_dist.membership.agent.crew import FAILED, Crew, worst
 from curtail_dist.membership.provision import open_provisioner, program_arguments
 from curtail_dist.membership.run_start import run_start
-from curtail_dist.report.feeder import Feeder
 from curtail_dist.report.metrics import served_metrics
+from curtail_dist.report.wandbprocess import WandbProcess
 from curtail_dist.telemetry.record import EventLog
-from curtail_dist.telemetry.sinks import Sink, WandbSink
 from curtail_dist.units import SECONDS_PER_HOUR, Seconds
 
 ALL = "all"
@@ -62,7 +61,7 @@ def _run(args: argparse.Namespace) -> int:
     run_file = write_effective(config, sites[0])
     if not args.unchecked:
         check_program(config, run_file)
-    with _metrics(config, sites):
+    with _metrics(config, sites), WandbProcess(run_file, sites) if config.telemetry.wandb else nullcontext():
         return _run_agents(config, sites, run_file)
 
 
@@ -139,8 +138,6 @@ def run_agent(
                 EventLog(config.run.directory, site=site, process=process, clock=clock)
             ),
         )
-        if config.telemetry.wandb:
-            stack.enter_context(Feeder(config.run.directory, lambda: _wandb(config, site), site=site))
         print(f"site {site} of run {config.run.name}: events and logs in {config.run.directory}", flush=True)
         agent = Agent(config, site, parts)
         ready(agent)
@@ -154,11 +151,6 @@ def past_of(signal: SignalConfig, start: datetime) -> StepFunction | None:
     if signal.kind not in ("trace", "vessim") or signal.microgrid is not None:
         return None
     return trace_of(signal).series(start)
-
-
-def _wandb(config: RunConfig, site: str) -> Sink:
-    directory = config.run.directory
-    return WandbSink(run=config.run.name, site=site, directory=directory, config=config.to_mapping())
 
 
 def write_effective(config: RunConfig, site: str) -> Path:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from datetime import datetime
 from typing import Any
 
-from curtail_dist.dashboard.course import COLUMNS, PHASES, Course, finite
+from curtail_dist.dashboard.course import COLUMNS, PHASES, Column, Course, finite
 from curtail_dist.dashboard.log import Entry, Log, printable
 from curtail_dist.report.palette import SITE_COLOURS
 from curtail_dist.report.siteview import SiteView
@@ -48,6 +48,8 @@ class Board:
         self._stall_s: Seconds = 0.0
         self._finished = False
         self._evaluated: dict[int, tuple[Seconds, float]] = {}
+        # Site -> column and time of its newest steps, as far as their emissions are not reckoned yet.
+        self._steps: dict[str, tuple[Column, Seconds]] = {}
         self._take: dict[str, Callable[[Record], None]] = {
             "run_started": self._run_started,
             "site_started": self._site_started,
@@ -81,9 +83,12 @@ class Board:
     def _add(self, record: Record) -> None:
         if not math.isfinite(record.t):
             raise ValueError(f"an event at run time {record.t}; it must be finite")
-        self._reach(record.t)
+        if record.t > self.t:
+            self.t = record.t
+            self.make_room(record.t)
         self.log.add(record, rev=self.rev)
-        self._epoch = max(self._epoch, int(record.epoch))
+        if record.epoch > self._epoch:
+            self._epoch = int(record.epoch)
         take = self._take.get(record.event)
         if take is not None and (record.site in self.views or len(self.views) < MOST_SITES):
             take(record)
@@ -91,16 +96,19 @@ class Board:
     def catch_up(self) -> None:
         """Let what holds at every site hold up to the newest event; to be called after `add`."""
         for name, view in self.views.items():
+            self._settle(name)
             self.courses[name].extend(self.t)
             view.advance(self.t)
             self.courses[name].at(self.t).kg = view.kg
 
-    def _reach(self, t: Seconds) -> None:
-        self.t = max(self.t, t)
-        if self.t < COLUMNS * self.width:
+    def make_room(self, t: Seconds) -> None:
+        """Make columns wide enough for events up to `t`, at once rather than step by step as they come."""
+        if not math.isfinite(t) or t < COLUMNS * self.width:
             return
-        while self.t >= COLUMNS * self.width:
+        while t >= COLUMNS * self.width:
             self.width *= 2
+        for name in self.views:
+            self._settle(name)
         for course in self.courses.values():
             course.widen(self.width)
 
@@ -167,16 +175,27 @@ class Board:
             "columns": [column.told(index, self.width) for index, column in columns],
         }
 
-    def _of(self, record: Record) -> tuple[SiteView, Course]:
-        name = record.site
+    def _found(self, name: str) -> tuple[SiteView, Course]:
         if name not in self.views:
             self.views[name], self.courses[name] = SiteView(), Course()
             self.courses[name].widen(self.width)
             self.courses[name].rev = self.rev
-        view, course = self.views[name], self.courses[name]
+        return self.views[name], self.courses[name]
+
+    def _of(self, record: Record) -> tuple[SiteView, Course]:
+        view, course = self._found(record.site)
+        column = course.at(record.t)
+        self._settle(record.site, unless=column)
         view.advance(record.t)
-        course.at(record.t).kg = view.kg
+        column.kg = view.kg
         return view, course
+
+    def _settle(self, name: str, *, unless: Column | None = None) -> None:
+        """Let a column that has steps, unless it is told anyway, say what was emitted at the last of them."""
+        column, t = self._steps.pop(name, (unless, 0.0))
+        if column is not unless and column is not None:
+            self.views[name].advance(t)
+            column.kg = self.views[name].kg
 
     def _run_started(self, record: Record) -> None:
         start = datetime.fromisoformat(record["start"]).isoformat()
@@ -236,12 +255,16 @@ class Board:
         self._of(record)[0].round = record.round
 
     def _step(self, record: Record) -> None:
-        view, course = self._of(record)
+        # Most events are steps, which change neither power nor intensity: to reckon once a column will do.
+        view, course = self._found(record.site)
+        column = course.at(record.t)
+        if self._steps.get(record.site, (column, 0.0))[0] is not column:
+            self._settle(record.site)
+        self._steps[record.site] = column, record.t
         view.step(record.wall, int(record["tokens"]))
         loss = record["loss"]
         if loss is not None and math.isfinite(loss):
             view.loss = float(loss)
-            column = course.at(record.t)
             column.loss += view.loss
             column.losses += 1
 

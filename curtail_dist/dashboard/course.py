@@ -1,7 +1,6 @@
 """What one site did, in columns of run time: bounded however long the run is."""
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -117,7 +116,9 @@ class Course:
 
     def at(self, t: Seconds) -> Column:
         """Return the column of a moment, to be changed."""
-        index = int(max(0.0, t) // self.width)
+        return self._column(int(max(0.0, t) // self.width))
+
+    def _column(self, index: int) -> Column:
         column = self.columns.get(index)
         if column is None:
             column = self.columns[index] = Column()
@@ -147,18 +148,15 @@ class Course:
     def _paint(self, span: _Span, start: Seconds, stop: Seconds, sign: int) -> None:
         if span.value is None or stop <= start:
             return
-        for at, seconds in self._cut(start, stop):
-            column = self.at(at)
+        below = self.threshold_g_per_kwh is not None and span.value < self.threshold_g_per_kwh
+        low, index = start, int(start // self.width)
+        while low < stop:
+            high = min(stop, (index + 1) * self.width)
+            column, seconds = self._column(index), sign * (high - low)
             if span is self._phase:
-                column.phase_s[int(span.value)] += sign * seconds
-                continue
-            column.read_s += sign * seconds
-            column.intensity += sign * seconds * span.value
-            if self.threshold_g_per_kwh is not None and span.value < self.threshold_g_per_kwh:
-                column.below_s += sign * seconds
-
-    def _cut(self, start: Seconds, stop: Seconds) -> Iterator[tuple[Seconds, Seconds]]:
-        for index in range(int(start // self.width), int(stop // self.width) + 1):
-            low, high = max(start, index * self.width), min(stop, (index + 1) * self.width)
-            if high > low:
-                yield index * self.width, high - low
+                column.phase_s[int(span.value)] += seconds
+            else:
+                column.read_s += seconds
+                column.intensity += seconds * span.value
+                column.below_s += seconds if below else 0.0
+            low, index = high, index + 1

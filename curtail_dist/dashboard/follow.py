@@ -105,6 +105,9 @@ class Follower:
             with self._lock:
                 self._board, self._generation = Board(), self._generation + 1
             self._tail, self._anew = tail, False
+        if records:
+            with self._lock:
+                self._board.make_room(records[-1].t)
         waiting = iter(records)
         while (batch := list(islice(waiting, BATCH))) and not self._closing.is_set():
             with self._lock:

@@ -23,6 +23,8 @@ AVERAGE_READ = "its signal says average intensity, and its emissions are by that
 LOOSE = 0.02
 """A schedule that is further above the bound, and not known to be the best, is noted."""
 SHARED_PHASES = ("train", "sync", "idle")
+SLOT_S: Seconds = 300.0
+"""Slots of the optimum; what is emitted within one is beyond what it can resolve."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,6 +71,20 @@ class Accounts:
         return fraction(self.reference_kg, self.emissions_kg, self.optimum.emissions_kg)
 
     @property
+    def possible_saving_kg(self) -> float | None:
+        """Mean of the always-on sites less the bound: what `oracle_fraction` is a share of."""
+        if self.reference_kg is None or self.optimum is None:
+            return None
+        return self.reference_kg - self.optimum.emissions_kg
+
+    @property
+    def resolvable_saving_kg(self) -> float | None:
+        """What the always-on sites emit in one slot of the optimum; a smaller saving cannot be resolved."""
+        if self.reference_kg is None or self.work_s <= 0:
+            return None
+        return self.reference_kg * SLOT_S / self.work_s
+
+    @property
     def oracle_multiple(self) -> float | None:
         """Emissions of the run over those of the best known schedule; None where that emits nothing."""
         best = self.oracle_schedule_kg
@@ -89,7 +105,14 @@ def reckon(history: History, *, further: Mapping[str, Grid] | None = None) -> Ac
             found[name] = always_on(name, grid, work_s, threshold=threshold)
         except UserError as error:
             missing[name] = str(error)
-    best = optimum(grids, work_s=work_s, deadline_s=deadline_s, join_s=join_s, pair_efficiency=efficiency)
+    best = optimum(
+        grids,
+        work_s=work_s,
+        deadline_s=deadline_s,
+        join_s=join_s,
+        slot_s=SLOT_S,
+        pair_efficiency=efficiency,
+    )
     return Accounts(
         sites=sites,
         emissions_kg=math.fsum(energy.emissions_kg for energy in sites.values()),

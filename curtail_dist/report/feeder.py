@@ -40,9 +40,13 @@ class Feeder:
         """Close."""
         self.close()
 
+    def end(self) -> None:
+        """Ask it to feed what is left and to end, without waiting; `close` waits."""
+        self._closing.set()
+
     def close(self) -> None:
         """Feed what is left and end the sink; idempotent, bounded, whatever the sink does."""
-        self._closing.set()
+        self.end()
         self._thread.join(_CLOSE_S)
         if self._thread.is_alive():
             _LOG.warning(

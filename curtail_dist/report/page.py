@@ -1,7 +1,7 @@
-"""report.html: the picture, the figures, and what they do and do not count, in one file."""
+"""report.html: the pictures, the figures, and what they do and do not count, in one file."""
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC
 from html import escape
 from pathlib import Path
@@ -9,8 +9,10 @@ from typing import Any
 
 from curtail_dist.report.coursetables import decisions_section, incidents_section
 from curtail_dist.report.footprinttables import footprint_section
-from curtail_dist.report.history import History
+from curtail_dist.report.paper.runtable import COLUMNS, Row
+from curtail_dist.report.saving import saving_text
 from curtail_dist.report.tables import number, table
+from curtail_dist.report.whole import Whole
 
 STYLE = """
 :root { color-scheme: light; }
@@ -18,6 +20,7 @@ body { font: 15px/1.55 system-ui, sans-serif; color: #1c2430; margin: 2rem auto;
   padding: 0 1.5rem; }
 h1 { font-size: 1.6rem; margin: 0 0 .2rem; } h2 { font-size: 1.1rem; margin: 2rem 0 .5rem; }
 p.facts { color: #667080; margin: 0 0 1rem; } img { max-width: 100%; height: auto; }
+img.narrow { width: 60rem; }
 .badge { background: #fff3d6; border: 1px solid #e69f00; border-radius: .4rem; color: #7a5200;
   font-size: .85rem; padding: .1rem .5rem; vertical-align: middle; }
 table.words td { text-align: left; vertical-align: top; max-width: 26rem; }
@@ -48,33 +51,42 @@ of the always-on sites - run) / (mean of the always-on sites - bound); the multi
 
 
 def write_page(
-    summary: Mapping[str, Any],
-    history: History,
-    picture: Path,
-    file: Path,
+    run: Whole,
+    run_dir: Path,
     *,
-    compared: Mapping[str, Mapping[str, Any]],
+    rows: Sequence[Row],
+    notes: Sequence[str],
+    paragraphs: Sequence[tuple[str, str]],
 ) -> Path:
-    """Write the page; `compared` holds other runs' summaries by name. Returns `file`."""
-    image = base64.b64encode(picture.read_bytes()).decode()
+    """Write the page of a run and return its path. The pictures are taken from report.png and courses.png.
+
+    Args:
+        run: The run.
+        run_dir: Its directory.
+        rows: The run, and those that it is compared with, in a table.
+        notes: What that table's columns are.
+        paragraphs: Its methods, each with a title.
+    """
+    file, summary, history = run_dir / "report.html", run.summary, run.history
     start = history.start.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")
     badge = ' <span class="badge">synthetic traces</span>' if history.synthetic else ""
     name = escape(history.run)
     sections = [
         f"<h1>{name}{badge}</h1><p class='facts'>from {start}</p>",
-        f'<img src="data:image/png;base64,{image}" alt="Intensity, training, loss and emissions of {name}">',
+        _picture(run_dir / "report.png", f"Intensity, training, loss and emissions of {history.run}"),
         "<h2>The run</h2>" + table(["", ""], _facts(summary)),
         "<h2>Sites</h2>" + table(_SITE_TITLES, _site_rows(summary["sites"])),
+        "<h2>Learning, power and emissions over time</h2>"
+        + _picture(run_dir / "courses.png", f"Courses of {_named(rows)}", kind="narrow"),
+        f"<h2>Run by run</h2>{_runs(rows)}<p class='notes facts'>{escape(' '.join(notes))}</p>",
         footprint_section(summary),
         incidents_section(history),
         decisions_section(history),
         "<h2>The same work elsewhere</h2>" + table(_ELSEWHERE_TITLES, _elsewhere(summary)),
+        f"<h2>Methods</h2><div class='notes'>{_methods(paragraphs)}</div>",
     ]
-    if compared:
-        rows = [_compared(label, other) for label, other in {history.run: summary, **compared}.items()]
-        sections.append("<h2>Other runs</h2>" + table(_COMPARED_TITLES, rows))
-    notes = "".join(f"<li>{escape(note)}</li>" for note in summary["notes"])
-    sections.append(f"<h2>What the figures count</h2><div class='notes'>{COUNTS}<ul>{notes}</ul></div>")
+    unknown = "".join(f"<li>{escape(note)}</li>" for note in summary["notes"])
+    sections.append(f"<h2>What the figures count</h2><div class='notes'>{COUNTS}<ul>{unknown}</ul></div>")
     file.write_text(
         f"<!doctype html>\n<html lang='en'><head><meta charset='utf-8'><title>{name}</title>"
         f"<meta name='viewport' content='width=device-width'><style>{STYLE}</style></head>\n"
@@ -82,6 +94,25 @@ def write_page(
         encoding="utf-8",
     )
     return file
+
+
+def _picture(file: Path, says: str, *, kind: str = "wide") -> str:
+    image = base64.b64encode(file.read_bytes()).decode()
+    return f'<img class="{kind}" src="data:image/png;base64,{image}" alt="{escape(says)}">'
+
+
+def _named(rows: Sequence[Row]) -> str:
+    return ", ".join(row.name for row in rows)
+
+
+def _runs(rows: Sequence[Row]) -> str:
+    titles = ["run", *(f"{column.title}, {column.unit}" for column in COLUMNS)]
+    named = [escape(row.name) + ("" if row.finished else ", unfinished") for row in rows]
+    return table(titles, [[name, *row.cells] for name, row in zip(named, rows, strict=True)])
+
+
+def _methods(paragraphs: Sequence[tuple[str, str]]) -> str:
+    return "\n".join(f"<p><b>{escape(title)}.</b> {escape(text)}</p>" for title, text in paragraphs)
 
 
 def _facts(summary: Mapping[str, Any]) -> list[list[str]]:
@@ -104,7 +135,7 @@ def _facts(summary: Mapping[str, Any]) -> list[list[str]]:
         ["emissions", f"{summary['emissions_kg']:.3f} kg CO2"],
         ["optimum", number(summary["oracle_schedule_kg"], ".3f") + " kg CO2"],
         ["multiple of the optimum", number(summary["oracle_multiple"], ".2f")],
-        ["share of the possible saving", number(summary["oracle_fraction"], ".1%")],
+        ["saved", saving_text(summary) or "unknown"],
         ["pair efficiency", f"{summary['pair_efficiency']:.3f}"],
         ["state hash", f"<code>{escape(summary['state_hash'])}</code>"],
     ]
@@ -173,19 +204,3 @@ def _elsewhere(summary: Mapping[str, Any]) -> list[list[str]]:
         if mass is not None:
             rows.append([label, f"{mass:.3f}", f"{run / mass:.2f} x" if mass else "-", "", "", ""])
     return rows
-
-
-_COMPARED_TITLES = ["run", "kg CO2", "run time, h", "tokens", "versions", "bits per byte", "lost / twice"]
-
-
-def _compared(name: str, summary: Mapping[str, Any]) -> list[str]:
-    rows = summary["rows"]
-    return [
-        escape(name),
-        f"{summary['emissions_kg']:.3f}",
-        f"{summary['virtual_h']:.2f}",
-        f"{summary['tokens']:,}",
-        f"{summary['commits']:,}",
-        number(summary["loss"]["val_bpb"], ".4f"),
-        f"{rows['lost']:,} / {rows['duplicated']:,}",
-    ]

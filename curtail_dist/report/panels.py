@@ -16,6 +16,8 @@ _CAUSES = {"train": "training", "idle": "idle", "join": "joining", "sync": "exch
 _PARTS = {"leave_delay": "leave delay", "wasted": "thrown away"}
 _ROOM_UP_TO = 0.62
 """Share of a panel's width up to which a label fits right of a mark."""
+_LETTER = 0.0155
+"""About what a letter takes of it."""
 _LEADER = {"arrowstyle": "-", "color": FAINT, "linewidth": 0.8, "shrinkB": 4}
 _LOG_FROM = 5.0
 """Emissions that differ by more than this factor are drawn by their logarithm."""
@@ -178,15 +180,14 @@ def _scaled(axes: Axes, masses: Sequence[float]) -> None:
 
 
 def _named(axes: Axes, labels: Sequence[tuple[Point, str]], colours: Mapping[str, str]) -> None:
-    """Name each line and mark: beside it, or where that would leave the panel, right of it."""
+    """Name each line and mark: beside it, or where that would leave the panel, right of it.
+
+    Labels of which one reaches to where another begins are kept apart in height.
+    """
     spots = axes.transAxes.inverted().transform(
         axes.transData.transform([(point.finished_h, point.emissions_kg) for point, _ in labels])
     )
-    columns: dict[float, list[int]] = {}
-    for index, (x, _) in enumerate(spots):
-        columns.setdefault(1.0 if x > _ROOM_UP_TO else round(float(x), 1), []).append(index)
-    for column, members in columns.items():
-        inside = column < 1.0
+    for inside, members in _neighbours([float(x) for x, _ in spots], [len(name) for _, name in labels]):
         raised = 0.03 if inside else 0.0
         heights = apart([float(spots[index][1]) + raised for index in members], 0.085)
         for index, height in zip(members, heights, strict=True):
@@ -202,6 +203,20 @@ def _named(axes: Axes, labels: Sequence[tuple[Point, str]], colours: Mapping[str
                 arrowprops=None if inside else _LEADER,
                 annotation_clip=False,
             )
+
+
+def _neighbours(places: Sequence[float], letters: Sequence[int]) -> list[tuple[bool, list[int]]]:
+    """Return which labels must be kept apart: those inside of the panel that touch, and all right of it."""
+    inside = sorted((x, index) for index, x in enumerate(places) if x <= _ROOM_UP_TO)
+    groups: list[list[int]] = []
+    reached = -1.0
+    for x, index in inside:
+        if x - 0.025 > reached:
+            groups.append([])
+        groups[-1].append(index)
+        reached = max(reached, x + 0.025 + _LETTER * (letters[index] + len("0.00  ")))
+    right = [index for index, x in enumerate(places) if x > _ROOM_UP_TO]
+    return [*((True, group) for group in groups), *([(False, right)] if right else [])]
 
 
 def apart(places: Sequence[float], distance: float) -> list[float]:

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -31,6 +30,7 @@ from curtail_dist.report.palette import (
     site_colours,
 )
 from curtail_dist.report.panels import Line, beside, causes_panel, cumulative_panel, tradeoff_panel
+from curtail_dist.report.saving import share_tells
 from curtail_dist.units import Seconds, hours
 
 WIDTH_IN, DPI = 14.0, 100
@@ -40,19 +40,6 @@ _MOST_COMPARED, _MOST_IN_PAIRS = 5, 3
 """Sites up to which each is drawn always on, and up to which their pairs are."""
 _LEFT, _RIGHT = 0.085, 0.835
 """Of the panels over time; names and figures stand right of them."""
-
-
-def draw(
-    history: History,
-    accounts: Accounts,
-    file: Path,
-    *,
-    others: Mapping[str, Sequence[Evaluation]] | None = None,
-    best: Sequence[Point] = (),
-) -> Path:
-    """Write the picture as PNG; see `compose`."""
-    compose(history, accounts, others=others, best=best).savefig(file)
-    return file
 
 
 def compose(
@@ -248,8 +235,7 @@ def _title(figure: Figure, history: History, accounts: Accounts) -> None:
     ]
     if accounts.reference_kg:
         facts.append(f"{accounts.emissions_kg / accounts.reference_kg:.0%} of always-on")
-    if accounts.oracle_fraction is not None:
-        facts.append(f"{accounts.oracle_fraction:.0%} of the possible saving")
+    facts += _saved(accounts)
     if accounts.oracle_multiple is not None:
         facts.append(f"{accounts.oracle_multiple:.2f} x the optimum")
     figure.text(_LEFT, _from_top(figure, 0.85), "   ·   ".join(facts), fontsize=11.5, color=INK, va="center")
@@ -264,6 +250,16 @@ def _title(figure: Figure, history: History, accounts: Accounts) -> None:
             ha="right",
             bbox=style,
         )
+
+
+def _saved(accounts: Accounts) -> list[str]:
+    """The share of the possible saving where it says something; the page has words where it does not."""
+    share, possible_kg = accounts.oracle_fraction, accounts.possible_saving_kg
+    resolvable_kg = accounts.resolvable_saving_kg
+    if share is None or possible_kg is None or resolvable_kg is None:
+        return []
+    tells = share_tells(share, possible_kg=possible_kg, resolvable_kg=resolvable_kg)
+    return [f"{share:.0%} of the possible saving"] if tells else []
 
 
 def _legend(figure: Figure) -> None:

@@ -14,6 +14,7 @@ from curtail_dist.report.accounts import Accounts
 from curtail_dist.report.audit import count_rows
 from curtail_dist.report.history import History, SiteHistory
 from curtail_dist.report.joins import by_cause
+from curtail_dist.report.totals import gpu_hours, share_in_window
 from curtail_dist.telemetry.record import Record
 from curtail_dist.units import Seconds, hours
 
@@ -26,12 +27,17 @@ LAST_STEPS = 10
 
 
 def build_summary(
-    records: Sequence[Record], history: History, accounts: Accounts, *, baseline_val_bpb: float | None = None
+    records: Sequence[Record],
+    history: History,
+    accounts: Accounts,
+    *,
+    baseline_val_bpb: float | None = None,
+    ranks: Mapping[str, int] | None = None,
 ) -> dict[str, Any]:
     """Return what summary.json holds: `INTERFACE` fields, and `notes` on what could not be reckoned.
 
-    What cannot be known is None: losses without a step, the bound where the work does not fit before the
-    deadline.
+    `ranks` says how many each site has, as far as known. What cannot be known is None: losses without a
+    step, the bound where the work does not fit before the deadline, GPU-hours without the ranks.
     """
     rows = count_rows(history.chain, total=history.rows, finished=history.finished)
     head = history.chain[-1] if history.chain else None
@@ -43,6 +49,7 @@ def build_summary(
         "finished": history.finished,
         "wall_s": wall_seconds(records),
         "virtual_h": hours(history.stop),
+        "gpu_hours": gpu_hours(accounts.sites, ranks or {}),
         "commits": len(history.chain),
         "epochs": len({record.epoch for record in records if record.epoch > 0}),
         "tokens": head.tokens if head else 0,
@@ -62,9 +69,12 @@ def build_summary(
         },
         "sites": {name: _site(site, accounts.sites[name], history) for name, site in history.sites.items()},
         "emissions_kg": accounts.emissions_kg,
+        "share_in_window": share_in_window(accounts.sites),
         "baselines": {name: asdict(baseline) for name, baseline in accounts.baselines.items()},
         "oracle_kg": accounts.oracle_kg,
         "oracle_fraction": accounts.oracle_fraction,
+        "possible_saving_kg": accounts.possible_saving_kg,
+        "resolvable_saving_kg": accounts.resolvable_saving_kg,
         "oracle_schedule_kg": accounts.oracle_schedule_kg,
         "oracle_exact": None if accounts.optimum is None else accounts.optimum.exact,
         "oracle_multiple": accounts.oracle_multiple,
@@ -117,12 +127,13 @@ def _footprint(whole: Footprint) -> dict[str, Any]:
 
 
 def _losses(history: History) -> dict[str, float | None]:
-    """First and last training loss over all sites; bits per byte of the newest version evaluated."""
+    """First and last training loss over all sites; bits per byte of the newest evaluation, and the least."""
     steps = sorted((entry for site in history.sites.values() for entry in site.losses), key=lambda e: e[0])
     return {
         "first": steps[0][1] if steps else None,
         "last": fmean(loss for _, loss in steps[-LAST_STEPS:]) if steps else None,
         "val_bpb": history.evaluated[-1][2] if history.evaluated else None,
+        "best_val_bpb": min((bpb for _, _, bpb in history.evaluated), default=None),
     }
 
 

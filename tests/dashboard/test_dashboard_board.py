@@ -40,6 +40,29 @@ def test_time_in_phases_is_what_the_history_says(tmp_path: Path):
             assert seconds(board.courses[name], PHASES.index(phase)) == pytest.approx(spent)
 
 
+def test_a_column_has_what_was_emitted_up_to_its_last_event_steps_among_them(tmp_path: Path):
+    pen, ends = Pen(tmp_path, "texas"), (10.2, 10.9, 20.5, 30.1)
+    site_started(pen)
+    pen.write(0.0, "reading", g_per_kwh=360.0, measured_t=0.0, source="trace")
+    pen.write(0.0, "phase", phase="train")
+    for t in ends:
+        pen.write(t, "step", steps=1, tokens=8, rows=1, loss=3.0)
+    pen.write(2_500.0, "step", steps=1, tokens=8, rows=1, loss=3.0)  # columns become twice as wide
+    for room in (False, True):
+        board, found = Board(), EventTail(tmp_path).poll()
+        if room:
+            board.make_room(found[-1].t)
+        board.add(found[:-1])
+        board.catch_up()
+        columns = board.courses["texas"].columns
+        watts_times_grams = 2000.0 * 360.0 / 3.6e6 / 1000
+        for at, kg_at in ((10, 10.9), (20, 20.5), (30, 30.1)):
+            assert columns[at >> room].kg == pytest.approx(kg_at * watts_times_grams)
+        board.add(found[-1:])
+        assert board.width == 2.0
+        assert board.courses["texas"].columns[5].kg == pytest.approx(10.9 * watts_times_grams)
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_any_course_keeps_its_sums_however_wide_its_columns_become(seed):
     chance, course, width = random.Random(seed), Course(), 1.0

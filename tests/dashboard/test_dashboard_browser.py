@@ -43,7 +43,7 @@ def test_the_first_picture_of_ten_megabytes_is_there_within_a_second(browser, tm
             f"\n{size:.1f} MB: picture after {min(later):.2f} to {max(later):.2f} s; "
             f"{while_reading:.2f} s where the server has only just begun to read\n"
         )
-    assert min(later) < 1.0 * GENEROUS
+    assert min(later) < 1.0 * GENEROUS and while_reading < 1.0 * GENEROUS
 
 
 def test_a_new_event_is_on_the_page_within_a_second(browser, tmp_path, capsys):

@@ -1,14 +1,19 @@
 """Makes up a whole run as its processes would have written it: a day of three sites with a death."""
 
+import json
 import math
 import shutil
 from collections.abc import Callable
+from contextlib import redirect_stdout
 from dataclasses import dataclass, field
+from io import StringIO
 from pathlib import Path
 
 import pytest
+from reporting import ODD, OLD_SUMMARY, Reported, crash
 from writing import SetClock, site_started
 
+from curtail_dist.cli.main import main
 from curtail_dist.telemetry import events as ev
 from curtail_dist.telemetry.record import EventLog
 
@@ -70,6 +75,8 @@ class Day:
     directory: Path
     hours: float = 18.0
     kill: int = 34
+    rows_total: int = 15_200
+    windows: dict[str, list[tuple[float, float]]] = field(default_factory=lambda: WINDOWS)
     clock: SetClock = field(default_factory=SetClock)
     sites: dict[str, Site] = field(default_factory=dict)
     t: float = 0.0
@@ -80,15 +87,11 @@ class Day:
     leaving: dict[str, float] = field(default_factory=dict)
     joining: dict[str, float] = field(default_factory=dict)
 
-    @property
-    def rows_total(self) -> int:
-        return 15_200
-
     def write(self) -> Path:
         started = ev.RunStarted(run="day", seed=1, start=START, rows=self.rows_total, virtual=True)
-        for name in WINDOWS:
+        for name in self.windows:
             site = self.sites[name] = Site(name, self.directory, self.clock)
-            site.say(0.0, site_started(outlook=outlook(WINDOWS[name]), deadline_s=18 * HOUR), by="agent")
+            site.say(0.0, site_started(outlook=outlook(self.windows[name]), deadline_s=18 * HOUR), by="agent")
             if name == "california":
                 site.say(0.0, started, by="agent")
             site.phase(0.0, "off", by="agent")
@@ -100,7 +103,7 @@ class Day:
         return self.directory
 
     def wanted(self, name: str) -> bool:
-        return any(a * HOUR <= self.t < b * HOUR + 600 for a, b in WINDOWS[name])
+        return any(a * HOUR <= self.t < b * HOUR + 600 for a, b in self.windows[name])
 
     def turn(self) -> None:
         for name, site in self.sites.items():
@@ -222,7 +225,7 @@ class Day:
             site.ranks.close()
             site.phase(self.t, "off", by="agent")
         for name, site in self.sites.items():
-            for t, value in outlook(WINDOWS[name]):
+            for t, value in outlook(self.windows[name]):
                 if t <= self.t:
                     site.say(t, ev.ReadingSeen(g_per_kwh=value, measured_t=t, source="trace"), by="agent")
 
@@ -230,6 +233,22 @@ class Day:
 @pytest.fixture(scope="session")
 def written_day(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return Day(tmp_path_factory.mktemp("written") / "day").write()
+
+
+TWO = {name: WINDOWS[name] for name in ("california", "south-australia")}
+
+
+@pytest.fixture(scope="session")
+def reported(tmp_path_factory: pytest.TempPathFactory) -> Reported:
+    root = tmp_path_factory.mktemp("reported")
+    run = Day(root / "run", windows=TWO, rows_total=8000).write()
+    crashed = crash(Day(root / "crashed", windows=TWO, kill=0).write(), after_h=6.2)
+    (root / "left").mkdir()
+    (root / "left" / "summary.json").write_text(json.dumps(OLD_SUMMARY))
+    others = [f"--compare={name}={place}" for name, place in ((ODD, crashed), ("day", root / "left"))]
+    with redirect_stdout(StringIO()) as said:
+        assert main(["report", str(run), "--print", *others]) == 0
+    return Reported(run, crashed, said.getvalue())
 
 
 @pytest.fixture

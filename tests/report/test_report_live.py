@@ -74,9 +74,12 @@ def test_a_torn_last_line_waits_for_its_end(day: Path):
     assert len(tail.poll()) == 1
 
 
-def test_a_whole_line_that_is_no_event_is_refused(day: Path):
-    with next((day / "events").glob("texas.agent*")).open("a") as stream:
-        stream.write("{broken\n")
+@pytest.mark.parametrize("said", ["{broken\n", "{LINE}, {LINE}\n"])
+def test_a_whole_line_that_is_no_event_is_refused(day: Path, said: str):
+    file = next((day / "events").glob("texas.agent*"))
+    line = file.read_text().splitlines()[-1]
+    with file.open("a") as stream:
+        stream.write(said.replace("{LINE}", line))
     with pytest.raises(DataError, match="no event"):
         EventTail(day).poll()
 

@@ -1,14 +1,13 @@
 import json
 import re
-import shutil
 import struct
 from pathlib import Path
 
 import pytest
 from metered import energies, write_metered
+from reporting import Reported
 
 from curtail_dist.cli.main import main
-from curtail_dist.report import write_report
 
 
 def png_size(file: Path) -> tuple[int, int]:
@@ -17,48 +16,46 @@ def png_size(file: Path) -> tuple[int, int]:
     return struct.unpack(">II", head[16:24])
 
 
-@pytest.fixture(scope="module")
-def reported(written_day: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The page of a whole day, beside the rest of its report."""
-    return write_report(Path(shutil.copytree(written_day, tmp_path_factory.mktemp("reported") / "day")))
+def test_a_report_is_pictures_a_page_and_a_summary(reported: Reported):
+    width, height = png_size(reported.directory / "report.png")
+    assert (width, height > 1000) == (1400, True)
+    assert png_size(reported.directory / "courses.png")[0] == 1440
+    assert reported.summary["finished"]
 
 
-def test_a_report_is_a_picture_a_page_and_a_summary(reported: Path):
-    assert reported.name == "report.html"
-    assert png_size(reported.parent / "report.png") == (1400, 1340)
-    assert json.loads((reported.parent / "summary.json").read_text())["finished"]
-
-
-def test_the_page_refers_to_nothing_outside_of_itself(reported: Path):
-    text = reported.read_text()
-    assert "data:image/png;base64," in text
+def test_the_page_refers_to_nothing_outside_of_itself(reported: Reported):
+    text = (reported.directory / "report.html").read_text()
+    assert text.count("data:image/png;base64,") == 2
     assert not re.findall(r"""(?:src|href)=["'](?!data:)""", text)
     assert "http" not in text.replace("data:image", "")
 
 
-def test_the_page_says_that_the_traces_are_synthetic(reported: Path):
-    assert "synthetic traces" in reported.read_text()
+def test_the_page_says_that_the_traces_are_synthetic(reported: Reported):
+    assert "synthetic traces" in (reported.directory / "report.html").read_text()
 
 
-def test_a_compared_run_stands_beside_this_one(day: Path, write_day):
-    other = write_day("other", kill=0)
-    text = write_report(day, {"undisturbed <b>": other}).read_text()
-    assert "undisturbed &lt;b&gt;" in text
+def test_compared_runs_stand_beside_this_one_on_the_page(reported: Reported):
+    text = (reported.directory / "report.html").read_text()
+    assert "<td>day (this run)</td>" in text
+    assert "<td>a_b &amp; 50% &lt;i&gt;, unfinished</td>" in text
+    assert "<td>day</td><td>9.50</td><td>--</td><td>1.50</td>" in text
 
 
-def test_a_run_that_has_only_begun_can_be_reported(write_day):
+def test_a_run_that_has_only_begun_can_be_reported_and_its_summary_printed(
+    write_day, capsys: pytest.CaptureFixture[str]
+):
     directory = write_day("begun", hours=0.05, kill=0)
-    write_report(directory)
+    assert main(["report", str(directory), "--json"]) == 0
     summary = json.loads((directory / "summary.json").read_text())
+    assert json.loads(capsys.readouterr().out) == summary
     assert summary["commits"] == 0
     assert summary["loss"]["last"] is None
+    assert (summary["gpu_hours"], summary["share_in_window"]) == (0.0, None)
 
 
-def test_the_verb_prints_where_the_page_is(day: Path, capsys: pytest.CaptureFixture[str]):
-    assert main(["report", str(day)]) == 0
-    out = capsys.readouterr().out
-    assert f"wrote {day / 'report.html'}" in out
-    assert "15,200 of 15,200 done once, 0 lost" in out
+def test_the_verb_prints_where_the_page_is(reported: Reported):
+    assert f"wrote {reported.directory / 'report.html'}" in reported.said
+    assert "8,000 of 8,000 done once, 0 lost" in reported.said
 
 
 def test_the_verb_tells_average_sci_optimum_and_what_is_not_counted(
@@ -76,12 +73,6 @@ def test_the_verb_tells_average_sci_optimum_and_what_is_not_counted(
     assert all(f"- {sentence}" in out for sentence in summary["not_counted"])
 
 
-def test_the_verb_prints_the_summary_as_json(day: Path, write_day, capsys: pytest.CaptureFixture[str]):
-    other = write_day("other", kill=0)
-    assert main(["report", str(day), "--json", "--compare", f"calm={other}"]) == 0
-    assert json.loads(capsys.readouterr().out) == json.loads((day / "summary.json").read_text())
-
-
 def test_a_directory_without_events_is_the_users_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     assert main(["report", str(tmp_path)]) == 2
     error = capsys.readouterr().err
@@ -92,3 +83,18 @@ def test_a_directory_without_events_is_the_users_error(tmp_path: Path, capsys: p
 @pytest.mark.parametrize("given", ["nonsense", "=x", "name=", "name=/no/such/directory"])
 def test_a_comparison_that_names_no_run_is_the_users_error(day: Path, given: str):
     assert main(["report", str(day), "--compare", given]) == 2
+
+
+@pytest.mark.parametrize("content", ["[]", '{"loss": {}}', "{", None])
+def test_a_comparison_with_what_is_no_summary_is_the_users_error(
+    day: Path, tmp_path: Path, content: str | None, capsys: pytest.CaptureFixture[str]
+):
+    if content is not None:
+        (tmp_path / "summary.json").write_text(content)
+    assert main(["report", str(day), f"--compare=x={tmp_path}"]) == 2
+    assert "holds neither events nor a readable summary.json" in capsys.readouterr().err
+
+
+def test_two_compared_runs_of_one_name_are_the_users_error(day: Path, capsys: pytest.CaptureFixture[str]):
+    assert main(["report", str(day), f"--compare=one={day}", f"--compare=one={day}"]) == 2
+    assert "names two runs one" in capsys.readouterr().err

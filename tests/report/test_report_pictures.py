@@ -2,16 +2,16 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
-from itertools import combinations, pairwise
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from drawntexts import outside, overlapping, texts
 from hypothesis import given
 from hypothesis import strategies as st
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.text import Text
 from metered import OUTLOOK, STARTED, energies, write_metered
 
 from curtail_dist.energy.emissions import Grid, Interval, PowerModel, SiteEnergy, account
@@ -49,37 +49,11 @@ def axes() -> Axes:
     return figure.add_subplot()
 
 
-def texts(figure: Figure) -> list[Text]:
-    """All texts that are drawn: ticks beyond an axis are objects, too, and are not."""
-    figure.canvas.draw()
-    beyond = {
-        label
-        for axes in figure.axes
-        for axis in (axes.xaxis, axes.yaxis)
-        for tick in axis.get_major_ticks()
-        if not min(axis.get_view_interval()) <= tick.get_loc() <= max(axis.get_view_interval())
-        for label in (tick.label1, tick.label2)
-    }
-    found = [text for text in figure.findobj(Text) if text.get_visible() and text.get_text().strip()]
-    return [text for text in found if text not in beyond]
-
-
-def overlapping(figure: Figure) -> list[tuple[str, str]]:
-    """Pairs of texts of which one covers more than a hair of the other, leading lines aside."""
-    boxes = [(text.get_text(), Text.get_window_extent(text).padded(-1.0)) for text in texts(figure)]
-    return [(one, other) for (one, a), (other, b) in combinations(boxes, 2) if a.overlaps(b)]
-
-
-def outside(figure: Figure) -> list[str]:
-    box = figure.bbox
-    boxes = [(text.get_text(), Text.get_window_extent(text)) for text in texts(figure)]
-    return [text for text, b in boxes if b.x0 < box.x0 or b.x1 > box.x1 or b.y0 < box.y0 or b.y1 > box.y1]
-
-
 def test_no_text_of_a_days_picture_covers_another_or_leaves_it(
     reckoned: tuple[History, Accounts], best: list[Point]
 ):
     figure = compose(*reckoned, best=best)
+    assert tuple(figure.get_size_inches() * figure.dpi) == pytest.approx((1400, 1340))
     assert overlapping(figure) == []
     assert outside(figure) == []
     shown = " ".join(text.get_text() for text in texts(figure))
@@ -213,6 +187,17 @@ def test_finish_times_are_drawn_with_names_that_do_not_cover_each_other(axes: Ax
     for label in ("1.10  this run", "8.20  one", "8.10  other", "5.00  pair", "0.80  optimum"):
         assert label in shown
     assert axes.get_yscale() == "log"
+
+
+def test_a_label_that_reaches_to_the_next_mark_does_not_cover_its_label(axes: Axes):
+    marks = {
+        name: Point(finished_h=hour, emissions_kg=5.0, setting=0.0)
+        for name, hour in (("california + texas", 5.0), ("texas", 8.0), ("end", 15.0))
+    }
+    tradeoff_panel(axes, {}, marks, {})
+    figure = axes.figure
+    assert isinstance(figure, Figure)
+    assert overlapping(figure) == []
 
 
 def test_emissions_that_hardly_differ_or_are_none_are_drawn_from_zero(axes: Axes):
