@@ -7,7 +7,7 @@ from typing import Any
 
 from curtail_dist.cli.verb import Verb
 from curtail_dist.errors import UserError
-from curtail_dist.report import write_report
+from curtail_dist.report.build import write_report
 from curtail_dist.report.saving import saving_text
 
 

@@ -19,8 +19,8 @@ from curtail_dist.units import Seconds
 
 EVERY_S: Seconds = 60.0
 """Between two summaries of a run that goes on; more where one takes long: a tenth of the time at most."""
-FIRST_S: Seconds = 1.0
-"""Before the first one: who has just begun to look wants the picture."""
+FIRST_S: Seconds = 2.0
+"""From when there is something to reckon to the first one: who has just begun to look wants the picture."""
 MOST_S: Seconds = 600.0
 CLOSE_S: Seconds = 5.0
 _LOOK_S: Seconds = 0.2
@@ -66,6 +66,8 @@ class Reckoner:
 
     def _run(self) -> None:
         known: object | None = None
+        while self._news() is None and not self._closing.wait(_LOOK_S):
+            pass
         self._closing.wait(FIRST_S)
         while not self._closing.wait(_LOOK_S):
             news = self._news()
@@ -107,7 +109,7 @@ class Reckoner:
 
 def reckoned(directories: Sequence[Path]) -> dict[str, Any]:
     """Return of a run's summary what the page shows, or `problem`: why there is none."""
-    from curtail_dist.report import summarize
+    from curtail_dist.report.build import summarize
 
     try:
         whole = summarize(directories)

@@ -2,6 +2,7 @@
 
 import gc
 import socket
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType
@@ -13,9 +14,12 @@ from curtail_dist.dashboard.follow import Follower
 from curtail_dist.dashboard.reckoning import Reckoner
 from curtail_dist.errors import UserError
 from curtail_dist.security.opening import is_here
+from curtail_dist.units import Seconds
 
 GARBAGE = 100_000
 """Objects made since garbage was last collected at which it is again."""
+SWITCH_S: Seconds = 0.0005
+"""How long a thread that reads events may keep those waiting that answer pages."""
 
 
 class _Server(uvicorn.Server):
@@ -33,8 +37,8 @@ class _Server(uvicorn.Server):
 def serve(directories: Sequence[Path], *, host: str, port: int, told: Callable[[str], None]) -> None:
     """Serve the run in `directories` until SIGINT or SIGTERM; give `told` the address once it listens.
 
-    Raises UserError where nothing can listen at `host` and `port` (0: any free one). From then on garbage is
-    collected more rarely in this process.
+    Raises UserError where nothing can listen at `host` and `port` (0: any free one). From then on this
+    process collects garbage more rarely, and changes threads more often.
     """
     listening = _listen(host, port)
     streams = Streams()
@@ -44,6 +48,7 @@ def serve(directories: Sequence[Path], *, host: str, port: int, told: Callable[[
     # What a run is read into is no garbage: to look through it again and again takes a third of the time.
     gc.freeze()
     gc.set_threshold(GARBAGE)
+    sys.setswitchinterval(SWITCH_S)
     with listening, follower, reckoner:
         app = build_app(follower, reckoner, streams, hosts=names)
         config = uvicorn.Config(

@@ -1,5 +1,1 @@
-"""Pictures and figures of a run, from its events alone."""
-
-from curtail_dist.report.build import summarize, write_report
-
-__all__ = ["summarize", "write_report"]
+"""Pictures and figures of a run, from its events alone: `build` writes a report, `live` follows a run."""

@@ -12,7 +12,7 @@ from curtail_dist.dashboard.board import MOST_EVALUATIONS, MOST_SITES, Board
 from curtail_dist.dashboard.course import COLUMNS, PHASES, Course
 from curtail_dist.dashboard.log import KEPT, MOST_CHARACTERS
 from curtail_dist.dashboard.reckoning import reckoned
-from curtail_dist.report import summarize
+from curtail_dist.report.build import summarize
 from curtail_dist.report.history import build_history
 from curtail_dist.report.tail import EventTail
 from curtail_dist.telemetry.record import parse, read_events

@@ -7,7 +7,7 @@ import pytest
 from dashboard_runs import write_run
 
 from curtail_dist.dashboard.reckoning import Reckoner
-from curtail_dist.report import summarize
+from curtail_dist.report.build import summarize
 
 pytestmark = pytest.mark.integration
 

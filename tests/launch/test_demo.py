@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from curtail_dist.report import summarize
+from curtail_dist.report.build import summarize
 from curtail_dist.telemetry.record import read_events
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(300)]

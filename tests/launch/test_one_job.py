@@ -11,7 +11,7 @@ from faults.record import Events, wall
 from torchruns import Torchruns, etcd_words
 
 from curtail_dist.coordination.embedded import EmbeddedEtcd
-from curtail_dist.report import summarize
+from curtail_dist.report.build import summarize
 
 pytestmark = [
     pytest.mark.launch,

@@ -16,7 +16,7 @@ from curtail_dist.data.manifest import read_manifest, sha256_of
 from curtail_dist.membership.keys import Keys
 from curtail_dist.membership.provision import ProcessProvisioner
 from curtail_dist.membership.records import Presence
-from curtail_dist.report import summarize
+from curtail_dist.report.build import summarize
 from curtail_dist.telemetry.record import read_events
 
 DEADLINE_S = 150.0

@@ -18,7 +18,7 @@ from torchruns import variable
 from curtail_dist.config import RunConfig
 from curtail_dist.coordination.embedded import EmbeddedEtcd
 from curtail_dist.membership.provision import ProcessProvisioner
-from curtail_dist.report import summarize
+from curtail_dist.report.build import summarize
 from curtail_dist.telemetry.record import Record, read_events
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(180)]

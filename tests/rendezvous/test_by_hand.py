@@ -11,7 +11,7 @@ import yaml
 from curtail_launch.demo.script import Material, Wishes, learning, prepare
 
 from curtail_dist.coordination import EmbeddedEtcd
-from curtail_dist.report import summarize
+from curtail_dist.report.build import summarize
 from curtail_dist.telemetry.record import read_events
 
 pytestmark = [pytest.mark.launch, pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(300)]

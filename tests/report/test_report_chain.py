@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from writing import SetClock, site_started
 
 from curtail_dist.errors import StateDiverged
-from curtail_dist.report import summarize
+from curtail_dist.report.build import summarize
 from curtail_dist.report.chain import Chain, read_chain
 from curtail_dist.telemetry import events as ev
 from curtail_dist.telemetry.record import EventLog, Record

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from metered import STARTED, energies, write_metered
 
-from curtail_dist.report import write_report
+from curtail_dist.report.build import write_report
 from curtail_dist.report.decisions import Decision
 from curtail_dist.report.history import SiteHistory, build_history
 from curtail_dist.telemetry import events as ev

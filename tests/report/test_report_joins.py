@@ -12,7 +12,7 @@ import pytest
 from rich.console import Console
 
 from curtail_dist.clock import SystemClock
-from curtail_dist.report import summarize, write_report
+from curtail_dist.report.build import summarize, write_report
 from curtail_dist.report.joins import by_cause, cause_text
 from curtail_dist.report.live import LiveView
 from curtail_dist.telemetry import events as ev

@@ -8,7 +8,7 @@ from writing import SetClock, site_started
 
 from curtail_dist.clock import SystemClock
 from curtail_dist.errors import DataError
-from curtail_dist.report import summarize
+from curtail_dist.report.build import summarize
 from curtail_dist.report.live import LiveView
 from curtail_dist.report.tail import EventTail
 from curtail_dist.telemetry.events import (

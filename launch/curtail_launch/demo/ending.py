@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from curtail_dist.report.saving import saving_text
+
 
 def ending_lines(summary: Mapping[str, Any], directory: Path) -> list[str]:
     """Return the lines for a finished or unfinished run's summary.json."""
@@ -66,15 +68,10 @@ def _baselines(summary: Mapping[str, Any]) -> str:
 
 
 def _optimum(summary: Mapping[str, Any]) -> str:
-    best, share, multiple = (
-        summary[key] for key in ("oracle_schedule_kg", "oracle_fraction", "oracle_multiple")
-    )
-    if best is None or share is None or multiple is None:
+    best, multiple, saved = summary["oracle_schedule_kg"], summary["oracle_multiple"], saving_text(summary)
+    if best is None or multiple is None or saved is None:
         return "unknown: the traces do not cover the work"
-    return (
-        f"{best:.3f} kg for the same work; the run emits {multiple:.2f} times that, "
-        f"{share:.1%} of the possible saving"
-    )
+    return f"{best:.3f} kg for the same work; the run emits {multiple:.2f} times that, {saved}"
 
 
 def _number(value: float | None) -> str:

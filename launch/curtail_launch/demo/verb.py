@@ -12,7 +12,7 @@ from curtail_dist.cli.verb import Verb
 from curtail_dist.config import RunConfig
 from curtail_dist.config.reader import load_yaml
 from curtail_dist.errors import ConfigError, CurtailError
-from curtail_dist.report import write_report
+from curtail_dist.report.build import write_report
 from curtail_dist.telemetry.record import EventLog
 from curtail_dist.units import SECONDS_PER_HOUR, Seconds
 from curtail_launch.demo.day import DAYS, MARGIN_S
