@@ -202,6 +202,8 @@ class Site:
         Raises IdentityMismatch, StateError, StoreUnavailable.
         """
         self._part = part = self._make_part(outer)
+        if self._steps is not None:
+            self._steps.watch(outer.inner)
         self._times.mark("load")
         self._data.expect(part.upcoming(), stop=self._leaving.is_set)
         self._times.mark("data")

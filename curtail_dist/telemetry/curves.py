@@ -34,7 +34,7 @@ _FIELDS: Mapping[str, tuple[str, ...]] = {
     "round_discarded": ("steps", "rows"),
 }
 _IF_TOLD: Mapping[str, tuple[str, ...]] = {"step": ("lr_factor", "momentum", "weight_decay")}
-"""Fields that not every rank program tells."""
+"""Fields that not every optimizer has, nor every event of an older run."""
 
 
 class Curves:

@@ -288,6 +288,13 @@ class Step(Event):
     `round_discarded` or a `drained` was killed: these rows went back to the pool, these steps are lost."""
     loss: float | None
     """Training loss of the last of them, nats per token; None where the program does not say."""
+    lr_factor: float | None = None
+    """Of the last of them, by the inner optimizer's leading group, which is the first that has a `momentum`,
+    else the first: its learning rate over its `initial_lr`; None where it has none."""
+    momentum: float | None = None
+    """Of that group; the first of `betas` where it has those instead."""
+    weight_decay: float | None = None
+    """Of that group."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -71,6 +71,11 @@ def test_a_joiner_asks_for_the_rounds_end_and_contributes_nothing_to_it(pair):
     assert [one["site"] for one in second["work"]] == ["a", "b"]
 
 
+def test_each_step_tells_how_the_inner_optimizer_is_set(pair):
+    told = pair.lab.events("step")
+    assert told and all((one["momentum"], one["weight_decay"]) == (0.0, 0.0) for one in told)
+
+
 def test_all_events_of_a_round_carry_its_epoch_and_number(pair):
     epochs = {record.epoch for record in pair.lab.events("commit") if record["version"] > 1}
     assert epochs == {2}
