@@ -146,7 +146,7 @@ function against() {
     row.append(element("th", name, { scope: "row", role: "rowheader" }), element("td", number(kg, 3), { role: "cell" }), cell);
     return row;
   }));
-  const saved = r.fraction === null ? "" : ` ${(100 * r.fraction).toFixed(0)}% of the possible saving against always-on sites.`;
+  const saved = r.saved === null ? "" : ` Beside always-on sites: ${r.saved}.`;
   put($("against-note"), `kg CO2 by marginal intensity, for the work done by ${model.when(r.t)}.${saved}${r.synthetic ? " The trace is synthetic." : ""}`);
   $("notes").hidden = !r.notes.length;
   put($("notes").firstElementChild, r.notes.length === 1 ? "One note" : `${r.notes.length} notes`);

@@ -110,6 +110,7 @@ class Reckoner:
 def reckoned(directories: Sequence[Path]) -> dict[str, Any]:
     """Return of a run's summary what the page shows, or `problem`: why there is none."""
     from curtail_dist.report.build import summarize
+    from curtail_dist.report.saving import saving_text
 
     try:
         whole = summarize(directories)
@@ -121,7 +122,7 @@ def reckoned(directories: Sequence[Path]) -> dict[str, Any]:
         "average_kg": whole["average_kg"],
         "always_on": always,
         "optimum_kg": whole["oracle_schedule_kg"],
-        "fraction": whole["oracle_fraction"],
+        "saved": saving_text(whole),
         "energy_kwh": whole["energy_kwh"],
         "stall_share": whole["sync"]["stall_share"],
         "t": whole["virtual_h"] * 3600,

@@ -8,8 +8,8 @@ import pytest
 from metered import END, HOUR, METERED_W, PUE, STARTED, STATED_W, energies, write_metered
 
 from curtail_dist.errors import DataError
-from curtail_dist.report.build import summarize
 from curtail_dist.report.accounts import reckon
+from curtail_dist.report.build import summarize
 from curtail_dist.report.curves import cumulative
 from curtail_dist.report.history import build_history
 from curtail_dist.telemetry import events as ev

@@ -9,8 +9,8 @@ from writing import site_started
 
 from curtail_dist.clock import SystemClock
 from curtail_dist.errors import DataError
-from curtail_dist.report.build import summarize
 from curtail_dist.report.accounts import reckon
+from curtail_dist.report.build import summarize
 from curtail_dist.report.history import build_history
 from curtail_dist.report.summary import member_seconds
 from curtail_dist.telemetry.events import Phase
