@@ -59,7 +59,7 @@ def test_where_all_is_well_there_is_nothing_to_look_at(tmp_path: Path):
             "signal-held",
             "texas goes by its reading of 2026-03-21 17:10 UTC: HTTP 500",
         ),
-        ({"troubles": {"sink": "no disk"}}, "trouble", "texas: its sink fails: no disk"),
+        ({"troubles": {"meter": "no NVML"}}, "trouble", "texas: its meter fails: no NVML"),
         (
             {"failures": 3, "retry_at": None},
             "failed-starts",
@@ -95,8 +95,8 @@ def test_without_the_store_what_the_events_say_of_troubles_is_said(tmp_path: Pat
 
 def test_what_runs_beside_an_agent_is_told_by_the_events(tmp_path: Path):
     store = well(tmp_path)
-    write(tmp_path, "texas", (1802.0, ev.Trouble(part="sink", reason="no network")), process="sink.2")
-    assert said(seen(tmp_path, store)) == {"trouble": "texas: its sink fails: no network"}
+    write(tmp_path, "texas", (1802.0, ev.Trouble(part="meter", reason="no NVML")), process="meter.2")
+    assert said(seen(tmp_path, store)) == {"trouble": "texas: its meter fails: no NVML"}
 
 
 def test_a_new_agent_forgets_what_the_old_one_suffered(tmp_path: Path):

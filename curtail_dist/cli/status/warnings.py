@@ -16,7 +16,6 @@ _DO = {
     "operator": "give the order again, or `curtail release {site}`",
     "meter": "mend it; meanwhile energy is that of the power model",
     "store": "look at the way from the site to etcd: address, certificate, password",
-    "sink": "training does not wait for it, and events are kept: the agent's log has more",
     "signal": "look at the feed: account, plan, address, clock",
 }
 """What to do about a part in trouble."""
