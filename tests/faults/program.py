@@ -163,11 +163,11 @@ def train(config, name):
     }
 
 
-def main() -> int:
+def main(arguments) -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("--config", required=True)
     parser.add_argument("--site", required=True)
-    args = parser.parse_args()
+    args = parser.parse_args(arguments)
     try:
         result = train(cd.RunConfig.from_yaml(args.config), args.site)
     except cd.CurtailError as error:
@@ -178,4 +178,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))
