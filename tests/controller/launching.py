@@ -23,7 +23,7 @@ rank = subprocess.Popen(
 if {tells}: signal.signal(signal.SIGTERM, lambda *_: rank.terminate())
 else: signal.signal(signal.SIGTERM, signal.SIG_IGN)
 code = rank.wait()
-sys.exit(code if code >= 0 else 128 - code)
+os._exit(code if code >= 0 else 128 - code)  # as it ends, Python would take another SIGTERM's default
 """
 
 RANK = """
