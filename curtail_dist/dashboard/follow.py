@@ -41,7 +41,7 @@ class Follower:
         self._sizes: dict[Path, int] = {}
         self._anew = False
         self._generation = 0
-        self._caught_up = False
+        self._caught_up = threading.Event()
         self._problem = ""
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name="dashboard-follower", daemon=True)
@@ -64,7 +64,11 @@ class Follower:
     @property
     def version(self) -> tuple[int, int, bool, str]:
         """Return (generation, revision, whether all there was is read, problem); equal ones: nothing new."""
-        return self._generation, self._board.rev, self._caught_up, self._problem
+        return self._generation, self._board.rev, self._caught_up.is_set(), self._problem
+
+    def wait(self, timeout: Seconds) -> None:
+        """Wait until all there was has been read once, or for so long."""
+        self._caught_up.wait(timeout)
 
     def changes(self, generation: int, since: int) -> tuple[dict[str, Any], list[Entry]]:
         """Return what a page needs that has this revision of this generation; all of it for another one.
@@ -94,7 +98,8 @@ class Follower:
         if problem != self._problem:
             _LOG.warning("%s", problem)
         with self._lock:
-            self._problem, self._caught_up = problem, True
+            self._problem = problem
+        self._caught_up.set()
 
     def _look(self) -> None:
         if self._replaced():
@@ -114,7 +119,8 @@ class Follower:
                 self._board.add(batch)
                 self._board.catch_up()
         with self._lock:
-            self._caught_up, self._problem = True, ""
+            self._problem = ""
+        self._caught_up.set()
 
     def _replaced(self) -> bool:
         """Whether a file that was there is gone or shorter, so that what the board says is not this run."""

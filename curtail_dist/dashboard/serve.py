@@ -18,6 +18,9 @@ from curtail_dist.units import Seconds
 
 GARBAGE = 100_000
 """Objects made since garbage was last collected at which it is again."""
+FIRST_READ_S: Seconds = 3.0
+"""For how long at most the files are read before the address is told: a page that is opened meanwhile and the
+reading hold each other up."""
 SWITCH_S: Seconds = 0.0005
 """How long a thread that reads events may keep those waiting that answer pages."""
 
@@ -54,6 +57,7 @@ def serve(directories: Sequence[Path], *, host: str, port: int, told: Callable[[
         config = uvicorn.Config(
             app, log_level="critical", access_log=False, lifespan="off", timeout_graceful_shutdown=1
         )
+        follower.wait(FIRST_READ_S)
         told(f"http://{f'[{host}]' if ':' in host else host}:{listening.getsockname()[1]}")
         _Server(config, streams).run(sockets=[listening])
 

@@ -207,6 +207,15 @@ def test_too_many_pages_are_refused(serving, run, monkeypatch):
         assert refused.status_code == 503 and "close one" in refused.text
 
 
+def test_who_waits_for_a_follower_finds_all_there_was_read_also_where_that_was_nothing(run, tmp_path):
+    (tmp_path / "empty").mkdir()
+    for name, revisions in (("run", True), ("empty", False)):
+        with Follower([tmp_path / name]) as follower:
+            follower.wait(WITHIN_S)
+            _, revision, caught_up, problem = follower.version
+            assert (revision > 0, caught_up, problem) == (revisions, True, "")
+
+
 def test_a_follower_that_was_never_started_can_be_closed_and_a_closed_one_leaves_no_thread(run):
     Follower([run[0]]).close()
     with Follower([run[0]]) as follower:
