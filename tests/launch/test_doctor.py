@@ -1,0 +1,106 @@
+"""`curtail doctor`: what it says where all is well, and where one thing is not."""
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from lengths import write_data
+
+from curtail_dist.cli.main import main
+from curtail_dist.coordination import EmbeddedEtcd
+
+pytestmark = pytest.mark.integration
+
+LOOKS = ["etcd", "addresses", "signals", "data", "program", "gpu"]
+
+
+@pytest.fixture(scope="module")
+def endpoint() -> Iterator[str]:
+    with EmbeddedEtcd(None) as etcd:
+        yield etcd.endpoint
+
+
+@pytest.fixture
+def run_file(tmp_path: Path, endpoint: str) -> Path:
+    """A run file of which all is well."""
+    (tmp_path / "wind.csv").write_text(
+        "time,g_per_kwh\n2026-03-21T17:00:00+00:00,50\n2026-03-23T17:00:00+00:00,60\n"
+    )
+    site = {"power": {"train_w": 100.0, "idle_w": 10.0}}
+    tree = {
+        "run": {"name": "looked-at", "directory": "run", "start": "2026-03-21T17:00:00+00:00"},
+        "coordination": {"endpoints": [endpoint]},
+        "data": {"manifest": str(write_data(tmp_path / "data", 20))},
+        "sites": {
+            "wind": {**site, "signal": {"kind": "trace", "path": "wind.csv"}},
+            "sun": {**site, "signal": {"kind": "constant", "value": 10.0}},
+        },
+        "train": {"program": "own.py"},
+    }
+    file = tmp_path / "run.yaml"
+    file.write_text(yaml.safe_dump(tree))
+    return file
+
+
+@pytest.fixture
+def looked(run_file: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, dict[str, Any]]]:
+    """Run it with overrides; return its exit code and what each look found, by its name."""
+
+    def look(*overrides: str) -> tuple[int, dict[str, Any]]:
+        given = [word for one in overrides for word in ("--set", one)]
+        code = main(["doctor", "--config", str(run_file), "--json", *given])
+        found = json.loads(capsys.readouterr().out)
+        assert [one["what"] for one in found] == LOOKS
+        return code, {one["what"]: one for one in found}
+
+    return look
+
+
+def test_where_all_is_well_it_says_what_it_looked_at(looked, endpoint: str):
+    code, found = looked()
+    assert (code, [name for name, one in found.items() if not one["well"]]) == (0, [])
+    assert found["etcd"]["says"] == f"answers at {endpoint}"
+    assert found["signals"]["says"] == "2 can be read"
+    assert found["data"]["says"] == "20 training rows in 1 shards, hashes right"
+    assert found["program"]["says"].endswith("own.py checks itself: --check --config RUN.yaml")
+
+
+@pytest.mark.parametrize(
+    ("override", "what", "says"),
+    [
+        ("coordination.endpoints=[127.0.0.1:1]", "etcd", "127.0.0.1:1"),
+        (
+            "sites.sun.address=192.0.2.1",
+            "addresses",
+            "sites.sun.address is 192.0.2.1; this machine cannot listen",
+        ),
+        ("sites.wind.signal.path=none.csv", "signals", "none.csv"),
+        ("data.manifest=none.json", "data", "none.json"),
+    ],
+)
+def test_one_thing_that_is_wrong_is_named_and_the_others_are_looked_at(looked, override, what, says):
+    code, found = looked(override)
+    assert code == 1
+    assert [name for name, one in found.items() if not one["well"]] == [what]
+    assert says in found[what]["says"] and "\n" not in found[what]["says"]
+
+
+def test_a_shard_with_another_byte_is_noticed(looked, run_file: Path):
+    (shard,) = (run_file.parent / "data").glob("*.parquet")
+    content = bytearray(shard.read_bytes())
+    content[100] ^= 1
+    shard.write_bytes(content)
+    code, found = looked()
+    assert (code, found["data"]["well"]) == (1, False)
+    assert shard.name in found["data"]["says"]
+
+
+def test_for_people_a_line_says_for_each_look_whether_it_is_well(run_file: Path, capsys):
+    assert main(["doctor", "--config", str(run_file), "--set", "data.manifest=none.json"]) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[:2] for line in lines] == [
+        ["BAD" if what == "data" else "ok", what] for what in LOOKS
+    ]
