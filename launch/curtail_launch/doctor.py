@@ -18,6 +18,7 @@ from curtail_dist.data.manifest import read_manifest, verify
 from curtail_dist.energy.signals import open_signal
 from curtail_dist.errors import CurtailError
 from curtail_dist.runtime.address import with_address
+from curtail_dist.units import SECONDS_PER_HOUR, hours
 from curtail_launch.settings import read_recipe
 from nanochat.tokenizer import Tokenizer
 
@@ -52,17 +53,23 @@ def _ports(config: RunConfig) -> str:
 
 def _signals(config: RunConfig) -> str:
     start = config.run.start or datetime.now(UTC)
-    clock = SystemClock(start)
+    clock, until = SystemClock(start), config.run.deadline_h * SECONDS_PER_HOUR
+    short = list[str]()
     for name, site in config.sites.items():
         signal = open_signal(site.signal, clock=clock, start=start, site=name)
         try:
             if site.signal.live:
                 signal.latest()  # not every feed says anything of later
-            else:
-                signal.outlook(config.run.deadline_h * 3600)
+            elif (end := signal.outlook(until)[-1][0]) < until:
+                short.append(f"that of {name} ends after {hours(end):g} h")
         finally:
             signal.close()
-    return f"{len(config.sites)} can be read"
+    said = f"{len(config.sites)} can be read"
+    if short:
+        said += (
+            f"; {', '.join(short)}, and run.deadline_h is {config.run.deadline_h:g}: there is none after it"
+        )
+    return said
 
 
 def _data(config: RunConfig) -> str:

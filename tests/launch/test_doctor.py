@@ -68,6 +68,15 @@ def test_where_all_is_well_it_says_what_it_looked_at(looked, endpoint: str):
     assert found["program"]["says"].endswith("own.py checks itself: --check --config RUN.yaml")
 
 
+def test_a_trace_that_ends_before_the_run_may_is_told(looked):
+    # Its last value holds as long as those before it did: 48 h.
+    code, found = looked("run.deadline_h=100")
+    assert (code, found["signals"]["well"]) == (0, True)
+    assert found["signals"]["says"] == (
+        "2 can be read; that of wind ends after 96 h, and run.deadline_h is 100: there is none after it"
+    )
+
+
 @pytest.mark.parametrize(
     ("override", "what", "says"),
     [
