@@ -199,7 +199,7 @@ def commanded(path: Path, *sites: str) -> dict[str, object]:
 
 
 def stages(directory: Path) -> list[tuple[str, str, str]]:
-    if not (directory / "events").exists():
+    if not any((directory / "events").glob("*.jsonl")):
         return []
     return [
         (record.site, record["stage"], record["reason"])
