@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from curtail_dist.cli.verb import Verb
+from curtail_dist.cli.verb import Verb, add_overrides
 from curtail_dist.config import RunConfig
 from curtail_dist.errors import UserError
 from curtail_dist.security.opening import is_here
@@ -13,9 +13,7 @@ from curtail_dist.security.opening import is_here
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run_dir", type=Path, nargs="?", metavar="RUN_DIR", help="directory of the run")
     parser.add_argument("--config", metavar="RUN.yaml", help="the run file, in place of RUN_DIR")
-    parser.add_argument(
-        "--set", action="append", default=[], metavar="A.B=C", help="override one value of the run file"
-    )
+    add_overrides(parser)
     parser.add_argument(
         "--from",
         dest="further",

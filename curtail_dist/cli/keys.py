@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-from curtail_dist.cli.verb import Verb
+from curtail_dist.cli.verb import Verb, add_run_file
 from curtail_dist.config import CoordinationConfig, RunConfig
 from curtail_dist.coordination.access import PasswordFile, open_access
 from curtail_dist.coordination.certificates import CA, CA_KEY, CLIENT, CLIENT_KEY, write_keys
@@ -42,10 +42,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     new.add_argument("--days", type=int, default=DAYS, metavar="N", help=f"how long they are valid ({DAYS})")
     new.set_defaults(act=_new)
     role = verbs.add_parser("role", help="make a user in etcd who can reach one run's keys and no others")
-    role.add_argument("--config", required=True, metavar="RUN.yaml", help="the run file")
-    role.add_argument(
-        "--set", action="append", default=[], metavar="A.B=C", help="override one value of the run file"
-    )
+    add_run_file(role)
     role.add_argument(
         "--root-password-file",
         type=Path,

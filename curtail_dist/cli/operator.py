@@ -12,7 +12,7 @@ import socket
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
-from curtail_dist.cli.verb import Verb
+from curtail_dist.cli.verb import Verb, add_run_file
 from curtail_dist.config import RunConfig
 from curtail_dist.coordination import CoordinationStore, open_store
 from curtail_dist.membership.agent.orders import Order
@@ -31,10 +31,7 @@ def duration(text: str) -> timedelta:
 
 
 def _add_run(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--config", required=True, metavar="RUN.yaml", help="the run file")
-    parser.add_argument(
-        "--set", action="append", default=[], metavar="A.B=C", help="override one value of the run file"
-    )
+    add_run_file(parser)
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 

@@ -8,7 +8,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from curtail_dist.cli.verb import Verb
+from curtail_dist.cli.verb import Verb, add_run_file
 from curtail_dist.config import RunConfig
 from curtail_dist.energy.footprint import footprint, not_counted
 from curtail_dist.energy.pareto import Point, pareto
@@ -20,10 +20,7 @@ from curtail_dist.units import SECONDS_PER_HOUR, Seconds, hours
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--config", required=True, metavar="RUN.yaml", help="the run file")
-    parser.add_argument(
-        "--set", action="append", default=[], metavar="A.B=C", help="override one value of the run file"
-    )
+    add_run_file(parser)
     parser.add_argument(
         "--policy", metavar="NAME", help="take this policy (policy.kind): threshold, work-price or always"
     )

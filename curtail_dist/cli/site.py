@@ -10,7 +10,7 @@ from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
-from curtail_dist.cli.verb import Verb
+from curtail_dist.cli.verb import Verb, add_overrides
 from curtail_dist.clock import SystemClock, open_clock
 from curtail_dist.config import RunConfig, SignalConfig
 from curtail_dist.coordination import open_store
@@ -46,9 +46,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help=f"one of the run file's sites; several of them by giving it again, or `{ALL}`",
     )
-    parser.add_argument(
-        "--set", action="append", default=[], metavar="A.B=C", help="override one value of the run file"
-    )
+    add_overrides(parser)
     parser.add_argument(
         "--unchecked", action="store_true", help="leave out the rank program's own check of the run file"
     )

@@ -1,4 +1,4 @@
-"""What a verb of `curtail` is."""
+"""What a verb of `curtail` is, and the arguments that many have."""
 
 import argparse
 from collections.abc import Callable
@@ -15,3 +15,16 @@ class Verb:
     add_arguments: Callable[[argparse.ArgumentParser], None]
     run: Callable[[argparse.Namespace], int]
     """Do it and return the exit code; a CurtailError becomes one line on stderr and 1, a UserError 2."""
+
+
+def add_run_file(parser: argparse.ArgumentParser) -> None:
+    """Let a verb be told which run file, and what to override in it."""
+    parser.add_argument("--config", required=True, metavar="RUN.yaml", help="the run file")
+    add_overrides(parser)
+
+
+def add_overrides(parser: argparse.ArgumentParser) -> None:
+    """Let a verb be told what to override in its run file."""
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="A.B=C", help="override one value of the run file"
+    )

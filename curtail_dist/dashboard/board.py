@@ -7,7 +7,8 @@ from datetime import datetime
 from typing import Any
 
 from curtail_dist.dashboard.course import COLUMNS, PHASES, Column, Course, finite
-from curtail_dist.dashboard.log import Entry, Log, printable
+from curtail_dist.dashboard.log import Entry, Log
+from curtail_dist.report.lines import printable
 from curtail_dist.report.palette import SITE_COLOURS
 from curtail_dist.report.siteview import SiteView
 from curtail_dist.telemetry.record import Record

@@ -6,7 +6,7 @@ from heapq import merge
 from itertools import islice
 from typing import Any, NamedTuple
 
-from curtail_dist.report.lines import Teller, clock_text
+from curtail_dist.report.lines import Teller, clock_text, printable
 from curtail_dist.telemetry.record import Record
 
 KEPT = 10_000
@@ -131,9 +131,3 @@ def _value(value: Any) -> str:
 def _short(text: str) -> str:
     text = printable(text)
     return text if len(text) <= MOST_CHARACTERS else text[: MOST_CHARACTERS - 1] + "…"
-
-
-def printable(text: object) -> str:
-    """Return a text without control characters and without what turns the direction of writing."""
-    said = str(text)
-    return said if said.isprintable() else "".join(c if c.isprintable() else " " for c in said)

@@ -27,6 +27,8 @@ from curtail_dist.units import Grams, Seconds, kilograms
 
 MOST_TOGETHER = 5000
 """Joint states up to which sites are weighed together where a pair is worth less than two."""
+SLOT_S: Seconds = 300.0
+"""Length of a slot where none is given; what is emitted within one is beyond what the bound can resolve."""
 _MOST_SEARCHED = 300
 """Joint states up to which the cheapest schedule is searched for."""
 _MOST_PRICES = 200
@@ -59,7 +61,7 @@ def optimum(
     work_s: Seconds,
     deadline_s: Seconds,
     join_s: Seconds,
-    slot_s: Seconds = 300.0,
+    slot_s: Seconds = SLOT_S,
     pair_efficiency: float = 1.0,
 ) -> Optimum | None:
     """Return the offline optimum, or None where the work does not fit before the deadline.

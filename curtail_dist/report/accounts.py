@@ -11,7 +11,7 @@ from curtail_dist.config import RunConfig
 from curtail_dist.energy.baselines import Baseline, all_baselines, always_on, reference_kg
 from curtail_dist.energy.emissions import Grid, PowerModel, SiteEnergy, account
 from curtail_dist.energy.footprint import Footprint, footprint, not_counted
-from curtail_dist.energy.oracle import Optimum, fraction, optimum
+from curtail_dist.energy.oracle import SLOT_S, Optimum, fraction, optimum
 from curtail_dist.energy.signals import trace_of
 from curtail_dist.errors import UserError
 from curtail_dist.report.history import History, SiteHistory
@@ -23,8 +23,6 @@ AVERAGE_READ = "its signal says average intensity, and its emissions are by that
 LOOSE = 0.02
 """A schedule that is further above the bound, and not known to be the best, is noted."""
 SHARED_PHASES = ("train", "sync", "idle")
-SLOT_S: Seconds = 300.0
-"""Slots of the optimum; what is emitted within one is beyond what it can resolve."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,14 +103,7 @@ def reckon(history: History, *, further: Mapping[str, Grid] | None = None) -> Ac
             found[name] = always_on(name, grid, work_s, threshold=threshold)
         except UserError as error:
             missing[name] = str(error)
-    best = optimum(
-        grids,
-        work_s=work_s,
-        deadline_s=deadline_s,
-        join_s=join_s,
-        slot_s=SLOT_S,
-        pair_efficiency=efficiency,
-    )
+    best = optimum(grids, work_s=work_s, deadline_s=deadline_s, join_s=join_s, pair_efficiency=efficiency)
     return Accounts(
         sites=sites,
         emissions_kg=math.fsum(energy.emissions_kg for energy in sites.values()),

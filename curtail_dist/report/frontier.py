@@ -2,7 +2,7 @@
 
 from curtail_dist.energy.oracle import Optimum, optimum
 from curtail_dist.energy.pareto import Point
-from curtail_dist.report.accounts import SLOT_S, Accounts
+from curtail_dist.report.accounts import Accounts
 from curtail_dist.report.history import History
 from curtail_dist.units import Seconds, hours
 
@@ -25,7 +25,6 @@ def frontier(history: History, accounts: Accounts) -> list[Point]:
             work_s=accounts.work_s,
             deadline_s=deadline_s,
             join_s=accounts.join_s,
-            slot_s=SLOT_S,
             pair_efficiency=accounts.pair_efficiency,
         )
         if best is None:

@@ -18,6 +18,12 @@ def clock_text(t: Seconds, start: datetime | None) -> str:
     return (start + timedelta(seconds=t)).strftime("%H:%M")
 
 
+def printable(text: object) -> str:
+    """Return a text without control characters and without what turns the direction of writing."""
+    said = str(text)
+    return said if said.isprintable() else "".join(c if c.isprintable() else " " for c in said)
+
+
 class Teller:
     """Turns records into lines. What every member records is told once."""
 
@@ -54,7 +60,7 @@ class Teller:
         text = tell(record) if tell else None
         if text is None:
             return None
-        return f"{clock_text(record.t, self._start)}  {''.join(c if c.isprintable() else ' ' for c in text)}"
+        return f"{clock_text(record.t, self._start)}  {printable(text)}"
 
     def _once(self, *fact: object) -> bool:
         key = (str(fact[0]), fact[1:])

@@ -1,10 +1,10 @@
 """What the events so far say of one site: its phase, intensity, rate, emissions and next window."""
 
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from itertools import pairwise
+from itertools import islice, pairwise
 
 from curtail_dist.energy.emissions import drawn_as
 from curtail_dist.units import GramsCO2PerKWh, Joules, Seconds, Watts, kilograms, kwh
@@ -36,6 +36,14 @@ class _Stretch:
 
 def _recent() -> deque[tuple[datetime, float]]:
     return deque(maxlen=RATE_STEPS)
+
+
+def _rate(told: Sequence[tuple[datetime, float]]) -> float | None:
+    """Return what was told per second of real time since the first moment; None while there is one alone."""
+    if len(told) < 2:
+        return None
+    elapsed_s = (told[-1][0] - told[0][0]).total_seconds()
+    return sum(amount for _, amount in islice(told, 1, None)) / elapsed_s if elapsed_s > 0 else None
 
 
 @dataclass(kw_only=True)
@@ -116,11 +124,7 @@ class SiteView:
 
     def tokens_per_s(self) -> float | None:
         """Return tokens per second of real time over the last steps; None while too little is known."""
-        if len(self._steps) < 2:
-            return None
-        elapsed = (self._steps[-1][0] - self._steps[0][0]).total_seconds()
-        tokens = sum(count for _, count in list(self._steps)[1:])
-        return tokens / elapsed if elapsed > 0 else None
+        return _rate(self._steps)
 
     def commit(self, wall: datetime, stall_s: Seconds) -> None:
         """Count a version that it swapped to at `wall`, after a stall."""
@@ -128,11 +132,8 @@ class SiteView:
 
     def stall_share(self) -> float | None:
         """Return the stall's share of real time over the last versions; None while too little is known."""
-        if len(self._commits) < 2:
-            return None
-        elapsed = (self._commits[-1][0] - self._commits[0][0]).total_seconds()
-        stall_s = sum(seconds for _, seconds in list(self._commits)[1:])
-        return min(1.0, stall_s / elapsed) if elapsed > 0 else None
+        share = _rate(self._commits)
+        return None if share is None else min(1.0, share)
 
     def up_s(self) -> Seconds:
         """Return the run time that it was there for training, exchanging and waiting."""

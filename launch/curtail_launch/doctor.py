@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 
 import torch
 
-from curtail_dist.cli.verb import Verb
+from curtail_dist.cli.verb import Verb, add_run_file
 from curtail_dist.clock import SystemClock
 from curtail_dist.config import RunConfig
 from curtail_dist.coordination import open_store
@@ -127,10 +127,7 @@ def examine(config: RunConfig) -> list[Finding]:
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--config", required=True, metavar="RUN.yaml", help="the run file")
-    parser.add_argument(
-        "--set", action="append", default=[], metavar="A.B=C", help="override one value of the run file"
-    )
+    add_run_file(parser)
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 

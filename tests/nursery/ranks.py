@@ -90,7 +90,7 @@ class Ranks:
 
 
 class Nursery:
-    """Owns the process that forks ranks, and through it all of them, between `start` and `close`."""
+    """Owns the process that forks ranks, and through it all of them, inside `with`."""
 
     def __init__(self) -> None:
         self._process: subprocess.Popen[bytes] | None = None

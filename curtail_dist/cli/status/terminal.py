@@ -9,7 +9,8 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from curtail_dist.cli.status.words import figure, moment, printable, short, span
+from curtail_dist.cli.status.words import figure, moment, short, span
+from curtail_dist.report.lines import printable
 from curtail_dist.report.live import PHASE_STYLE
 
 _LEAST_BAR = 20

@@ -12,17 +12,14 @@ from rich.live import Live
 
 from curtail_dist.cli.status.facts import look
 from curtail_dist.cli.status.terminal import Picture, text
-from curtail_dist.cli.verb import Verb
+from curtail_dist.cli.verb import Verb, add_run_file
 from curtail_dist.config import RunConfig
 from curtail_dist.coordination import CoordinationStore, open_store
 from curtail_dist.report.live import LiveView
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--config", required=True, metavar="RUN.yaml", help="the run file")
-    parser.add_argument(
-        "--set", action="append", default=[], metavar="A.B=C", help="override one value of the run file"
-    )
+    add_run_file(parser)
     parser.add_argument(
         "--watch", action="store_true", help="show it again and again, until the run is complete"
     )

@@ -4,7 +4,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from curtail_dist.cli.status.words import moment, printable, span
+from curtail_dist.cli.status.words import moment, span
+from curtail_dist.report.lines import printable
 from curtail_dist.units import Seconds
 
 MUCH_STALL = 0.3

@@ -1,14 +1,9 @@
-"""How `curtail status` says moments, spans and figures, without control characters."""
+"""How `curtail status` says moments, spans and figures."""
 
 from datetime import datetime, timedelta
 from typing import Any
 
 from curtail_dist.units import Seconds
-
-
-def printable(text: object) -> str:
-    """Return a text of others without control characters and without what turns the direction of writing."""
-    return "".join(c if c.isprintable() else " " for c in str(text))
 
 
 def span(seconds: Seconds) -> str:
