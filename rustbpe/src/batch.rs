@@ -8,7 +8,7 @@ use std::thread;
 use crate::error::{Check, Error, Result};
 use crate::special::Rules;
 use crate::tokenizer::Tokenizer;
-use crate::worker::Id;
+use crate::worker::{Id, room_for_ids};
 
 /// Threads take texts in groups of about this many bytes.
 const GROUP_BYTES: usize = 1 << 16;
@@ -128,8 +128,10 @@ impl Batch<'_> {
             loop {
                 let group = self.next.fetch_add(1, Ordering::Relaxed);
                 let Some(range) = self.groups.get(group) else { return Ok(()) };
-                let mut part = Part { ids: Vec::new(), ends: Vec::with_capacity(range.len()) };
-                for text in &self.texts[range.clone()] {
+                let texts = &self.texts[range.clone()];
+                let ids = room_for_ids(texts.iter().map(|text| text.len()).sum());
+                let mut part = Part { ids, ends: Vec::with_capacity(texts.len()) };
+                for text in texts {
                     check()?;
                     part.ids.extend(prepend.map(T::from_token));
                     self.tokenizer.encode_into(worker, text, rules, &mut part.ids, &mut check)?;

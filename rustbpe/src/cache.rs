@@ -6,7 +6,7 @@
 
 use rustc_hash::FxHashMap;
 
-use crate::prefetch::prefetch;
+use crate::memory::{prefetch, spacious};
 
 /// Pieces of so many bytes have a place in the table.
 pub const SHORT_BYTES: usize = 15;
@@ -196,7 +196,9 @@ impl Cache {
     }
 
     fn grow(&mut self) {
-        let buckets = vec![Bucket::default(); self.buckets.len() * 4];
+        let count = self.buckets.len() * 4;
+        let mut buckets = spacious(count);
+        buckets.resize(count, Bucket::default());
         let before = std::mem::replace(&mut self.buckets, buckets);
         // The first of a bucket is put last, so that it is the first again.
         for Bucket([first, second]) in before {

@@ -12,8 +12,8 @@ pub mod encode;
 pub mod error;
 pub mod file;
 pub mod formats;
+pub mod memory;
 pub mod merge;
-pub mod prefetch;
 #[cfg(not(test))]
 mod python;
 pub mod special;

@@ -9,7 +9,7 @@ use crate::merge::{BYTE_TOKENS, Pair};
 use crate::special::{Rules, Specials};
 use crate::split::Splitter;
 use crate::vocab::Vocab;
-use crate::worker::{Id, Worker, Workers};
+use crate::worker::{Id, Worker, Workers, room_for_ids};
 
 /// An immutable tokenizer, to be shared between threads.
 pub struct Tokenizer {
@@ -70,7 +70,7 @@ impl Tokenizer {
 
     /// The ids of `text`: what `rules` allow becomes one id; the text between is split on its own.
     pub fn encode(&self, text: &str, rules: Rules<'_>, check: &mut Check<'_>) -> Result<Vec<u32>> {
-        let mut ids = Vec::new();
+        let mut ids = room_for_ids(text.len());
         self.with_worker(|worker| self.encode_into(worker, text, rules, &mut ids, check))?;
         Ok(ids)
     }

@@ -6,10 +6,8 @@ use std::thread::available_parallelism;
 use crate::cache::{Cache, Key, SHORT_BYTES, SHORT_TOKENS};
 use crate::encode::Encoder;
 use crate::error::{Check, Result};
-use crate::split::Splitter;
-
-/// Pieces are cut and looked up in groups, so that the memory of all is on its way before the first is needed.
-const GROUP: usize = 64;
+use crate::memory::spacious;
+use crate::split::{GROUP_ROOM, Splitter};
 
 /// How many groups may pass between two questions whether to stop.
 const GROUPS_PER_CHECK: usize = 64;
@@ -38,9 +36,17 @@ impl Id for i64 {
     }
 }
 
+/// Of ordinary text a token has more bytes than this.
+const TOKEN_BYTES: usize = 3;
+
+/// Where the ids of so many bytes of text are to be put; it grows if they are more than usual.
+pub fn room_for_ids<T: Id>(bytes: usize) -> Vec<T> {
+    spacious(bytes / TOKEN_BYTES)
+}
+
 /// A place in a text that is to become tokens; it begins where the one before it ends. The key of a piece that
 /// is not short is that of none.
-#[derive(Clone, Copy, Default)]
+#[derive(Default)]
 struct Piece {
     end: usize,
     key: Key,
@@ -51,13 +57,15 @@ struct Piece {
 pub struct Worker {
     splitter: Splitter,
     cache: Cache,
+    /// The pieces at hand.
+    group: Vec<Piece>,
     /// The tokens of the piece that is merged.
     merged: Vec<u32>,
 }
 
 impl Worker {
     fn new(splitter: &Splitter) -> Self {
-        Self { splitter: splitter.clone(), cache: Cache::default(), merged: Vec::new() }
+        Self { splitter: splitter.clone(), cache: Cache::default(), group: Vec::new(), merged: Vec::new() }
     }
 
     /// Appends the tokens of `text` to `out`; after an error `out` is of no use.
@@ -68,29 +76,26 @@ impl Worker {
         out: &mut Vec<T>,
         check: &mut Check<'_>,
     ) -> Result<()> {
-        let Self { splitter, cache, merged } = self;
+        let Self { splitter, cache, group, merged } = self;
         let mut lookup = Lookup { cache, encoder, text: text.as_bytes(), done: 0, merged, out };
-        let mut group = [Piece::default(); GROUP];
-        let mut held = 0;
+        let mut ends = [0; GROUP_ROOM];
         let mut until_check = GROUPS_PER_CHECK;
         let mut start = 0;
         while start < text.len() {
-            let end = splitter.piece_end(text, start)?;
-            group[held] = lookup.prepared(start, end);
-            start = end;
-            held += 1;
-            if held < GROUP {
-                continue;
+            // All of a group are looked up before the first is needed, so that their memory is on its way.
+            group.clear();
+            for &end in splitter.group(text, start, &mut ends)? {
+                group.push(lookup.prepared(start, end));
+                start = end;
             }
-            held = 0;
             until_check -= 1;
             if until_check == 0 {
                 until_check = GROUPS_PER_CHECK;
                 check()?;
             }
-            lookup.append(&group, check)?;
+            lookup.append(group, check)?;
         }
-        lookup.append(&group[..held], check)
+        Ok(())
     }
 }
 
@@ -121,7 +126,7 @@ impl<T: Id> Lookup<'_, T> {
     /// Appends the tokens of the pieces of `group`.
     fn append(&mut self, group: &[Piece], check: &mut Check<'_>) -> Result<()> {
         // Room for all, so that the tokens of a piece are written at once, whatever their number.
-        let mut tokens = [T::default(); GROUP * SHORT_TOKENS];
+        let mut tokens = [T::default(); GROUP_ROOM * SHORT_TOKENS];
         let mut held = 0;
         for piece in group {
             let start = std::mem::replace(&mut self.done, piece.end);

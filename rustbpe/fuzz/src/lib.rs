@@ -18,8 +18,8 @@ pub mod file;
 pub mod formats;
 #[path = "../../src/merge/mod.rs"]
 pub mod merge;
-#[path = "../../src/prefetch.rs"]
-pub mod prefetch;
+#[path = "../../src/memory.rs"]
+pub mod memory;
 pub mod reference;
 #[path = "../../src/special.rs"]
 pub mod special;

@@ -6,9 +6,10 @@ use pyo3::prelude::*;
 use pyo3::types::{PyList, PyString};
 
 use crate::batch::{Orders, Part, encode_batch};
+use crate::memory::spacious;
 use crate::special::{Finder, Rules, Specials};
 use crate::tokenizer::Tokenizer;
-use crate::worker::Id;
+use crate::worker::{Id, room_for_ids};
 
 use super::args::{Items, strings, token_id, utf8, utf8_of_all};
 use super::signals;
@@ -148,7 +149,7 @@ fn one_array_of<'py, T: Id + Element>(
 ) -> PyResult<Bound<'py, PyAny>> {
     let rules = choice.rules();
     let ids = py.detach(|| {
-        let mut ids: Vec<T> = Vec::new();
+        let mut ids: Vec<T> = room_for_ids(text.len());
         let work = |worker: &mut _| tokenizer.encode_into(worker, text, rules, &mut ids, &mut signals());
         tokenizer.with_worker(work).map(|()| ids)
     })?;
@@ -217,9 +218,13 @@ fn flat<'py, T: Element + Copy>(
         offsets.extend(part.ends.iter().map(|end| (before + end) as i64));
         before += part.ids.len();
     }
-    let mut ids = parts.into_iter().map(|part| part.ids);
-    let mut all = ids.next().unwrap_or_default();
-    all.reserve_exact(before - all.len());
-    ids.for_each(|others| all.extend_from_slice(&others));
+    let all = match <[Part<T>; 1]>::try_from(parts) {
+        Ok([part]) => part.ids,
+        Err(parts) => {
+            let mut all = spacious(before);
+            parts.iter().for_each(|part| all.extend_from_slice(&part.ids));
+            all
+        }
+    };
     Ok((array(py, all)?, array(py, offsets)?))
 }

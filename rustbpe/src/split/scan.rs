@@ -1,5 +1,7 @@
 //! The patterns of GPT-4's family, written by hand: they cut as the regex does, in one pass without a regex.
 
+use super::window::begins;
+use super::{Ends, GROUP};
 use crate::classes::{BREAK, BYTE_CLASSES, CLASSES, Classes, END, LETTER, NUMBER, OTHER, SPACE, WIDE};
 
 /// Finds where pieces end. Linear in the text, whatever the text is.
@@ -17,7 +19,7 @@ impl Scanner {
 
     /// Where the piece ends that begins at byte `start` of `text`, which is UTF-8 and goes on there.
     #[inline]
-    pub fn piece_end(&self, text: &[u8], start: usize) -> usize {
+    fn piece_end(&self, text: &[u8], start: usize) -> usize {
         let (class, width) = self.classes.at(text, start);
         let second = start + width;
         match class {
@@ -36,6 +38,30 @@ impl Scanner {
                 }
             }
         }
+    }
+
+    /// Puts where the next pieces end into `ends`, the first of which begins at byte `start` of `text`, which goes
+    /// on there; returns how many, at least [`GROUP`] unless the text ends with them.
+    #[inline]
+    pub fn group(&self, text: &[u8], mut start: usize, ends: &mut Ends) -> usize {
+        let mut held = 0;
+        while held < GROUP && start < text.len() {
+            let mut begins = match text[start..].first_chunk() {
+                Some(window) if window[0] < 0x80 => begins(window, self.most_digits),
+                _ => 0,
+            };
+            if begins == 0 {
+                ends[held] = self.piece_end(text, start);
+                held += 1;
+            }
+            while begins != 0 {
+                ends[held] = start + begins.trailing_zeros() as usize;
+                begins &= begins - 1;
+                held += 1;
+            }
+            start = ends[held - 1];
+        }
+        held
     }
 
     /// The first place after a letter and before something else, after byte `from` of `text`, where a character
@@ -167,7 +193,7 @@ fn ascii_letters(bytes: [u8; 8]) -> usize {
 
 /// The length of the English contraction that `text` begins with; `ſ` is an s to a regex that ignores case.
 #[inline]
-fn contraction(text: &[u8]) -> Option<usize> {
+pub fn contraction(text: &[u8]) -> Option<usize> {
     if text[0] != b'\'' {
         return None;
     }
