@@ -4,7 +4,7 @@
 //! of up to [`SHORT_BYTES`] bytes, and at most twice [`LONG_PIECES`] of the longer or more broken ones. What is
 //! forgotten or does not fit is merged again, so a cache changes the speed alone.
 
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxBuildHasher, FxHashMap};
 
 use crate::memory::{prefetch, spacious};
 
@@ -178,7 +178,8 @@ impl Cache {
 
     fn keep(&mut self, piece: Box<[u8]>, tokens: Box<[u32]>) {
         if self.young.len() == LONG_PIECES {
-            self.old = std::mem::take(&mut self.young);
+            let young = Long::with_capacity_and_hasher(LONG_PIECES, FxBuildHasher);
+            self.old = std::mem::replace(&mut self.young, young);
         }
         self.young.insert(piece, tokens);
     }

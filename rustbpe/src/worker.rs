@@ -77,7 +77,8 @@ impl Worker {
         check: &mut Check<'_>,
     ) -> Result<()> {
         let Self { splitter, cache, group, merged } = self;
-        let mut lookup = Lookup { cache, encoder, text: text.as_bytes(), done: 0, merged, out };
+        let tokens = [T::default(); _];
+        let mut lookup = Lookup { cache, encoder, text: text.as_bytes(), done: 0, merged, tokens, out };
         let mut ends = [0; GROUP_ROOM];
         let mut until_check = GROUPS_PER_CHECK;
         let mut start = 0;
@@ -107,6 +108,8 @@ struct Lookup<'a, T> {
     /// Where the pieces end whose tokens are in `out`.
     done: usize,
     merged: &'a mut Vec<u32>,
+    /// Room for those of a group, so that the tokens of a piece are written at once, whatever their number.
+    tokens: [T; GROUP_ROOM * SHORT_TOKENS],
     out: &'a mut Vec<T>,
 }
 
@@ -125,8 +128,6 @@ impl<T: Id> Lookup<'_, T> {
 
     /// Appends the tokens of the pieces of `group`.
     fn append(&mut self, group: &[Piece], check: &mut Check<'_>) -> Result<()> {
-        // Room for all, so that the tokens of a piece are written at once, whatever their number.
-        let mut tokens = [T::default(); GROUP_ROOM * SHORT_TOKENS];
         let mut held = 0;
         for piece in group {
             let start = std::mem::replace(&mut self.done, piece.end);
@@ -135,15 +136,15 @@ impl<T: Id> Lookup<'_, T> {
             if let Some(found) = found
                 && found.count() > 0
             {
-                tokens[held..held + SHORT_TOKENS].copy_from_slice(&found.padded().map(T::from_token));
+                self.tokens[held..held + SHORT_TOKENS].copy_from_slice(&found.padded().map(T::from_token));
                 held += found.count();
                 continue;
             }
-            self.out.extend_from_slice(&tokens[..held]);
+            self.out.extend_from_slice(&self.tokens[..held]);
             held = 0;
             self.append_rare(&self.text[start..piece.end], piece.key, is_short && found.is_none(), check)?;
         }
-        self.out.extend_from_slice(&tokens[..held]);
+        self.out.extend_from_slice(&self.tokens[..held]);
         Ok(())
     }
 

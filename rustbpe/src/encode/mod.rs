@@ -40,9 +40,7 @@ impl Encoder {
         match piece.len() {
             0 => {}
             1 => out.push(u32::from(piece[0])),
-            2..=16 => short::scan::<16>(&self.pairs, piece, out),
-            17..=32 => short::scan::<32>(&self.pairs, piece, out),
-            33..=64 => short::scan::<64>(&self.pairs, piece, out),
+            2..=short::MOST_BYTES => short::scan(&self.pairs, piece, out),
             _ => long::sweep(&self.pairs, piece, out, check)?,
         }
         Ok(())
@@ -110,6 +108,79 @@ mod tests {
             let mut swept = Vec::new();
             long::sweep(&Pairs::new(&merges), &piece, &mut swept, &mut || Ok(())).unwrap();
             assert_eq!(swept, expected, "{piece:?}");
+        }
+    }
+
+    /// Numbers that only look random.
+    struct Numbers(u64);
+
+    impl Numbers {
+        fn below(&mut self, bound: usize) -> usize {
+            self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (self.0 >> 33) as usize % bound
+        }
+
+        fn bytes(&mut self, length: usize, letters: usize) -> Vec<u8> {
+            (0..length).map(|_| b'a' + self.below(letters) as u8).collect()
+        }
+
+        /// Any two tokens, whether or not they ever meet, but no two of them twice.
+        fn merges(&mut self, count: usize, letters: usize) -> Vec<Pair> {
+            let mut merges: Vec<Pair> = Vec::new();
+            for _ in 0..count {
+                let tokens = letters + merges.len();
+                // The first and the last tokens more often than those between.
+                let mut token = || match (self.below(tokens), self.below(3)) {
+                    (number, 0) => number,
+                    (number, 1) => number % (letters + 2).min(tokens),
+                    (number, _) => tokens - 1 - number % 5.min(tokens),
+                };
+                let [left, right] = [token(), token()].map(|number| {
+                    if number < letters { A + number as u32 } else { (256 + number - letters) as u32 }
+                });
+                if !merges.contains(&(left, right)) {
+                    merges.push((left, right));
+                }
+            }
+            merges
+        }
+    }
+
+    #[test]
+    fn any_merges_give_what_they_say_whether_they_came_at_once_or_one_by_one() {
+        let mut numbers = Numbers(1);
+        for round in 0..600 {
+            let letters = 1 + round % 4;
+            let count = 1 + numbers.below(if round % 5 == 0 { 300 } else { 40 });
+            let merges = numbers.merges(count, letters);
+            let at_once = Encoder::new(&merges);
+            let (early, late) = merges.split_at(numbers.below(merges.len() + 1));
+            let mut one_by_one = Encoder::new(early);
+            late.iter().for_each(|&pair| one_by_one.add(pair));
+            for length in 1..=70 {
+                let piece = numbers.bytes(length, letters);
+                let expected = apply(&merges, &piece);
+                for encoder in [&at_once, &one_by_one] {
+                    let mut out = Vec::new();
+                    encoder.encode_piece(&piece, &mut out, &mut || Ok(())).unwrap();
+                    assert_eq!(out, expected, "{merges:?} {piece:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_token_may_have_any_number_of_partners() {
+        let bytes = (0..256).map(|byte| (256, byte));
+        let tokens = (0..20_000).map(|number| (257 + number, 256));
+        let merges: Vec<Pair> = std::iter::once((A, B)).chain(bytes).chain(tokens).collect();
+        let mut one_by_one = Encoder::new(&[]);
+        merges.iter().for_each(|&pair| one_by_one.add(pair));
+        for encoder in [Encoder::new(&merges), one_by_one] {
+            for (&(left, right), made) in merges.iter().zip(256..) {
+                assert_eq!(encoder.pairs.made_by(left, right), made);
+            }
+            assert_eq!(encoder.pairs.made_by(256, 256), NONE);
         }
     }
 

@@ -2,52 +2,79 @@
 
 use super::{NONE, pairs::Pairs};
 
-/// Where no pair begins.
+/// Pieces may have this many bytes.
+pub const MOST_BYTES: usize = 64;
+
+/// How many minima are kept at a time: the processor compares for all of them at once.
+const LANES: usize = 4;
+
+/// A place where no pair begins.
 const DEAD: u64 = u64::MAX;
 
-/// Appends the tokens of `piece`, which has 1 to `N` bytes, to `out`.
+/// Appends the tokens of `piece`, which has 1 to [`MOST_BYTES`] bytes, to `out`.
 ///
 /// A token stays where its first byte was. What is compared is rank and place in one number, so that the
-/// smallest is the leftmost of those of lowest rank.
-pub fn scan<const N: usize>(pairs: &Pairs, piece: &[u8], out: &mut Vec<u32>) {
-    let count = piece.len();
-    let mut tokens = [NONE; N];
-    let mut ranks = [DEAD; N];
-    let mut next = [0u8; N];
-    let mut prev = [0u8; N];
-    for (at, &byte) in piece.iter().enumerate() {
-        tokens[at] = u32::from(byte);
-        next[at] = at as u8 + 1;
-        prev[at] = at.wrapping_sub(1) as u8;
+/// smallest is the leftmost of those of lowest rank. (Places are taken modulo their number, which changes none,
+/// but spares the checks of bounds.)
+pub fn scan(pairs: &Pairs, piece: &[u8], out: &mut Vec<u32>) {
+    let mut tokens = [NONE; MOST_BYTES];
+    let mut ranks = [DEAD; MOST_BYTES];
+    let mut left = piece[0];
+    tokens[0] = u32::from(left);
+    for (&right, at) in piece[1..].iter().zip(1..) {
+        tokens[at % MOST_BYTES] = u32::from(right);
+        ranks[at % MOST_BYTES - 1] = ranked(pairs.of_bytes(left, right), at - 1);
+        left = right;
     }
-    for at in 0..count - 1 {
-        ranks[at] = ranked(pairs.made_by(tokens[at], tokens[at + 1]), at);
-    }
+    let used = piece.len().next_multiple_of(LANES);
+    // A bit for each place where a token begins.
+    let mut starts = u64::MAX >> (MOST_BYTES - piece.len());
     loop {
-        let lowest = ranks[..count].iter().copied().min().unwrap_or(DEAD);
-        if lowest == DEAD {
+        let lowest = lowest(&ranks[..used]);
+        let made = (lowest >> 32) as u32;
+        if made == NONE {
             break;
         }
-        let (made, at) = ((lowest >> 32) as u32, lowest as u32 as usize);
-        let eaten = next[at] as usize;
-        let after = next[eaten] as usize;
-        tokens[at] = made;
-        tokens[eaten] = NONE;
+        // No token is newer than this one, since ranks come up in ascending order.
+        let row = pairs.row(made);
+        let at = lowest as usize % MOST_BYTES;
+        let earlier = starts & !(u64::MAX << at);
+        let later = starts & (u64::MAX - 1) << at;
+        let eaten = later.trailing_zeros() as usize % MOST_BYTES;
+        starts &= !(1 << eaten);
+        let later = later & later.wrapping_sub(1);
         ranks[eaten] = DEAD;
-        next[at] = after as u8;
         ranks[at] = DEAD;
-        if after < count {
-            prev[after] = at as u8;
-            ranks[at] = ranked(pairs.made_by(made, tokens[after]), at);
+        tokens[at] = made;
+        if later != 0 {
+            let next = tokens[later.trailing_zeros() as usize % MOST_BYTES];
+            ranks[at] = ranked(pairs.with_next(row, next), at);
         }
-        if at > 0 {
-            let before = prev[at] as usize;
-            ranks[before] = ranked(pairs.made_by(tokens[before], made), before);
+        if earlier != 0 {
+            let before = earlier.ilog2() as usize % MOST_BYTES;
+            ranks[before] = ranked(pairs.with_previous(row, tokens[before]), before);
         }
     }
-    out.extend(tokens[..count].iter().copied().filter(|&token| token != NONE));
+    while starts != 0 {
+        out.push(tokens[starts.trailing_zeros() as usize % MOST_BYTES]);
+        starts &= starts - 1;
+    }
 }
 
+/// The smallest of `ranks`, whose number is a multiple of [`LANES`].
+#[inline]
+fn lowest(ranks: &[u64]) -> u64 {
+    let mut lowest = [DEAD; LANES];
+    for ranks in ranks.chunks_exact(LANES) {
+        for (lowest, &rank) in lowest.iter_mut().zip(ranks) {
+            *lowest = rank.min(*lowest);
+        }
+    }
+    lowest[0].min(lowest[1]).min(lowest[2].min(lowest[3]))
+}
+
+/// [`NONE`] comes after all ranks here too.
+#[inline]
 fn ranked(rank: u32, at: usize) -> u64 {
-    if rank == NONE { DEAD } else { u64::from(rank) << 32 | at as u64 }
+    u64::from(rank) << 32 | at as u64
 }
