@@ -47,7 +47,8 @@ impl Scanner {
         let mut held = 0;
         while held < GROUP && start < text.len() {
             let mut begins = match text[start..].first_chunk() {
-                Some(window) if window[0] < 0x80 => begins(window, self.most_digits),
+                // Of a word of characters of several bytes no window finds the end.
+                Some(window) if window[0] < 0x80 && window[1] < 0x80 => begins(window, self.most_digits),
                 _ => 0,
             };
             if begins == 0 {

@@ -1,12 +1,14 @@
 //! Remembers the tokens of pieces, since most of a text's pieces are ones that were seen before.
 //!
 //! A cache belongs to one thread at a time and its size is bounded: up to [`MOST_BUCKETS`] x 64 bytes for pieces
-//! of up to [`SHORT_BYTES`] bytes, and at most twice [`LONG_PIECES`] of the longer or more broken ones. What is
+//! of up to [`SHORT_BYTES`] bytes, and at most twice [`long::MOST_PIECES`] of the longer or more broken ones:
+//! 2 x 22 MiB if all have as many bytes and tokens as they may, some 2 x 4 MiB in ordinary text. What is
 //! forgotten or does not fit is merged again, so a cache changes the speed alone.
 
-use rustc_hash::{FxBuildHasher, FxHashMap};
+mod long;
 
 use crate::memory::{prefetch, spacious};
+use long::LongPieces;
 
 /// Pieces of so many bytes have a place in the table.
 pub const SHORT_BYTES: usize = 15;
@@ -20,11 +22,6 @@ const TOKEN_BOUND: u32 = 1 << 24;
 /// The table begins with 64 KiB, and grows to 16 MiB.
 const LEAST_BUCKETS: usize = 1 << 10;
 const MOST_BUCKETS: usize = 1 << 18;
-
-/// Longer pieces of one generation, and the most bytes and tokens that one of them has: 2 x 20 MiB if all have
-/// as many, some 2 x 4 MiB in ordinary text.
-const LONG_PIECES: usize = 1 << 15;
-const LONG_BYTES: usize = 128;
 
 /// The bytes of a short piece with their number at the end; 0 is the key of none.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
@@ -108,23 +105,18 @@ struct Entry {
 #[repr(align(64))]
 struct Bucket([Entry; 2]);
 
-type Long = FxHashMap<Box<[u8]>, Box<[u32]>>;
-
 /// Pieces and their tokens.
 pub struct Cache {
     /// Their number is a power of two.
     buckets: Vec<Bucket>,
     /// Short pieces that were forgotten since the table grew.
     forgotten: usize,
-    /// Longer pieces: those since the generation began, and those of the generation before.
-    young: Long,
-    old: Long,
+    long: LongPieces,
 }
 
 impl Default for Cache {
     fn default() -> Self {
-        let (young, old) = (Long::default(), Long::default());
-        Self { buckets: vec![Bucket::default(); LEAST_BUCKETS], forgotten: 0, young, old }
+        Self { buckets: vec![Bucket::default(); LEAST_BUCKETS], forgotten: 0, long: LongPieces::default() }
     }
 }
 
@@ -150,11 +142,7 @@ impl Cache {
 
     /// The tokens of a piece that has no place in the table.
     pub fn long(&mut self, piece: &[u8]) -> Option<&[u32]> {
-        if !self.young.contains_key(piece) {
-            let (piece, tokens) = self.old.remove_entry(piece)?;
-            self.keep(piece, tokens);
-        }
-        self.young.get(piece).map(AsRef::as_ref)
+        self.long.get(piece)
     }
 
     /// Remembers a short piece; `key` is the piece's.
@@ -171,17 +159,7 @@ impl Cache {
 
     /// Remembers a piece that has no place in the table, if it is not too long.
     pub fn keep_long(&mut self, piece: &[u8], tokens: &[u32]) {
-        if piece.len() <= LONG_BYTES {
-            self.keep(piece.into(), tokens.into());
-        }
-    }
-
-    fn keep(&mut self, piece: Box<[u8]>, tokens: Box<[u32]>) {
-        if self.young.len() == LONG_PIECES {
-            let young = Long::with_capacity_and_hasher(LONG_PIECES, FxBuildHasher);
-            self.old = std::mem::replace(&mut self.young, young);
-        }
-        self.young.insert(piece, tokens);
+        self.long.keep(piece, tokens);
     }
 
     #[inline]
@@ -264,19 +242,5 @@ mod tests {
             assert!(found(&mut cache, 5).unwrap().is_empty());
             assert_eq!(cache.long(b"5").unwrap(), tokens);
         }
-    }
-
-    #[test]
-    fn long_pieces_that_are_asked_for_survive_and_their_number_is_bounded() {
-        let mut cache = Cache::default();
-        cache.keep_long(b"asked for", &[1]);
-        for number in 0..5 * LONG_PIECES {
-            cache.keep_long(&piece(number), &[2]);
-            assert!(cache.long(b"asked for").is_some());
-        }
-        assert!(cache.young.len() <= LONG_PIECES && cache.old.len() <= LONG_PIECES);
-        assert!(cache.long(&piece(0)).is_none());
-        cache.keep_long(&[b'x'; LONG_BYTES + 1], &[3]);
-        assert!(cache.long(&[b'x'; LONG_BYTES + 1]).is_none());
     }
 }
