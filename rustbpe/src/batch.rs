@@ -1,11 +1,12 @@
 //! Encodes many texts by several threads, of which the caller's is one.
 
 use std::ops::Range;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::thread;
 
 use crate::error::{Check, Error, Result};
+use crate::memory::spacious_zeros;
 use crate::special::Rules;
 use crate::tokenizer::Tokenizer;
 use crate::worker::{Id, room_for_ids};
@@ -78,6 +79,36 @@ pub fn encode_batch<T: Id>(
     }
     done.sort_unstable_by_key(|(group, _)| *group);
     Ok(done.into_iter().map(|(_, part)| part).collect())
+}
+
+/// The ids of all parts in a row, put there by up to `threads` threads.
+pub fn joined<T: Id>(mut parts: Vec<Part<T>>, threads: usize) -> Vec<T> {
+    if parts.len() < 2 {
+        return parts.pop().map_or_else(Vec::new, |part| part.ids);
+    }
+    let mut all = spacious_zeros(parts.iter().map(|part| part.ids.len()).sum());
+    let mut rest = all.as_mut_slice();
+    let mut copies = Vec::with_capacity(parts.len());
+    for part in &parts {
+        let (room, others) = rest.split_at_mut(part.ids.len());
+        copies.push((&part.ids, room));
+        rest = others;
+    }
+    let copies = Mutex::new(copies);
+    let next = || copies.lock().unwrap_or_else(PoisonError::into_inner).pop();
+    let copy = || {
+        while let Some((ids, room)) = next() {
+            room.copy_from_slice(ids);
+        }
+    };
+    thread::scope(|scope| {
+        for _ in 1..threads {
+            // Where the system gives no thread, those that there are do the work.
+            let _ = thread::Builder::new().spawn_scoped(scope, copy);
+        }
+        copy();
+    });
+    all
 }
 
 /// Cuts the texts into groups of at least `bytes` bytes, but for the last.
@@ -172,6 +203,9 @@ mod tests {
         let orders = Orders { rules, prepend: Some(259) };
         let one = encode(&tokenizer, &texts, orders, 1);
         assert_eq!(one, encode(&tokenizer, &texts, orders, 8));
+        let parts: Vec<Part<u16>> = encode_batch(&tokenizer, &texts, orders, 3, &mut || Ok(())).unwrap();
+        assert!(parts.len() > 3);
+        assert!(joined(parts, 3).into_iter().map(u32::from).eq(one.iter().flatten().copied()));
         assert_eq!(one.len(), 300);
         assert_eq!(one[0], [259]);
         let seventh = tokenizer.encode(texts[7], rules, &mut || Ok(())).unwrap();

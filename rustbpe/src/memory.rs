@@ -29,6 +29,13 @@ pub fn spacious<T>(count: usize) -> Vec<T> {
     room
 }
 
+/// As many zeros, in memory that is not touched yet and will be in large pages if the system has them.
+pub fn spacious_zeros<T: Copy + Default>(count: usize) -> Vec<T> {
+    let mut zeros = vec![T::default(); count];
+    advise_large_pages(&mut zeros);
+    zeros
+}
+
 #[cfg(target_os = "linux")]
 fn advise_large_pages<T>(room: &mut [T]) {
     const PAGE: usize = 4096;

@@ -13,7 +13,7 @@ use crate::split::{GROUP_ROOM, Splitter};
 const GROUPS_PER_CHECK: usize = 64;
 
 /// What ids are written as.
-pub trait Id: Copy + Default + Send {
+pub trait Id: Copy + Default + Send + Sync {
     /// `token`, which the caller knows to fit.
     fn from_token(token: u32) -> Self;
 }

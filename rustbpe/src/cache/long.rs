@@ -21,33 +21,25 @@ impl LongPieces {
     /// The tokens of a piece, which is young from now on.
     pub fn get(&mut self, piece: &[u8]) -> Option<&[u32]> {
         let hash = hash(piece);
-        let place = match self.young.find(piece, hash) {
-            Some(place) => place,
-            None => {
-                let place = self.old.find(piece, hash)?;
-                if self.young.is_full() {
-                    // It is moved out of the way of what makes room for it.
-                    let tokens = self.old.tokens_at(place).to_vec();
-                    self.keep(piece, &tokens);
-                } else {
-                    self.young.insert(piece, hash, self.old.tokens_at(place));
-                }
-                self.young.find(piece, hash)?
-            }
-        };
+        if self.young.find(piece, hash).is_none() {
+            let tokens = self.old.tokens_at(self.old.find(piece, hash)?).to_vec();
+            self.keep(piece, &tokens);
+        }
+        let place = self.young.find(piece, hash)?;
         Some(self.young.tokens_at(place))
     }
 
-    /// Remembers the tokens of a piece that is not there, if it is not too long.
+    /// Remembers the tokens of a piece, if it is not too long.
     pub fn keep(&mut self, piece: &[u8], tokens: &[u32]) {
-        if piece.len() > MOST_BYTES {
+        let hash = hash(piece);
+        if piece.len() > MOST_BYTES || self.young.find(piece, hash).is_some() {
             return;
         }
         if self.young.is_full() {
             std::mem::swap(&mut self.young, &mut self.old);
             self.young.clear();
         }
-        self.young.insert(piece, hash(piece), tokens);
+        self.young.insert(piece, hash, tokens);
     }
 
     /// How many there are of each generation, the younger first.
@@ -130,6 +122,7 @@ mod tests {
         let named = |number: usize| format!("{number:x}").into_bytes();
         pieces.keep(b"asked for", &[1, 2, 3]);
         for number in 0..5 * MOST_PIECES {
+            pieces.keep(&named(number), &[number as u32]);
             pieces.keep(&named(number), &[number as u32]);
             assert_eq!(pieces.get(b"asked for").unwrap(), [1, 2, 3]);
             assert_eq!(pieces.get(&named(number)).unwrap(), [number as u32]);

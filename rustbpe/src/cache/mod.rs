@@ -237,10 +237,10 @@ mod tests {
     #[test]
     fn a_short_piece_of_many_or_large_tokens_is_among_the_long_ones() {
         let mut cache = Cache::default();
-        for tokens in [&[1, 2, 3, 4, 5][..], &[TOKEN_BOUND]] {
-            cache.keep_short(key(5), b"5", tokens);
-            assert!(found(&mut cache, 5).unwrap().is_empty());
-            assert_eq!(cache.long(b"5").unwrap(), tokens);
+        for (number, tokens) in [&[1, 2, 3, 4, 5][..], &[TOKEN_BOUND]].into_iter().enumerate() {
+            cache.keep_short(key(number), &piece(number), tokens);
+            assert!(found(&mut cache, number).unwrap().is_empty());
+            assert_eq!(cache.long(&piece(number)).unwrap(), tokens);
         }
     }
 }

@@ -5,8 +5,7 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyList, PyString};
 
-use crate::batch::{Orders, Part, encode_batch};
-use crate::memory::spacious;
+use crate::batch::{Orders, Part, encode_batch, joined};
 use crate::special::{Finder, Rules, Specials};
 use crate::tokenizer::Tokenizer;
 use crate::worker::{Id, room_for_ids};
@@ -200,17 +199,18 @@ pub fn many_arrays<'py>(
     request: &Request<'_>,
     dtype: Dtype,
 ) -> PyResult<(Bound<'py, PyAny>, Bound<'py, PyAny>)> {
-    let py = texts.py();
+    let (py, threads) = (texts.py(), request.threads);
     match dtype {
-        Dtype::Uint16 => flat(py, parts::<u16>(tokenizer, texts, request)?),
-        Dtype::Uint32 => flat(py, parts::<u32>(tokenizer, texts, request)?),
-        Dtype::Int64 => flat(py, parts::<i64>(tokenizer, texts, request)?),
+        Dtype::Uint16 => flat(py, parts::<u16>(tokenizer, texts, request)?, threads),
+        Dtype::Uint32 => flat(py, parts::<u32>(tokenizer, texts, request)?, threads),
+        Dtype::Int64 => flat(py, parts::<i64>(tokenizer, texts, request)?, threads),
     }
 }
 
-fn flat<'py, T: Element + Copy>(
+fn flat<'py, T: Id + Element>(
     py: Python<'py>,
     parts: Vec<Part<T>>,
+    threads: usize,
 ) -> PyResult<(Bound<'py, PyAny>, Bound<'py, PyAny>)> {
     let mut offsets = vec![0i64];
     let mut before = 0;
@@ -218,13 +218,6 @@ fn flat<'py, T: Element + Copy>(
         offsets.extend(part.ends.iter().map(|end| (before + end) as i64));
         before += part.ids.len();
     }
-    let all = match <[Part<T>; 1]>::try_from(parts) {
-        Ok([part]) => part.ids,
-        Err(parts) => {
-            let mut all = spacious(before);
-            parts.iter().for_each(|part| all.extend_from_slice(&part.ids));
-            all
-        }
-    };
+    let all = py.detach(|| joined(parts, threads));
     Ok((array(py, all)?, array(py, offsets)?))
 }
