@@ -23,24 +23,77 @@ pub struct Orders<'a> {
     pub prepend: Option<u32>,
 }
 
-/// The ids of several texts in a row, one after the other.
-pub struct Part<T> {
-    /// The ids of all.
-    pub ids: Vec<T>,
-    /// Where in `ids` those of each text end.
-    pub ends: Vec<usize>,
+/// The ids of many texts.
+pub struct Encoded<T> {
+    /// What each thread that had work wrote, group after group.
+    ids: Vec<Vec<T>>,
+    /// In the order of the texts.
+    groups: Vec<Group>,
 }
 
-impl<T> Part<T> {
+/// Where the ids of a group of texts are.
+struct Group {
+    number: usize,
+    thread: usize,
+    begin: usize,
+    /// Those of each text.
+    ends: Vec<usize>,
+}
+
+impl<T: Id> Encoded<T> {
+    fn new(shares: Vec<Share<T>>) -> Self {
+        let (mut ids, mut groups) = (Vec::new(), Vec::new());
+        for share in shares.into_iter().filter(|share| !share.groups.is_empty()) {
+            groups.extend(share.groups.into_iter().map(|group| Group { thread: ids.len(), ..group }));
+            ids.push(share.ids);
+        }
+        groups.sort_unstable_by_key(|group| group.number);
+        Self { ids, groups }
+    }
+
     /// The ids of each text.
     pub fn texts(&self) -> impl Iterator<Item = &[T]> {
-        let begins = std::iter::once(0).chain(self.ends.iter().copied());
-        begins.zip(&self.ends).map(|(begin, &end)| &self.ids[begin..end])
+        self.groups.iter().flat_map(|group| {
+            let begins = std::iter::once(group.begin).chain(group.ends.iter().copied());
+            begins.zip(&group.ends).map(|(begin, &end)| &self.ids[group.thread][begin..end])
+        })
+    }
+
+    /// The ids of all texts in a row, put there by up to `threads` threads.
+    pub fn joined(mut self, threads: usize) -> Vec<T> {
+        if self.ids.len() < 2 {
+            // One thread alone takes the groups in their order.
+            return self.ids.pop().unwrap_or_default();
+        }
+        let mut all = spacious_zeros(self.ids.iter().map(Vec::len).sum());
+        let mut rest = all.as_mut_slice();
+        let mut copies = Vec::with_capacity(self.groups.len());
+        for group in &self.groups {
+            let end = group.ends.last().copied().unwrap_or(group.begin);
+            let ids = &self.ids[group.thread][group.begin..end];
+            let (room, others) = rest.split_at_mut(ids.len());
+            copies.push((ids, room));
+            rest = others;
+        }
+        let copies = Mutex::new(copies);
+        let next = || copies.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let copy = || {
+            while let Some((ids, room)) = next() {
+                room.copy_from_slice(ids);
+            }
+        };
+        thread::scope(|scope| {
+            for _ in 1..threads.min(self.groups.len()) {
+                // Where the system gives no thread, those that there are do the work.
+                let _ = thread::Builder::new().spawn_scoped(scope, copy);
+            }
+            copy();
+        });
+        all
     }
 }
 
-/// The ids of all texts, in parts that follow each other, by up to `threads` threads; `check` is asked on the
-/// caller's alone.
+/// The ids of each text, by up to `threads` threads; `check` is asked on the caller's alone.
 ///
 /// The first error of any thread ends the work of all.
 pub fn encode_batch<T: Id>(
@@ -49,15 +102,16 @@ pub fn encode_batch<T: Id>(
     orders: Orders<'_>,
     threads: usize,
     check: &mut Check<'_>,
-) -> Result<Vec<Part<T>>> {
+) -> Result<Encoded<T>> {
     let group_bytes = if threads == 1 { usize::MAX } else { GROUP_BYTES };
     let groups = grouped(texts, group_bytes);
-    let helpers = 1..threads.min(groups.len());
-    let batch =
-        Batch { tokenizer, texts, groups, orders, next: AtomicUsize::new(0), failure: OnceLock::new() };
-    let mut done = thread::scope(|scope| {
+    let threads = threads.min(groups.len()).max(1);
+    let share_bytes = texts.iter().map(|text| text.len()).sum::<usize>() / threads;
+    let (next, failure) = (AtomicUsize::new(0), OnceLock::new());
+    let batch = Batch { tokenizer, texts, groups, orders, share_bytes, next, failure };
+    let shares = thread::scope(|scope| {
         let mut handles = Vec::new();
-        for number in helpers {
+        for number in 1..threads {
             let builder = thread::Builder::new().name(format!("rustbpe-{number}"));
             match builder.spawn_scoped(scope, || batch.work(&mut || Ok(()))) {
                 Ok(handle) => handles.push(handle),
@@ -65,50 +119,19 @@ pub fn encode_batch<T: Id>(
                 Err(_) => break,
             }
         }
-        let mut done = batch.work(check);
+        let mut shares = vec![batch.work(check)];
         for handle in handles {
             match handle.join() {
-                Ok(others) => done.extend(others),
+                Ok(share) => shares.push(share),
                 Err(_) => batch.fail(Error::value("a thread that encoded texts broke")),
             }
         }
-        done
+        shares
     });
-    if let Some(failure) = batch.failure.into_inner() {
-        return Err(failure);
+    match batch.failure.into_inner() {
+        Some(failure) => Err(failure),
+        None => Ok(Encoded::new(shares)),
     }
-    done.sort_unstable_by_key(|(group, _)| *group);
-    Ok(done.into_iter().map(|(_, part)| part).collect())
-}
-
-/// The ids of all parts in a row, put there by up to `threads` threads.
-pub fn joined<T: Id>(mut parts: Vec<Part<T>>, threads: usize) -> Vec<T> {
-    if parts.len() < 2 {
-        return parts.pop().map_or_else(Vec::new, |part| part.ids);
-    }
-    let mut all = spacious_zeros(parts.iter().map(|part| part.ids.len()).sum());
-    let mut rest = all.as_mut_slice();
-    let mut copies = Vec::with_capacity(parts.len());
-    for part in &parts {
-        let (room, others) = rest.split_at_mut(part.ids.len());
-        copies.push((&part.ids, room));
-        rest = others;
-    }
-    let copies = Mutex::new(copies);
-    let next = || copies.lock().unwrap_or_else(PoisonError::into_inner).pop();
-    let copy = || {
-        while let Some((ids, room)) = next() {
-            room.copy_from_slice(ids);
-        }
-    };
-    thread::scope(|scope| {
-        for _ in 1..threads {
-            // Where the system gives no thread, those that there are do the work.
-            let _ = thread::Builder::new().spawn_scoped(scope, copy);
-        }
-        copy();
-    });
-    all
 }
 
 /// Cuts the texts into groups of at least `bytes` bytes, but for the last.
@@ -128,47 +151,54 @@ fn grouped(texts: &[&str], bytes: usize) -> Vec<Range<usize>> {
     groups
 }
 
+/// What one thread did.
+struct Share<T> {
+    ids: Vec<T>,
+    groups: Vec<Group>,
+}
+
 /// Groups of texts that several threads take from, one at a time.
 struct Batch<'a> {
     tokenizer: &'a Tokenizer,
     texts: &'a [&'a str],
     groups: Vec<Range<usize>>,
     orders: Orders<'a>,
+    /// How much text there is for each thread.
+    share_bytes: usize,
     next: AtomicUsize,
     /// The first error of any thread.
     failure: OnceLock<Error>,
 }
 
 impl Batch<'_> {
-    /// Encodes groups until none is left or a thread failed; gives their parts with their numbers.
-    fn work<T: Id>(&self, check: &mut Check<'_>) -> Vec<(usize, Part<T>)> {
-        let mut done = Vec::new();
-        if let Err(error) = self.work_into(&mut done, check) {
+    /// Encodes groups until none is left or a thread failed.
+    fn work<T: Id>(&self, check: &mut Check<'_>) -> Share<T> {
+        let mut share = Share { ids: room_for_ids(self.share_bytes), groups: Vec::new() };
+        if let Err(error) = self.work_into(&mut share, check) {
             self.fail(error);
         }
-        done
+        share
     }
 
-    fn work_into<T: Id>(&self, done: &mut Vec<(usize, Part<T>)>, check: &mut Check<'_>) -> Result<()> {
+    fn work_into<T: Id>(&self, share: &mut Share<T>, check: &mut Check<'_>) -> Result<()> {
         let mut check = || match self.failure.get() {
             Some(_) => Err(Error::Stopped("another thread failed".into())),
             None => check(),
         };
         let Orders { rules, prepend } = self.orders;
+        let Share { ids, groups } = share;
         self.tokenizer.with_worker(|worker| {
             loop {
-                let group = self.next.fetch_add(1, Ordering::Relaxed);
-                let Some(range) = self.groups.get(group) else { return Ok(()) };
-                let texts = &self.texts[range.clone()];
-                let ids = room_for_ids(texts.iter().map(|text| text.len()).sum());
-                let mut part = Part { ids, ends: Vec::with_capacity(texts.len()) };
-                for text in texts {
+                let number = self.next.fetch_add(1, Ordering::Relaxed);
+                let Some(range) = self.groups.get(number) else { return Ok(()) };
+                let (begin, mut ends) = (ids.len(), Vec::with_capacity(range.len()));
+                for text in &self.texts[range.clone()] {
                     check()?;
-                    part.ids.extend(prepend.map(T::from_token));
-                    self.tokenizer.encode_into(worker, text, rules, &mut part.ids, &mut check)?;
-                    part.ends.push(part.ids.len());
+                    ids.extend(prepend.map(T::from_token));
+                    self.tokenizer.encode_into(worker, text, rules, ids, &mut check)?;
+                    ends.push(ids.len());
                 }
-                done.push((group, part));
+                groups.push(Group { number, thread: 0, begin, ends });
             }
         })
     }
@@ -190,8 +220,10 @@ mod tests {
     }
 
     fn encode(tokenizer: &Tokenizer, texts: &[&str], orders: Orders<'_>, threads: usize) -> Vec<Vec<u32>> {
-        let parts: Vec<Part<u32>> = encode_batch(tokenizer, texts, orders, threads, &mut || Ok(())).unwrap();
-        parts.iter().flat_map(Part::texts).map(<[u32]>::to_vec).collect()
+        let encoded = encode_batch::<u32>(tokenizer, texts, orders, threads, &mut || Ok(())).unwrap();
+        let found: Vec<Vec<u32>> = encoded.texts().map(<[u32]>::to_vec).collect();
+        assert_eq!(encoded.joined(threads), found.concat());
+        found
     }
 
     #[test]
@@ -203,9 +235,6 @@ mod tests {
         let orders = Orders { rules, prepend: Some(259) };
         let one = encode(&tokenizer, &texts, orders, 1);
         assert_eq!(one, encode(&tokenizer, &texts, orders, 8));
-        let parts: Vec<Part<u16>> = encode_batch(&tokenizer, &texts, orders, 3, &mut || Ok(())).unwrap();
-        assert!(parts.len() > 3);
-        assert!(joined(parts, 3).into_iter().map(u32::from).eq(one.iter().flatten().copied()));
         assert_eq!(one.len(), 300);
         assert_eq!(one[0], [259]);
         let seventh = tokenizer.encode(texts[7], rules, &mut || Ok(())).unwrap();

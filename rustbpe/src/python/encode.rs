@@ -5,7 +5,7 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyList, PyString};
 
-use crate::batch::{Orders, Part, encode_batch, joined};
+use crate::batch::{Encoded, Orders, encode_batch};
 use crate::special::{Finder, Rules, Specials};
 use crate::tokenizer::Tokenizer;
 use crate::worker::{Id, room_for_ids};
@@ -165,12 +165,12 @@ pub struct Request<'a> {
     pub threads: usize,
 }
 
-/// The ids of each text, in parts.
-pub fn parts<T: Id>(
+/// The ids of each text.
+fn encoded<T: Id>(
     tokenizer: &Tokenizer,
     texts: &Bound<'_, PyAny>,
     request: &Request<'_>,
-) -> PyResult<Vec<Part<T>>> {
+) -> PyResult<Encoded<T>> {
     let items = Items::new(texts, "texts")?.rest()?;
     let borrowed = utf8_of_all(&items)?;
     let orders = Orders { rules: request.choice.rules(), prepend: request.prepend };
@@ -186,9 +186,8 @@ pub fn many_lists<'py>(
 ) -> PyResult<Bound<'py, PyList>> {
     let py = texts.py();
     let lists = PyList::empty(py);
-    for part in parts::<u32>(tokenizer, texts, request)? {
-        part.texts().try_for_each(|ids| lists.append(PyList::new(py, ids)?))?;
-    }
+    let encoded = encoded::<u32>(tokenizer, texts, request)?;
+    encoded.texts().try_for_each(|ids| lists.append(PyList::new(py, ids)?))?;
     Ok(lists)
 }
 
@@ -201,23 +200,23 @@ pub fn many_arrays<'py>(
 ) -> PyResult<(Bound<'py, PyAny>, Bound<'py, PyAny>)> {
     let (py, threads) = (texts.py(), request.threads);
     match dtype {
-        Dtype::Uint16 => flat(py, parts::<u16>(tokenizer, texts, request)?, threads),
-        Dtype::Uint32 => flat(py, parts::<u32>(tokenizer, texts, request)?, threads),
-        Dtype::Int64 => flat(py, parts::<i64>(tokenizer, texts, request)?, threads),
+        Dtype::Uint16 => flat(py, encoded::<u16>(tokenizer, texts, request)?, threads),
+        Dtype::Uint32 => flat(py, encoded::<u32>(tokenizer, texts, request)?, threads),
+        Dtype::Int64 => flat(py, encoded::<i64>(tokenizer, texts, request)?, threads),
     }
 }
 
 fn flat<'py, T: Id + Element>(
     py: Python<'py>,
-    parts: Vec<Part<T>>,
+    encoded: Encoded<T>,
     threads: usize,
 ) -> PyResult<(Bound<'py, PyAny>, Bound<'py, PyAny>)> {
     let mut offsets = vec![0i64];
-    let mut before = 0;
-    for part in &parts {
-        offsets.extend(part.ends.iter().map(|end| (before + end) as i64));
-        before += part.ids.len();
-    }
-    let all = py.detach(|| joined(parts, threads));
+    let mut end = 0;
+    offsets.extend(encoded.texts().map(|ids| {
+        end += ids.len() as i64;
+        end
+    }));
+    let all = py.detach(|| encoded.joined(threads));
     Ok((array(py, all)?, array(py, offsets)?))
 }
