@@ -198,6 +198,7 @@ impl Batch<'_> {
                     self.tokenizer.encode_into(worker, text, rules, ids, &mut check)?;
                     ends.push(ids.len());
                 }
+                // Which thread's it is, is told where all come together.
                 groups.push(Group { number, thread: 0, begin, ends });
             }
         })
