@@ -132,7 +132,8 @@ def train(config, name):
         return holder[0].head.version + 1 if holder and holder[0].head is not None else 0
 
     rank = int(os.environ.get("RANK", "0"))
-    if "WORLD_SIZE" in os.environ:
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        # One rank has nobody to meet; a port that torchrun saw free a while ago may be another's by now.
         dist.init_process_group("gloo")
     trigger = Trigger(folder, f"{name}.{rank}" if rank else name, opened)
     batches = partial(pack, batch_rows=options.get("batch_rows", BATCH_ROWS))
