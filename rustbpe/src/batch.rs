@@ -27,14 +27,13 @@ pub struct Orders<'a> {
 pub struct Encoded<T> {
     /// What each thread that had work wrote, group after group.
     ids: Vec<Vec<T>>,
-    /// In the order of the texts.
-    groups: Vec<Group>,
+    /// In the order of the texts, each with the place in `ids` of its thread's.
+    groups: Vec<(usize, Group)>,
 }
 
-/// Where the ids of a group of texts are.
+/// Where the ids of a group of texts are in those of its thread.
 struct Group {
     number: usize,
-    thread: usize,
     begin: usize,
     /// Those of each text.
     ends: Vec<usize>,
@@ -44,18 +43,18 @@ impl<T: Id> Encoded<T> {
     fn new(shares: Vec<Share<T>>) -> Self {
         let (mut ids, mut groups) = (Vec::new(), Vec::new());
         for share in shares.into_iter().filter(|share| !share.groups.is_empty()) {
-            groups.extend(share.groups.into_iter().map(|group| Group { thread: ids.len(), ..group }));
+            groups.extend(share.groups.into_iter().map(|group| (ids.len(), group)));
             ids.push(share.ids);
         }
-        groups.sort_unstable_by_key(|group| group.number);
+        groups.sort_unstable_by_key(|(_, group)| group.number);
         Self { ids, groups }
     }
 
     /// The ids of each text.
     pub fn texts(&self) -> impl Iterator<Item = &[T]> {
-        self.groups.iter().flat_map(|group| {
+        self.groups.iter().flat_map(move |&(thread, ref group)| {
             let begins = std::iter::once(group.begin).chain(group.ends.iter().copied());
-            begins.zip(&group.ends).map(|(begin, &end)| &self.ids[group.thread][begin..end])
+            begins.zip(&group.ends).map(move |(begin, &end)| &self.ids[thread][begin..end])
         })
     }
 
@@ -68,9 +67,9 @@ impl<T: Id> Encoded<T> {
         let mut all = spacious_zeros(self.ids.iter().map(Vec::len).sum());
         let mut rest = all.as_mut_slice();
         let mut copies = Vec::with_capacity(self.groups.len());
-        for group in &self.groups {
+        for &(thread, ref group) in &self.groups {
             let end = group.ends.last().copied().unwrap_or(group.begin);
-            let ids = &self.ids[group.thread][group.begin..end];
+            let ids = &self.ids[thread][group.begin..end];
             let (room, others) = rest.split_at_mut(ids.len());
             copies.push((ids, room));
             rest = others;
@@ -198,8 +197,7 @@ impl Batch<'_> {
                     self.tokenizer.encode_into(worker, text, rules, ids, &mut check)?;
                     ends.push(ids.len());
                 }
-                // Which thread's it is, is told where all come together.
-                groups.push(Group { number, thread: 0, begin, ends });
+                groups.push(Group { number, begin, ends });
             }
         })
     }

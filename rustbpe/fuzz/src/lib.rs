@@ -2,7 +2,7 @@
 
 #[path = "../../src/batch.rs"]
 pub mod batch;
-#[path = "../../src/cache.rs"]
+#[path = "../../src/cache/mod.rs"]
 pub mod cache;
 #[path = "../../src/classes/mod.rs"]
 pub mod classes;

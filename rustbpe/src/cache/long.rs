@@ -8,7 +8,7 @@ use rustc_hash::FxHasher;
 
 /// How many pieces one generation has at most, and how many bytes and tokens one of them.
 pub const MOST_PIECES: usize = 1 << 15;
-pub const MOST_BYTES: usize = 128;
+const MOST_BYTES: usize = 128;
 
 /// Pieces of two generations: when the younger one is full it becomes the older, and that is forgotten.
 #[derive(Default)]
@@ -20,19 +20,28 @@ pub struct LongPieces {
 impl LongPieces {
     /// The tokens of a piece, which is young from now on.
     pub fn get(&mut self, piece: &[u8]) -> Option<&[u32]> {
-        let hash = hash(piece);
-        if self.young.find(piece, hash).is_none() {
-            let tokens = self.old.tokens_at(self.old.find(piece, hash)?).to_vec();
-            self.keep(piece, &tokens);
+        if piece.len() > MOST_BYTES {
+            return None;
         }
-        let place = self.young.find(piece, hash)?;
+        let hash = hash(piece);
+        let place = match self.young.find(piece, hash) {
+            Some(place) => place,
+            None => {
+                let tokens = self.old.tokens_at(self.old.find(piece, hash)?).to_vec();
+                self.keep(piece, &tokens);
+                self.young.find(piece, hash)?
+            }
+        };
         Some(self.young.tokens_at(place))
     }
 
     /// Remembers the tokens of a piece, if it is not too long.
     pub fn keep(&mut self, piece: &[u8], tokens: &[u32]) {
+        if piece.len() > MOST_BYTES {
+            return;
+        }
         let hash = hash(piece);
-        if piece.len() > MOST_BYTES || self.young.find(piece, hash).is_some() {
+        if self.young.find(piece, hash).is_some() {
             return;
         }
         if self.young.is_full() {
@@ -40,12 +49,6 @@ impl LongPieces {
             self.young.clear();
         }
         self.young.insert(piece, hash, tokens);
-    }
-
-    /// How many there are of each generation, the younger first.
-    #[cfg(test)]
-    pub fn counts(&self) -> [usize; 2] {
-        [self.young.places.len(), self.old.places.len()]
     }
 }
 
@@ -127,7 +130,8 @@ mod tests {
             assert_eq!(pieces.get(b"asked for").unwrap(), [1, 2, 3]);
             assert_eq!(pieces.get(&named(number)).unwrap(), [number as u32]);
         }
-        assert!(pieces.counts().iter().all(|&count| count <= MOST_PIECES));
+        let LongPieces { young, old } = &pieces;
+        assert!([young, old].iter().all(|generation| generation.places.len() <= MOST_PIECES));
         assert!(pieces.get(&named(0)).is_none());
     }
 

@@ -123,17 +123,18 @@ impl Splitter {
     /// than [`GROUP`] only if the text ends with them. Fails as `for_each` does.
     #[inline]
     pub fn group<'e>(&self, text: &str, mut start: usize, ends: &'e mut Ends) -> Result<&'e [usize]> {
-        let mut held = 0;
-        match &self.engine {
-            Engine::Scanner(scanner) => held = scanner.group(text.as_bytes(), start, ends),
+        let held = match &self.engine {
+            Engine::Scanner(scanner) => scanner.group(text.as_bytes(), start, ends),
             Engine::Regex(regex) => {
+                let mut held = 0;
                 while held < GROUP && start < text.len() {
                     start = match_end(regex, text, start)?;
                     ends[held] = start;
                     held += 1;
                 }
+                held
             }
-        }
+        };
         Ok(&ends[..held])
     }
 
