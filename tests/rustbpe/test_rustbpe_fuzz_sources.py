@@ -1,4 +1,4 @@
-"""The fuzzer compiles the crate's sources in, by name; it needs nightly Rust, so no build here would miss one."""
+"""The fuzzer compiles the crate's sources in, by name; it needs nightly Rust, so no build here misses one."""
 
 import re
 from pathlib import Path
