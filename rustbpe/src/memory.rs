@@ -20,20 +20,19 @@ pub fn prefetch<T>(value: &T) {
     std::hint::black_box(value);
 }
 
-/// An empty vector with room for `count` values; where that is much, in large pages if the system has them.
+/// Makes room for `count` more values; where that is much, in large pages if the system has them.
 ///
 /// The first touch of each page costs a microsecond or several, and the place of each has to be looked up.
-pub fn spacious<T>(count: usize) -> Vec<T> {
-    let mut room = Vec::with_capacity(count);
-    advise_large_pages(room.spare_capacity_mut());
-    room
+pub fn reserve<T>(values: &mut Vec<T>, count: usize) {
+    values.reserve_exact(count);
+    advise_large_pages(values.spare_capacity_mut());
 }
 
-/// As many zeros, in memory that is not touched yet and will be in large pages if the system has them.
-pub fn spacious_zeros<T: Copy + Default>(count: usize) -> Vec<T> {
-    let mut zeros = vec![T::default(); count];
-    advise_large_pages(&mut zeros);
-    zeros
+/// An empty vector with such room for `count` values.
+pub fn spacious<T>(count: usize) -> Vec<T> {
+    let mut room = Vec::new();
+    reserve(&mut room, count);
+    room
 }
 
 #[cfg(target_os = "linux")]

@@ -13,7 +13,7 @@ use crate::split::{GROUP_ROOM, Splitter};
 const GROUPS_PER_CHECK: usize = 64;
 
 /// What ids are written as.
-pub trait Id: Copy + Default + Send + Sync {
+pub trait Id: Copy + Default + Send + Sync + 'static {
     /// `token`, which the caller knows to fit.
     fn from_token(token: u32) -> Self;
 }
@@ -39,9 +39,14 @@ impl Id for i64 {
 /// Of ordinary text a token has more bytes than this.
 const TOKEN_BYTES: usize = 3;
 
-/// Where the ids of so many bytes of text are to be put; it grows if they are more than usual.
+/// How many ids so many bytes of text are expected to have; room for them grows if they are more.
+pub fn expected_ids(bytes: usize) -> usize {
+    bytes / TOKEN_BYTES
+}
+
+/// Where the ids of so many bytes of text are to be put.
 pub fn room_for_ids<T: Id>(bytes: usize) -> Vec<T> {
-    spacious(bytes / TOKEN_BYTES)
+    spacious(expected_ids(bytes))
 }
 
 /// A place in a text that is to become tokens; it begins where the one before it ends. The key of a piece that

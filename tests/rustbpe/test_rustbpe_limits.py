@@ -69,6 +69,13 @@ def test_a_lone_surrogate_is_refused(tokenizer):
             call()
 
 
+@pytest.mark.parametrize("threads", [1, 2, 5])
+def test_a_text_without_utf8_is_named_though_others_are_encoded_meanwhile(tokenizer, threads):
+    texts = ["é fine text " * 10_000] * 20
+    with pytest.raises(ValueError, match=r"item 20 of texts has a lone surrogate at character 1;"):
+        tokenizer.encode_batch_to_numpy([*texts, "a\ud800", *texts], threads=threads)
+
+
 def test_texts_must_be_strings_in_an_iterable(tokenizer):
     mixed: list[Any] = ["a", b"b"]
     with pytest.raises(TypeError, match="texts is one str"):

@@ -1,6 +1,6 @@
 //! The crate without Python, and what its answers must be.
 
-#[path = "../../src/batch.rs"]
+#[path = "../../src/batch/mod.rs"]
 pub mod batch;
 #[path = "../../src/cache/mod.rs"]
 pub mod cache;

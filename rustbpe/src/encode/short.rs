@@ -29,8 +29,8 @@ pub fn scan(pairs: &Pairs, piece: &[u8], out: &mut Vec<u32>) {
     let used = piece.len().next_multiple_of(LANES);
     // A bit for each place where a token begins.
     let mut starts = u64::MAX >> (MOST_BYTES - piece.len());
+    let mut lowest = least(&ranks[..used]);
     loop {
-        let lowest = lowest(&ranks[..used]);
         let made = (lowest >> 32) as u32;
         if made == NONE {
             break;
@@ -43,16 +43,26 @@ pub fn scan(pairs: &Pairs, piece: &[u8], out: &mut Vec<u32>) {
         let eaten = later.trailing_zeros() as usize % MOST_BYTES;
         starts &= !(1 << eaten);
         let later = later & later.wrapping_sub(1);
-        ranks[eaten] = DEAD;
-        ranks[at] = DEAD;
+        // If there is none before, this is 0, where then the pair itself begins.
+        let before = (earlier | 1).ilog2() as usize % MOST_BYTES;
+        for dead in [before, at, eaten] {
+            ranks[dead] = DEAD;
+        }
         tokens[at] = made;
+        // The new pairs are seldom the lowest. Until they are looked up the processor goes on as if they were not.
+        lowest = least(&ranks[..used]);
         if later != 0 {
             let next = tokens[later.trailing_zeros() as usize % MOST_BYTES];
             ranks[at] = ranked(pairs.with_next(row, next), at);
+            if ranks[at] < lowest {
+                lowest = surprise(ranks[at]);
+            }
         }
         if earlier != 0 {
-            let before = earlier.ilog2() as usize % MOST_BYTES;
             ranks[before] = ranked(pairs.with_previous(row, tokens[before]), before);
+            if ranks[before] < lowest {
+                lowest = surprise(ranks[before]);
+            }
         }
     }
     while starts != 0 {
@@ -63,7 +73,7 @@ pub fn scan(pairs: &Pairs, piece: &[u8], out: &mut Vec<u32>) {
 
 /// The smallest of `ranks`, whose number is a multiple of [`LANES`].
 #[inline]
-fn lowest(ranks: &[u64]) -> u64 {
+fn least(ranks: &[u64]) -> u64 {
     let mut lowest = [DEAD; LANES];
     for ranks in ranks.chunks_exact(LANES) {
         for (lowest, &rank) in lowest.iter_mut().zip(ranks) {
@@ -77,4 +87,11 @@ fn lowest(ranks: &[u64]) -> u64 {
 #[inline]
 fn ranked(rank: u32, at: usize) -> u64 {
     u64::from(rank) << 32 | at as u64
+}
+
+/// `rank`; a call keeps what depends on a comparison from being made a selection, which would wait for both sides.
+#[cold]
+#[inline(never)]
+fn surprise(rank: u64) -> u64 {
+    rank
 }

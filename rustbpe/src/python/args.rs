@@ -23,44 +23,55 @@ impl<'py> Items<'py> {
     }
 
     /// The next string; none at the end.
-    pub fn next(&mut self) -> PyResult<Option<Bound<'py, PyString>>> {
+    pub fn next(&mut self) -> PyResult<Option<Item<'py>>> {
         let Some(item) = self.iterator.next() else {
             return Ok(None);
         };
-        let item = item?.cast_into::<PyString>().map_err(|error| {
+        let (name, number) = (self.name, self.taken);
+        let string = item?.cast_into::<PyString>().map_err(|error| {
             let kind = error.into_inner().get_type();
-            PyTypeError::new_err(format!("{} is of {kind}; it must be a str", self.item_name()))
+            PyTypeError::new_err(format!("item {number} of {name} is of {kind}; it must be a str"))
         })?;
-        if item.to_str().is_err() {
-            utf8(&item, &self.item_name())?;
-        }
         self.taken += 1;
-        Ok(Some(item))
+        Ok(Some(Item { string, name, number }))
     }
 
     /// The strings that are left.
-    pub fn rest(mut self) -> PyResult<Vec<Bound<'py, PyString>>> {
+    pub fn rest(mut self) -> PyResult<Vec<Item<'py>>> {
         let mut rest = Vec::new();
         while let Some(item) = self.next()? {
             rest.push(item);
         }
         Ok(rest)
     }
+}
 
-    fn item_name(&self) -> String {
-        format!("item {} of {}", self.taken, self.name)
+/// A string of an iterable.
+pub struct Item<'py> {
+    string: Bound<'py, PyString>,
+    name: &'static str,
+    number: usize,
+}
+
+impl Item<'_> {
+    /// Its text, as `utf8` has it.
+    pub fn text(&self) -> PyResult<&str> {
+        // The name is put together for errors alone.
+        self.string
+            .to_str()
+            .or_else(|_| utf8(&self.string, &format!("item {} of {}", self.number, self.name)))
+    }
+
+    /// How many characters it has: of bytes there are as many or more.
+    pub fn characters(&self) -> PyResult<usize> {
+        self.string.len()
     }
 }
 
 /// All strings of an iterable.
 pub fn strings(iterable: &Bound<'_, PyAny>, name: &'static str) -> PyResult<Vec<String>> {
     let items = Items::new(iterable, name)?.rest()?;
-    Ok(utf8_of_all(&items)?.into_iter().map(str::to_owned).collect())
-}
-
-/// The texts of several `str`.
-pub fn utf8_of_all<'a>(items: &'a [Bound<'_, PyString>]) -> PyResult<Vec<&'a str>> {
-    items.iter().map(|item| utf8(item, "text")).collect()
+    items.iter().map(|item| item.text().map(str::to_owned)).collect()
 }
 
 /// The text of a `str`; one with a lone surrogate has none.

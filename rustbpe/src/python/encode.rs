@@ -5,12 +5,12 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyList, PyString};
 
-use crate::batch::{Encoded, Orders, encode_batch};
+use crate::batch::{Encoded, Orders, Shares, encode_with};
 use crate::special::{Finder, Rules, Specials};
 use crate::tokenizer::Tokenizer;
 use crate::worker::{Id, room_for_ids};
 
-use super::args::{Items, strings, token_id, utf8, utf8_of_all};
+use super::args::{Item, Items, strings, token_id, utf8};
 use super::signals;
 
 /// A set of special tokens that a call names.
@@ -172,10 +172,14 @@ fn encoded<T: Id>(
     request: &Request<'_>,
 ) -> PyResult<Encoded<T>> {
     let items = Items::new(texts, "texts")?.rest()?;
-    let borrowed = utf8_of_all(&items)?;
+    let bytes = items.iter().map(Item::characters).sum::<PyResult<usize>>()?;
     let orders = Orders { rules: request.choice.rules(), prepend: request.prepend };
-    let encode = || encode_batch(tokenizer, &borrowed, orders, request.threads, &mut signals());
-    Ok(texts.py().detach(encode)?)
+    encode_with(tokenizer, orders, Shares { threads: request.threads, bytes }, |mut batch| {
+        // Python makes UTF-8 on this thread, of texts that are not ASCII; the others need not wait for all of it.
+        items.iter().try_for_each(|item| item.text().map(|text| batch.add(text)))?;
+        texts.py().detach(|| batch.finish(&mut signals()));
+        Ok(())
+    })
 }
 
 /// The ids of each text in a list.
@@ -198,25 +202,19 @@ pub fn many_arrays<'py>(
     request: &Request<'_>,
     dtype: Dtype,
 ) -> PyResult<(Bound<'py, PyAny>, Bound<'py, PyAny>)> {
-    let (py, threads) = (texts.py(), request.threads);
+    let py = texts.py();
     match dtype {
-        Dtype::Uint16 => flat(py, encoded::<u16>(tokenizer, texts, request)?, threads),
-        Dtype::Uint32 => flat(py, encoded::<u32>(tokenizer, texts, request)?, threads),
-        Dtype::Int64 => flat(py, encoded::<i64>(tokenizer, texts, request)?, threads),
+        Dtype::Uint16 => flat(py, encoded::<u16>(tokenizer, texts, request)?),
+        Dtype::Uint32 => flat(py, encoded::<u32>(tokenizer, texts, request)?),
+        Dtype::Int64 => flat(py, encoded::<i64>(tokenizer, texts, request)?),
     }
 }
 
 fn flat<'py, T: Id + Element>(
     py: Python<'py>,
     encoded: Encoded<T>,
-    threads: usize,
 ) -> PyResult<(Bound<'py, PyAny>, Bound<'py, PyAny>)> {
-    let mut offsets = vec![0i64];
-    let mut end = 0;
-    offsets.extend(encoded.texts().map(|ids| {
-        end += ids.len() as i64;
-        end
-    }));
-    let all = py.detach(|| encoded.joined(threads));
-    Ok((array(py, all)?, array(py, offsets)?))
+    let Encoded { ids, ends } = encoded;
+    let offsets: Vec<i64> = std::iter::once(0).chain(ends).map(|end| end as i64).collect();
+    Ok((array(py, ids)?, array(py, offsets)?))
 }

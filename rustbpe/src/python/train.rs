@@ -51,7 +51,7 @@ pub fn train(texts: &Bound<'_, PyAny>, request: Request, progress: Option<Py<PyA
     let mut done = 0;
     let counts = count_with(plan.splitter(), threads, |crew| {
         while let Some(item) = items.next()? {
-            let text = utf8(&item, "text")?;
+            let text = item.text()?;
             done += text.len();
             let mut check = || watch.look("count", done, None);
             if crew.has_room(text) {
