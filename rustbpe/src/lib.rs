@@ -18,6 +18,7 @@ pub mod merge;
 mod python;
 pub mod special;
 pub mod split;
+pub mod threads;
 pub mod tokenizer;
 pub mod train;
 pub mod vocab;

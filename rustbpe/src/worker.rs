@@ -1,6 +1,6 @@
 //! What a thread needs of its own to encode: a splitter, a cache and room for the pieces at hand.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::Mutex;
 use std::thread::available_parallelism;
 
 use crate::cache::{Cache, Key, SHORT_BYTES, SHORT_TOKENS};
@@ -8,6 +8,7 @@ use crate::encode::Encoder;
 use crate::error::{Check, Result};
 use crate::memory::spacious;
 use crate::split::{GROUP_ROOM, Splitter};
+use crate::threads::lock;
 
 /// How many groups may pass between two questions whether to stop.
 const GROUPS_PER_CHECK: usize = 64;
@@ -190,18 +191,13 @@ impl Default for Workers {
 impl Workers {
     /// Does `work` with a worker that remembers what it has seen before, or else with a new one.
     pub fn with<R>(&self, splitter: &Splitter, work: impl FnOnce(&mut Worker) -> R) -> R {
-        let idle = self.lock().pop();
+        let idle = lock(&self.idle).pop();
         let mut worker = idle.unwrap_or_else(|| Worker::new(splitter));
         let result = work(&mut worker);
-        let mut idle = self.lock();
+        let mut idle = lock(&self.idle);
         if idle.len() < self.kept {
             idle.push(worker);
         }
         result
-    }
-
-    /// Nothing is done under the lock that could leave a worker half changed.
-    fn lock(&self) -> MutexGuard<'_, Vec<Worker>> {
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

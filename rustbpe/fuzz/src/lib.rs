@@ -25,6 +25,8 @@ pub mod reference;
 pub mod special;
 #[path = "../../src/split/mod.rs"]
 pub mod split;
+#[path = "../../src/threads.rs"]
+pub mod threads;
 #[path = "../../src/tokenizer.rs"]
 pub mod tokenizer;
 #[path = "../../src/train.rs"]

@@ -1,9 +1,10 @@
 //! The ids of many texts: groups that threads finish in any order become one row in the order of the texts.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
 use crate::memory::reserve;
+use crate::threads::lock;
 use crate::worker::{Id, expected_ids, room_for_ids};
 
 /// The ids of texts, one after the other.
@@ -94,11 +95,6 @@ impl<T: Id> Outbox<T> {
         finished.next += 1;
         Some(group)
     }
-}
-
-/// What is locked is of use even if a thread broke: then its group is missing, and that is told.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

@@ -3,12 +3,12 @@
 mod encoded;
 
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Mutex, OnceLock};
 use std::thread::{self, ScopedJoinHandle};
-use std::time::Duration;
 
 use crate::error::{Check, Error, Result};
 use crate::special::Rules;
+use crate::threads::{PATIENCE, helpers, lock};
 use crate::tokenizer::Tokenizer;
 use crate::worker::{Id, Worker};
 use encoded::Outbox;
@@ -17,9 +17,6 @@ pub use encoded::Encoded;
 
 /// Threads take texts in groups of about this many bytes.
 const GROUP_BYTES: usize = 1 << 16;
-
-/// How often the caller looks up while others finish.
-const PATIENCE: Duration = Duration::from_millis(20);
 
 /// What is to be done to every text.
 #[derive(Clone, Copy, Default)]
@@ -54,21 +51,14 @@ pub fn encode_with<'t, T: Id, E: From<Error>>(
     let waiting = Mutex::new(receiver);
     let work = Work { tokenizer, orders, waiting, outbox: Outbox::default(), failure: OnceLock::new() };
     thread::scope(|scope| {
-        let mut helpers = Vec::new();
         let (at_work, ended) = mpsc::channel();
-        for number in 1..threads {
-            let builder = thread::Builder::new().name(format!("rustbpe-{number}"));
+        let helpers = helpers(scope, threads, || {
             let (work, at_work) = (&work, at_work.clone());
-            let help = move || {
+            move || {
                 let _until_the_end = at_work;
                 work.work(&mut || Ok(()));
-            };
-            match builder.spawn_scoped(scope, help) {
-                Ok(helper) => helpers.push(helper),
-                // The system gives no more threads: those that there are do the work.
-                Err(_) => break,
             }
-        }
+        });
         drop(at_work);
         if !helpers.is_empty() {
             work.outbox.reserve(shares.bytes);
@@ -165,7 +155,7 @@ impl<T: Id> Work<'_, '_, T> {
             Some(_) => Err(Error::Stopped("another thread failed".into())),
             None => check(),
         };
-        let next = || self.waiting.lock().unwrap_or_else(PoisonError::into_inner).recv();
+        let next = || lock(&self.waiting).recv();
         let encoded = self.tokenizer.with_worker(|worker| {
             while let Ok(unread) = next() {
                 let group = self.encoded(worker, &unread, &mut check)?;
@@ -198,7 +188,7 @@ impl<T: Id> Work<'_, '_, T> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Instant;
+    use std::time::{Duration, Instant};
 
     use super::*;
     use crate::split::{SPLIT_PATTERN, Splitter};

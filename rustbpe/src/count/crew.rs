@@ -7,11 +7,11 @@
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::Duration;
 
 use super::PieceCounts;
 use crate::error::{Check, Error, Result};
 use crate::split::Splitter;
+use crate::threads::{PATIENCE, helpers, lock};
 
 /// A group is full when it has so many bytes; longer texts are cut where no piece changes, if that is possible.
 const GROUP_BYTES: usize = 1 << 20;
@@ -21,9 +21,6 @@ const MOST_COPIED_BYTES: usize = 1 << 26;
 
 /// How many groups wait in the queue for each thread.
 const GROUPS_PER_THREAD: usize = 2;
-
-/// How often the caller looks up while others finish.
-const PATIENCE: Duration = Duration::from_millis(20);
 
 /// Texts that are counted together.
 #[derive(Default)]
@@ -60,8 +57,7 @@ struct Shared {
 
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, State> {
-        // A state is whole whenever the lock is let go of, so that of a thread that broke can be read.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 
     fn close(&self, failure: Option<Error>) {
@@ -94,17 +90,10 @@ pub fn count_with<E: From<Error>>(
 ) -> std::result::Result<PieceCounts, E> {
     let shared = Shared { state: Mutex::default(), changed: Condvar::new() };
     thread::scope(|scope| {
-        let mut helpers = Vec::new();
-        for number in 1..threads {
-            let builder = thread::Builder::new().name(format!("rustbpe-{number}"));
-            let splitter = splitter.clone();
-            let shared = &shared;
-            match builder.spawn_scoped(scope, move || help(shared, &splitter)) {
-                Ok(helper) => helpers.push(helper),
-                // The system gives no more threads: those that there are do the work.
-                Err(_) => break,
-            }
-        }
+        let helpers = helpers(scope, threads, || {
+            let (shared, splitter) = (&shared, splitter.clone());
+            move || help(shared, &splitter)
+        });
         let mut crew = Crew {
             shared: &shared,
             splitter,
