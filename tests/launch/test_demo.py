@@ -11,7 +11,7 @@ import pytest
 from curtail_dist.report.build import summarize
 from curtail_dist.telemetry.record import read_events
 
-pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(900)]
 
 ORPHANS_S = 20.0
 """Real time in which what was started sees that the demo was killed."""

@@ -40,10 +40,12 @@ def test_loss_and_gradients_are_those_of_the_plain_model(variant, reduction):
         losses.append((loss, [parameter.grad for parameter in model.parameters()]))
     (plain, plain_grads), (fused, fused_grads) = losses
     torch.testing.assert_close(fused, plain, rtol=1e-5, atol=1e-6)
+    # A gradient whose terms cancel is no more exact than they are.
+    largest = max(grad.abs().max().item() for grad in plain_grads if grad is not None)
     for one, other in zip(fused_grads, plain_grads, strict=True):
         assert (one is None) == (other is None)
         if one is not None:
-            torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6)
+            torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6 * largest)
 
 
 @pytest.mark.parametrize("variant", OPTIM_CONFIGS)
