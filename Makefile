@@ -25,12 +25,12 @@ demo: .venv/.ready ## a curtailment day at three sites, in minutes; the report i
 test: .venv/.ready ## all tests that need no GPU, no root and no browser
 	cargo test --quiet --locked --manifest-path rustbpe/Cargo.toml
 	$(RUN)pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not system and not hopper and not launch" $(TESTS)
+	$(if $(filter tests,$(TESTS)),TRITON_INTERPRET=1 $(RUN)pytest -n 2 tests/kernels/interpreted)
 
-test-launch: .venv/.ready ## sites started by real launchers in every way there is, and the examples; some five minutes
+test-launch: .venv/.ready ## sites started by real launchers in every way there is, and the examples; some ten minutes
 	$(RUN)pytest -n 2 --dist loadfile --no-loadscope-reorder -m "launch and not system" $(TESTS)
 
-test-kernels: .venv/.ready ## the kernels in Triton's interpreter, and every launch of theirs compiled for Hopper; no GPU needed
-	TRITON_INTERPRET=1 OMP_NUM_THREADS=1 $(RUN)pytest -n 2 tests/kernels/interpreted
+test-kernels: .venv/.ready ## every launch of the kernels compiled for Hopper by two versions of Triton; no GPU needed
 	$(RUN)pytest -m hopper tests/kernels/hopper
 
 browser: ## Chromium, for the tests of the web chat and the dashboard; installed where this is root, else it says what to do

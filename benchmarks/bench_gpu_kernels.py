@@ -27,7 +27,7 @@ import torch
 from gpu_kernels import around, steps
 from gpu_kernels.attend import bare, whole
 from gpu_kernels.cases import grid
-from gpu_kernels.contenders import ONLINE
+from gpu_kernels.contenders import IN_FORWARD, ONLINE
 from gpu_kernels.correct import attention_rows
 from gpu_kernels.goals import judge
 from gpu_kernels.timing import FAILURES, Budget, failure
@@ -99,7 +99,8 @@ def measure(all_parts: Iterator[Part], budget: Budget, device: torch.device) -> 
 
 def is_right(rows: list[Row]) -> bool:
     """Whether nothing that was checked is wrong, and nothing of ours failed."""
-    own = [each for row in rows for each in (row, row.get("ours"), row.get(ONLINE)) if isinstance(each, dict)]
+    found = (each for row in rows for each in (row, *map(row.get, ("ours", ONLINE, IN_FORWARD))))
+    own = [each for each in found if isinstance(each, dict)]
     return all(each.get("holds") is not False and "failed" not in each for each in own)
 
 

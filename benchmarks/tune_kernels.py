@@ -3,7 +3,8 @@
     python benchmarks/tune_kernels.py [--minutes 8] [--out benchmarks/results/tune_kernels.json]
 
 For each kernel, D and path every candidate is compiled, held against the plain reference, and timed with and
-without a window; the row is the one with the least sum of both times. Printed are the rows of the table of
+without a window; the row is the one with the least sum of both times. With those rows it is then measured
+whether forward had better rotate and norm its queries itself. Printed are the rows of both tables of
 `curtail_kernels.attention.configs`, to be put there; what there was no time for keeps its row. A row that
 spills registers or takes too much shared memory is no row to ship: tests/kernels/hopper says so.
 """
@@ -17,7 +18,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from curtail_kernels.attention.configs import SMALL, TABLE, Config, Kernel
+from curtail_kernels.attention.configs import HEAD_DIMS, SMALL, TABLE, Config, Kernel
 from curtail_kernels.attention.configs import Path as Reach
 from gpu_kernels.cases import Case, inputs
 from gpu_kernels.timing import FAILURES, Budget, failure, relative_error, seconds
@@ -25,6 +26,8 @@ from torch import Tensor
 
 WINDOWS = (None, 768)
 REPEATS = 10
+WHOLE_S = 30.0
+"""Kept back for who places the queries."""
 APART = 2e-2
 """How far a candidate may be from the reference, relative."""
 CHECKED = 2
@@ -50,6 +53,15 @@ class Found(NamedTuple):
     """Seconds, over all windows; infinite if it failed or is wrong."""
     why: str | None
     """Why it is out."""
+
+
+class Placed(NamedTuple):
+    """Seconds of raw queries' and keys' attention, over all windows."""
+
+    before: float
+    """The prologue rotates and norms both."""
+    in_forward: float
+    """The prologue does so with keys, forward with its queries."""
 
 
 def candidates(kernel: Kernel) -> Iterator[Config]:
@@ -83,6 +95,15 @@ def as_rows(chosen: dict[Key, Config]) -> str:
     return "\n".join(
         f'    ("{kernel}", {capability}, {D}, "{path}"): Config({", ".join(map(str, config))}),'
         for (kernel, capability, D, path), config in chosen.items()
+    )
+
+
+def as_choices(capability: tuple[int, int], found: dict[int, Placed | str]) -> str:
+    """Lines as they stand in PLACES_QUERIES; of a D without figures there is none."""
+    return "\n".join(
+        f"    ({capability}, {D}): {took.in_forward < took.before},"
+        for D, took in found.items()
+        if not isinstance(took, str)
     )
 
 
@@ -192,6 +213,28 @@ class Bench:
             total += seconds(launch, self.device, repeats=repeats)["median"]
         return total
 
+    def took_placed(self, repeats: int) -> Placed:
+        """Both ways to come to placed queries.
+
+        Raises:
+            ValueError: They do not give the same.
+        """
+        took = [0.0, 0.0]
+        for window in WINDOWS:
+            before, in_forward = (self._placed(window, in_forward) for in_forward in (False, True))
+            apart = relative_error(in_forward()[0], before()[0])
+            if apart > APART:
+                raise ValueError(f"both ways are {apart:.1e} apart; it must be at most {APART}")
+            for i, call in enumerate((before, in_forward)):
+                took[i] += seconds(call, self.device, repeats=repeats)["median"]
+        return Placed(*took)
+
+    def _placed(self, window: int | None, in_forward: bool) -> Callable[[], tuple[Tensor, ...]]:
+        from curtail_kernels.attention.cuda import placed_forward
+
+        place = self.place._asdict()
+        return lambda: placed_forward(*self.raw, self.v, **place, window=window, in_forward=in_forward)
+
 
 def measure(budget: Budget, device: torch.device) -> Iterator[Found]:
     """Every candidate of every row, while there is time; the shipped row first."""
@@ -201,16 +244,31 @@ def measure(budget: Budget, device: torch.device) -> Iterator[Found]:
         kernel, _, D, path = key
         shipped = [TABLE[key]] if key in TABLE else []
         for config in [*shipped, *(each for each in candidates(kernel) if each not in shipped)]:
-            if budget.left() < 0:
+            if budget.left() < WHOLE_S:
                 return
             if D not in benches:
-                case = Case(B=16, T=2048, D=D, width=1024, window=None, group=1)
-                benches[D] = Bench(case, device)
+                benches[D] = Bench(case_of(D), device)
             try:
                 took = benches[D].took(kernel, path, config, rights.setdefault(D, {}), REPEATS)
                 yield Found(key, config, took, None)
             except FAILURES as error:
                 yield Found(key, config, float("inf"), failure(error))
+
+
+def case_of(D: int) -> Case:
+    """What all is measured on."""
+    return Case(B=16, T=2048, D=D, width=1024, window=None, group=1)
+
+
+def measure_placed(device: torch.device) -> dict[int, Placed | str]:
+    """Of each D both ways, or why there are no figures."""
+    found: dict[int, Placed | str] = {}
+    for D in HEAD_DIMS:
+        try:
+            found[D] = Bench(case_of(D), device).took_placed(REPEATS)
+        except FAILURES as error:
+            found[D] = failure(error)
+    return found
 
 
 def main() -> int:
@@ -222,15 +280,26 @@ def main() -> int:
         print("tune_kernels: there is no CUDA device here, nothing was run")
         return 0
     found: list[Found] = []
-    for one in measure(Budget(60 * args.minutes), torch.device("cuda")):
+    device = torch.device("cuda")
+    for one in measure(Budget(60 * args.minutes), device):
         found.append(one)
         print(one, flush=True)
+    TABLE.update(best(found))
+    placed = measure_placed(device)
+    print(placed, flush=True)
     rows = [{**one._asdict(), "config": one.config._asdict()} for one in found if one.why is None]
     out = [{**one._asdict(), "took": None, "config": one.config._asdict()} for one in found if one.why]
-    result = {"gpu": torch.cuda.get_device_name(), "windows": WINDOWS, "found": rows, "out": out}
+    result = {
+        "gpu": torch.cuda.get_device_name(),
+        "windows": WINDOWS,
+        "found": rows,
+        "out": out,
+        "placed": {D: took if isinstance(took, str) else took._asdict() for D, took in placed.items()},
+    }
     args.out.parent.mkdir(parents=True, exist_ok=True)
     args.out.write_text(json.dumps(result, indent=1) + "\n")
     print(as_rows(best(found)))
+    print(as_choices(torch.cuda.get_device_capability(device), placed))
     return 0
 
 

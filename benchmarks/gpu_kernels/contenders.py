@@ -17,6 +17,9 @@ Attention = Callable[[Tensor, Tensor, Tensor], Tensor]
 ONLINE = "ours, running maximum"
 """Ours where nothing is known of the logits."""
 
+IN_FORWARD = "ours, queries placed in attention"
+"""The whole path where attention itself rotates and norms the queries; `ours` does as the table says."""
+
 OTHERS = {"fa3": ("flash_attn_interface",), "fa4": ("flash_attn.cute", "flash_attn.cute.interface")}
 """Packages that are no dependencies: measured where they can be imported."""
 
@@ -42,21 +45,32 @@ def whole_paths(case: Case, place: own.Place, device: torch.device) -> dict[str,
         return {
             "torch": lambda q, k, v: own.plain(place(q), place(k), v, case.window),
             "ours": _ours_whole(case, place),
+            IN_FORWARD: _ours_whole(case, place, in_forward=True),
         }
     found: dict[str, Attention] = {"flex": torch.compile(_flex_whole(case, place, device), dynamic=False)}
     if case.window is None:
         alone = _only(SDPBackend.CUDNN_ATTENTION)
         found["cudnn"] = torch.compile(lambda q, k, v: alone(place(q), place(k), v), dynamic=False)
-    found["ours"] = torch.compile(_ours_whole(case, place), dynamic=False, fullgraph=True)
+    for name, in_forward in (("ours", None), (IN_FORWARD, True)):
+        path = _ours_whole(case, place, in_forward)
+        found[name] = torch.compile(path, dynamic=False, fullgraph=True)
     return found
 
 
-def _ours_whole(case: Case, place: own.Place) -> Attention:
+def _ours_whole(case: Case, place: own.Place, in_forward: bool | None = None) -> Attention:
     def path(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         from curtail_kernels.attention.op import rotary_norm_attention
 
         return rotary_norm_attention(
-            q, k, v, place.cos, place.sin, gain=place.gain, eps=place.eps, window=case.window
+            q,
+            k,
+            v,
+            place.cos,
+            place.sin,
+            gain=place.gain,
+            eps=place.eps,
+            window=case.window,
+            in_forward=in_forward,
         )
 
     return path

@@ -15,15 +15,21 @@ NUMBERS = 8192
 SIDE = 256
 
 
-def hopper_launches(dtype: torch.dtype = torch.bfloat16) -> Iterator[str]:
-    """Perform each launch and say after it what it was: for a driver that only compiles."""
+def hopper_launches() -> Iterator[str]:
+    """Perform each launch and say after it what it was, and fp16 where it is that."""
+    yield from _of(torch.bfloat16)
+    for label in _of(torch.float16):
+        yield f"{label} fp16"
+    yield from _codec()
+
+
+def _of(dtype: torch.dtype) -> Iterator[str]:
     yield from _head(dtype)
     x = torch.zeros(NUMBERS, dtype=dtype)
     launch_relu2(x, torch.empty_like(x))
     yield "relu2"
     launch_relu2_backward(x, x, torch.empty_like(x))
     yield "relu2 backward"
-    yield from _codec()
     yield from _muon(dtype)
 
 

@@ -115,7 +115,7 @@ def test_opcheck_passes_for_attention(dtype, lengths):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_opcheck_passes_for_the_whole_path(dtype):
     q, k, v = tensors(dtype)
-    arguments = (q, k, v, *tables(torch.float32), 1.2, 1e-6, 4)
+    arguments = (q, k, v, *tables(torch.float32), 1.2, 1e-6, 4, None)
     torch.library.opcheck(torch.ops.curtail.rotary_norm_attention, arguments, atol=2e-2, rtol=2e-2)
 
 

@@ -36,6 +36,12 @@ def test_the_rows_are_printed_as_they_stand_in_the_table(tune: Any) -> None:
     assert tune.as_rows(TABLE) in source
 
 
+def test_who_places_the_queries_is_printed_where_it_was_measured(tune: Any) -> None:
+    found = {64: tune.Placed(before=2.0, in_forward=1.0), 128: tune.Placed(before=1.0, in_forward=2.0)}
+    assert tune.as_choices((9, 0), found) == "    ((9, 0), 64): True,\n    ((9, 0), 128): False,"
+    assert tune.as_choices((9, 0), {64: "RuntimeError: no"}) == ""
+
+
 def test_every_row_of_the_table_can_be_measured(tune: Any) -> None:
     assert set(TABLE) <= set(tune.keys((9, 0)))
     assert all(len(list(tune.candidates(key[0]))) >= 8 for key in TABLE)

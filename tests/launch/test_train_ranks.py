@@ -21,7 +21,7 @@ from curtail_dist.membership.provision import ProcessProvisioner
 from curtail_dist.report.build import summarize
 from curtail_dist.telemetry.record import Record, read_events
 
-pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.launch, pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(180)]
 
 DEADLINE_S = 120.0
 RANKS, PASSES = 2, 2

@@ -38,6 +38,10 @@ TABLE: dict[tuple[Kernel, tuple[int, int], int, Path], Config] = {
 }
 """(kernel, compute capability, D, path) -> config, for 16-bit tensors."""
 
+PLACES_QUERIES: dict[tuple[tuple[int, int], int], bool] = {}
+"""(compute capability, D) -> whether forward rotates and norms its queries itself, which saves reading them
+once more and costs it registers. No device is here before it was measured."""
+
 OTHERS = Config(32, 32, 4, 1)
 """Any other device, and fp32 anywhere: small enough for all of them."""
 

@@ -4,11 +4,11 @@
 import torch
 from torch import Tensor
 
-from curtail_kernels.attention.configs import HEAD_DIMS, TABLE, Kernel, Path, config_for
+from curtail_kernels.attention.configs import HEAD_DIMS, PLACES_QUERIES, TABLE, Kernel, Path, config_for
 from curtail_kernels.attention.dkdv import launch_dkdv
 from curtail_kernels.attention.dq import launch_dq
 from curtail_kernels.attention.forward import launch_forward, may_leave_out_maximum
-from curtail_kernels.attention.operands import Placing, describable
+from curtail_kernels.attention.operands import Placing, Unplaced, describable
 from curtail_kernels.attention.prologue import launch_rotary_norm
 
 DTYPES = (torch.bfloat16, torch.float16, torch.float32)
@@ -24,11 +24,12 @@ def forward(
     lengths: Tensor | None,
     bound: float,
     path: Path | None = None,
+    unplaced: Unplaced | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Give o [B, T, H, D] and lse, fp32 [B, H, T].
 
     Arguments are those of `op.attention`; `path` is how tensors reach the kernel, None: by descriptors where
-    the table has a row for them and they can.
+    the table has a row for them and they can. With `unplaced` the queries are raw: see `launch_forward`.
 
     Raises:
         ValueError: D or the dtype is none of the kernels'.
@@ -41,7 +42,8 @@ def forward(
     if q.numel() == 0:
         return o, lse
     capability = torch.cuda.get_device_capability(q.device)
-    path = _path("forward", capability, lengths, q, k, v) if path is None else path
+    if path is None:
+        path = _path("forward", capability, lengths, *((k, v) if unplaced else (q, k, v)))
     with torch.cuda.device(q.device):
         launch_forward(
             q,
@@ -55,6 +57,7 @@ def forward(
             bounded=may_leave_out_maximum(bound, q.dtype),
             path=path,
             config=config_for("forward", capability, D, path, q.element_size()),
+            unplaced=unplaced,
         )
     return o, lse
 
@@ -123,33 +126,61 @@ def backward(
     return dq, dk, dv
 
 
-def rotary_norm(
-    q: Tensor, k: Tensor, cos: Tensor, sin: Tensor, *, gain: float, eps: float
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Give q and k rotated, normed and times the gain, and 1 / rms of each, fp32 [B, T, H] and [B, T, Hkv].
+def placed_forward(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    cos: Tensor,
+    sin: Tensor,
+    *,
+    gain: float,
+    eps: float,
+    window: int | None,
+    in_forward: bool | None = None,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Give o and lse of raw queries and keys; both rotated, normed and times the gain; 1 / rms of both.
+
+    Shapes are [B, T, H, D], fp32 [B, H, T]; [B, T, H, D], [B, T, Hkv, D]; fp32 [B, T, H], [B, T, Hkv].
+    Arguments are those of `op.rotary_norm_attention`.
 
     Raises:
         ValueError: D or the dtype is none of the kernels'.
     """
     _check(q)
     q, k, cos, sin = _dense(q), _dense(k), cos.contiguous(), sin.contiguous()
-    outs = [torch.empty(x.shape, dtype=x.dtype, device=x.device) for x in (q, k)]
-    norms = [torch.empty(x.shape[:-1], dtype=torch.float32, device=x.device) for x in (q, k)]
+    placed_q, placed_k = (torch.empty(x.shape, dtype=x.dtype, device=x.device) for x in (q, k))
+    q_rms, k_rms = (torch.empty(x.shape[:-1], dtype=torch.float32, device=x.device) for x in (q, k))
+    unplaced = None
     if q.numel() > 0:
-        capability = torch.cuda.get_device_capability(q.device)
+        capability, D = torch.cuda.get_device_capability(q.device), q.size(-1)
+        if PLACES_QUERIES.get((capability, D), False) if in_forward is None else in_forward:
+            unplaced = Unplaced(placed_q, q_rms, cos, sin, gain, eps)
         with torch.cuda.device(q.device):
             launch_rotary_norm(
-                q,
+                None if unplaced else q,
                 k,
                 cos,
                 sin,
-                *outs,
-                *norms,
+                placed_q,
+                placed_k,
+                q_rms,
+                k_rms,
                 gain=gain,
                 eps=eps,
-                config=config_for("prologue", capability, q.size(-1), "pointers", q.element_size()),
+                config=config_for("prologue", capability, D, "pointers", q.element_size()),
             )
-    return outs[0], outs[1], norms[0], norms[1]
+    scale = q.size(-1) ** -0.5
+    o, lse = forward(
+        q if unplaced else placed_q,
+        placed_k,
+        v,
+        scale=scale,
+        window=window,
+        lengths=None,
+        bound=gain * gain / scale,  # |q^| and |k^| are at most |gain| sqrt(D)
+        unplaced=unplaced,
+    )
+    return o, lse, placed_q, placed_k, q_rms, k_rms
 
 
 def _path(kernel: Kernel, capability: tuple[int, int], lengths: Tensor | None, *tensors: Tensor) -> Path:

@@ -10,8 +10,16 @@ import triton.language as tl
 from torch import Tensor
 
 from curtail_kernels.attention.configs import Config, Path
-from curtail_kernels.attention.operands import operand, precision
-from curtail_kernels.attention.tiles import load_tile, runs_of_keys, seen, store_tile
+from curtail_kernels.attention.operands import Unplaced, operand, precision
+from curtail_kernels.attention.tiles import (
+    joined,
+    load_tables,
+    load_tile,
+    place_tile,
+    runs_of_keys,
+    seen,
+    store_tile,
+)
 
 LOG2_E = math.log2(math.e)
 
@@ -84,11 +92,17 @@ def attention_forward_kernel(
     o,
     lse,
     lengths,
+    placed,
+    rms,
+    cos,
+    sin,
     T,
     S,
     group,
     window,
     scale,
+    gain,
+    eps,
     q_b,
     q_t,
     q_h,
@@ -101,16 +115,24 @@ def attention_forward_kernel(
     o_b,
     o_t,
     o_h,
+    placed_b,
+    placed_t,
+    placed_h,
+    table_t,
     D: tl.constexpr,
     BLOCK_M: tl.constexpr,
     BLOCK_N: tl.constexpr,
     WINDOWED: tl.constexpr,
     RAGGED: tl.constexpr,
+    RAW: tl.constexpr,
     BOUNDED: tl.constexpr,
     TMA: tl.constexpr,
     PRECISION: tl.constexpr,
 ):
-    """Grid (blocks of queries, H, B). `scale` has the factor log2(e) in it, lengths may be None."""
+    """Grid (blocks of queries, H, B). `scale` has the factor log2(e) in it, lengths may be None.
+
+    RAW: q is a pointer to raw queries; they are rotated and normed here, which writes placed and rms.
+    """
     # The last queries see most: they start first.
     block = tl.num_programs(0) - 1 - tl.program_id(0)
     head = tl.program_id(1)
@@ -127,7 +149,15 @@ def attention_forward_kernel(
 
     low, left, right, high = runs_of_keys(start, shift, live, live_rows, window, BLOCK_M, BLOCK_N, WINDOWED)
 
-    queries = load_tile(q, batch, head, start, live_rows, q_b, q_t, q_h, BLOCK_M, D, TMA, True)
+    if RAW:
+        c, s = load_tables(cos, sin, start, T, table_t, BLOCK_M, D // 2)
+        y1, y2 = place_tile(
+            q, placed, rms, c, s, batch, head, tl.num_programs(1), start, T, gain, eps,
+            q_b, q_t, q_h, placed_b, placed_t, placed_h, BLOCK_M, D,
+        )  # fmt: skip
+        queries = joined(y1, y2, BLOCK_M, D).to(placed.dtype.element_ty)
+    else:
+        queries = load_tile(q, batch, head, start, live_rows, q_b, q_t, q_h, BLOCK_M, D, TMA, True)
     acc = tl.zeros([BLOCK_M, D], tl.float32)
     norm = tl.zeros([BLOCK_M], tl.float32)
     aside = tl.full([BLOCK_M], 0.0 if BOUNDED else -float("inf"), tl.float32)
@@ -168,8 +198,12 @@ def launch_forward(
     bounded: bool,
     path: Path,
     config: Config,
+    unplaced: Unplaced | None = None,
 ) -> None:
     """Write o [B, T, H, D] and lse, fp32 [B, H, T], contiguous; all else as in `reference_attention`.
+
+    With `unplaced`, q is what the rotation and the norm are to be given: they are computed on the way, and
+    what they give is written there; there may be no `lengths` then, and as many keys as queries.
 
     `bounded` leaves out the running maximum: exp(scale q k^T) must be a number in q's dtype, and its sum
     over a row in fp32.
@@ -177,28 +211,38 @@ def launch_forward(
     B, T, H, D = q.shape
     S, group = k.size(1), H // k.size(2)
     windowed = window is not None and window < S - 1
+    placed, rms, cos, sin, gain, eps = unplaced or (None, None, None, None, 1.0, 0.0)
     grid = (triton.cdiv(T, config.block_m), H, B)
     attention_forward_kernel[grid](
-        operand(q, config.block_m, path),
+        operand(q, config.block_m, "pointers" if unplaced else path),
         operand(k, config.block_n, path),
         operand(v, config.block_n, path),
         o,
         lse,
         lengths,
+        placed,
+        rms,
+        cos,
+        sin,
         T,
         S,
         group,
         window if windowed else 0,
         scale * LOG2_E,
+        gain,
+        eps,
         *q.stride()[:3],
         *k.stride()[:3],
         *v.stride()[:3],
         *o.stride()[:3],
+        *(o if placed is None else placed).stride()[:3],
+        0 if cos is None else cos.stride(0),
         D=D,
         BLOCK_M=config.block_m,
         BLOCK_N=config.block_n,
         WINDOWED=windowed,
         RAGGED=lengths is not None,
+        RAW=unplaced is not None,
         BOUNDED=bounded,
         TMA=path == "tma",
         PRECISION=precision(q.dtype),

@@ -5,24 +5,31 @@ from itertools import product
 
 import torch
 
-from curtail_kernels.attention.configs import Path, config_for
+from curtail_kernels.attention.configs import HEAD_DIMS, Path, config_for
 from curtail_kernels.attention.dkdv import launch_dkdv
 from curtail_kernels.attention.dq import launch_dq
 from curtail_kernels.attention.forward import launch_forward
-from curtail_kernels.attention.operands import Placing
+from curtail_kernels.attention.operands import Placing, Unplaced
 from curtail_kernels.attention.prologue import launch_rotary_norm
 
 HOPPER = (9, 0)
 B, T, H, HKV = 1, 256, 4, 2
 WINDOW = 64
+PATHS: tuple[Path, ...] = ("tma", "pointers")
 
 
-def hopper_launches(dtype: torch.dtype = torch.bfloat16) -> Iterator[str]:
-    """Perform each launch and say after it what it was: kernel, D, path and variant."""
-    for D, path in product((64, 128), ("tma", "pointers")):
+def hopper_launches() -> Iterator[str]:
+    """Perform each launch and say after it what it was: kernel, D, path, variant; fp16 where it is that."""
+    yield from _of(torch.bfloat16)
+    for label in _of(torch.float16):
+        yield f"{label} fp16"
+
+
+def _of(dtype: torch.dtype) -> Iterator[str]:
+    for D, path in product(HEAD_DIMS, PATHS):
         yield from _forward(D, path, dtype)
         yield from _backward(D, path, dtype)
-    for D in (64, 128):
+    for D in HEAD_DIMS:
         yield from _prologue(D, dtype)
 
 
@@ -37,12 +44,16 @@ def _variants(path: Path) -> Iterator[tuple[int | None, torch.Tensor | None, str
 def _forward(D: int, path: Path, dtype: torch.dtype) -> Iterator[str]:
     q, k, v, lse = _inputs(D, dtype)
     config = config_for("forward", HOPPER, D, path, dtype.itemsize)
-    for (window, lengths, name), bounded in product(_variants(path), (True, False)):
+    unplaced = Unplaced(torch.empty_like(q), torch.ones(B, T, H), *_tables(D), 1.2, 1e-6)
+    for (window, lengths, name), bounded, raw in product(_variants(path), (True, False), (None, unplaced)):
+        if raw is not None and lengths is not None:
+            continue
         launch_forward(
-            q, k, v, torch.empty_like(q), lse,
-            scale=D**-0.5, window=window, lengths=lengths, bounded=bounded, path=path, config=config,
+            q, k, v, torch.empty_like(q), lse, scale=D**-0.5, window=window, lengths=lengths,
+            bounded=bounded, path=path, config=config, unplaced=raw,
         )  # fmt: skip
-        yield f"forward D {D} {path} {name} {'bounded' if bounded else 'online'}"
+        variant = f"{'bounded' if bounded else 'online'} {'raw' if raw else 'plain'}"
+        yield f"forward D {D} {path} {name} {variant}"
 
 
 def _backward(D: int, path: Path, dtype: torch.dtype) -> Iterator[str]:
@@ -72,7 +83,7 @@ def _prologue(D: int, dtype: torch.dtype) -> Iterator[str]:
             torch.ones(B, T, HKV), gain=1.2, eps=1e-6,
             config=config_for("prologue", HOPPER, D, "pointers", dtype.itemsize),
         )  # fmt: skip
-        yield f"prologue D {D} tables {str(tables).removeprefix('torch.')}"
+        yield f"prologue D {D} tables {'float32' if tables == torch.float32 else 'as q'}"
 
 
 def _inputs(D: int, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:

@@ -67,6 +67,7 @@ def rotary_norm_attention(
     gain: float = 1.0,
     eps: float = 1e-6,
     window: int | None = None,
+    in_forward: bool | None = None,
 ) -> Tensor:
     """`attention` of gain norm(rotate(q)) and gain norm(rotate(k)), with the scale 1 / sqrt(D).
 
@@ -81,6 +82,8 @@ def rotary_norm_attention(
         gain: Factor of the normed q and k, not zero.
         eps: Added to the mean square before its root.
         window: See `attention`.
+        in_forward: Whether the attention kernel itself rotates and norms the queries, which saves reading
+            them once; None: as `configs.PLACES_QUERIES` says.
 
     Returns:
         [B, T, H, D], dense.
@@ -90,7 +93,8 @@ def rotary_norm_attention(
     """
     checks.check_attention(q, k, v, q.size(-1) ** -0.5, window, None, 0.0)
     checks.check_placing(q, k, cos, sin, gain, eps)
-    return _placed_attention(q, k, v, cos, sin, gain, eps, NO_WINDOW if window is None else window)[0]
+    far = NO_WINDOW if window is None else window
+    return _placed_attention(q, k, v, cos, sin, gain, eps, far, in_forward)[0]
 
 
 def _window(window: int) -> int | None:
@@ -189,7 +193,15 @@ _attention.register_autograd(_attention_gradient, setup_context=_keep_attention)
 
 @torch.library.custom_op("curtail::rotary_norm_attention", mutates_args=(), device_types="cpu")
 def _placed_attention(
-    q: Tensor, k: Tensor, v: Tensor, cos: Tensor, sin: Tensor, gain: float, eps: float, window: int
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    cos: Tensor,
+    sin: Tensor,
+    gain: float,
+    eps: float,
+    window: int,
+    in_forward: bool | None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     placed_q, q_rms = reference_rotary_norm(q, cos, sin, gain=gain, eps=eps)
     placed_k, k_rms = reference_rotary_norm(k, cos, sin, gain=gain, eps=eps)
@@ -200,17 +212,21 @@ def _placed_attention(
 
 @_placed_attention.register_kernel("cuda")
 def _(
-    q: Tensor, k: Tensor, v: Tensor, cos: Tensor, sin: Tensor, gain: float, eps: float, window: int
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    cos: Tensor,
+    sin: Tensor,
+    gain: float,
+    eps: float,
+    window: int,
+    in_forward: bool | None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     from curtail_kernels.attention import cuda
 
-    placed_q, placed_k, q_rms, k_rms = cuda.rotary_norm(q, k, cos, sin, gain=gain, eps=eps)
-    scale = q.size(-1) ** -0.5
-    bound = gain * gain / scale  # |q^| and |k^| are at most |gain| sqrt(D)
-    o, lse = cuda.forward(
-        placed_q, placed_k, v, scale=scale, window=_window(window), lengths=None, bound=bound
+    return cuda.placed_forward(
+        q, k, v, cos, sin, gain=gain, eps=eps, window=_window(window), in_forward=in_forward
     )
-    return o, lse, placed_q, placed_k, q_rms, k_rms
 
 
 @_placed_attention.register_fake
@@ -274,7 +290,7 @@ def _(do: Tensor, q: Tensor, k: Tensor, v: Tensor, *rest: Any) -> tuple[Tensor, 
 
 
 def _keep_placed_attention(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-    _, _, v, cos, sin, ctx.gain, _, ctx.window = inputs
+    _, _, v, cos, sin, ctx.gain, _, ctx.window, _ = inputs
     o, lse, q, k, q_rms, k_rms = output
     ctx.mark_non_differentiable(lse, q, k, q_rms, k_rms)
     ctx.set_materialize_grads(False)
@@ -283,9 +299,9 @@ def _keep_placed_attention(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tens
 
 def _placed_attention_gradient(ctx: Any, do: Tensor | None, *_: Tensor | None) -> tuple[Tensor | None, ...]:
     if do is None:
-        return (None,) * 8
+        return (None,) * 9
     gradients = _placed_attention_backward(do, *ctx.saved_tensors, ctx.gain, ctx.window)
-    return *gradients, None, None, None, None, None
+    return *gradients, None, None, None, None, None, None
 
 
 _placed_attention.register_autograd(_placed_attention_gradient, setup_context=_keep_placed_attention)

@@ -46,6 +46,21 @@ class Placing(NamedTuple):
     gain: float
 
 
+class Unplaced(NamedTuple):
+    """What the forward kernel needs of queries that it is to rotate and norm, and where it leaves them so."""
+
+    placed: Tensor
+    """Of q's shape and dtype; to be written."""
+    rms: Tensor
+    """1 / rms, fp32 [B, T, H], contiguous; to be written."""
+    cos: Tensor
+    """[T, 1, D / 2]."""
+    sin: Tensor
+    """[T, 1, D / 2], strides as cos."""
+    gain: float
+    eps: float
+
+
 def placing_arguments(
     placing: Placing | None, of: Literal["q", "k"]
 ) -> tuple[Tensor | None, Tensor | None, Tensor | None, float, int]:

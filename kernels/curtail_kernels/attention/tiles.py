@@ -1,6 +1,6 @@
-"""Pieces of the kernels: a tile of a [B, T, H, D] tensor in and out, and which keys a query sees."""
+"""Pieces of the kernels: a tile of a [B, T, H, D] tensor in, out and placed; which keys a query sees."""
 # ruff: noqa: ANN001, ANN201, PLR0913
-# pyright: basic, reportIndexIssue=false, reportOperatorIssue=false
+# pyright: basic, reportIndexIssue=false, reportOperatorIssue=false, reportArgumentType=false
 
 import triton
 import triton.language as tl
@@ -89,6 +89,71 @@ def runs_of_keys(
 
 
 @triton.jit
+def load_tables(cos, sin, start, end, stride, BLOCK: tl.constexpr, HALF: tl.constexpr):
+    """Cosines and sines of the positions from `start` on, fp32 [BLOCK, HALF]; from `end` on they are 0."""
+    at = start + tl.arange(0, BLOCK)
+    place = at[:, None] * stride + tl.arange(0, HALF)[None, :]
+    inside = (at < end)[:, None]
+    c = tl.load(cos + place, mask=inside, other=0.0).to(tl.float32)
+    s = tl.load(sin + place, mask=inside, other=0.0).to(tl.float32)
+    return c, s
+
+
+@triton.jit
+def placed(x1, x2, cos, sin, gain, eps, D: tl.constexpr):
+    """Both halves of y = gain r z, z = rotate(x), and r = 1 / sqrt(mean(z^2) + eps).
+
+    x1, x2, cos, sin, and the halves of y: fp32 [BLOCK, D / 2]; r: [BLOCK].
+    """
+    z1 = x1 * cos + x2 * sin
+    z2 = x2 * cos - x1 * sin
+    r = tl.rsqrt((tl.sum(z1 * z1, 1) + tl.sum(z2 * z2, 1)) / D + eps)
+    by = (r * gain)[:, None]
+    return z1 * by, z2 * by, r
+
+
+@triton.jit
+def place_tile(
+    x,
+    y,
+    rms,
+    cos,
+    sin,
+    batch,
+    head,
+    heads,
+    start,
+    T,
+    gain,
+    eps,
+    x_b,
+    x_t,
+    x_h,
+    y_b,
+    y_t,
+    y_h,
+    BLOCK: tl.constexpr,
+    D: tl.constexpr,
+):
+    """Write y and r, which is [B, T, heads], of `placed` for a tile of x; give both halves of y."""
+    half: tl.constexpr = D // 2
+    x1 = load_tile(x, batch, head, start, T, x_b, x_t, x_h, BLOCK, half, False, True).to(tl.float32)
+    x2 = load_tile(x + half, batch, head, start, T, x_b, x_t, x_h, BLOCK, half, False, True).to(tl.float32)
+    y1, y2, r = placed(x1, x2, cos, sin, gain, eps, D)
+    store_tile(y, y1, batch, head, start, T, y_b, y_t, y_h, BLOCK, half)
+    store_tile(y + half, y2, batch, head, start, T, y_b, y_t, y_h, BLOCK, half)
+    local = start + tl.arange(0, BLOCK)
+    tl.store(rms + (batch.to(tl.int64) * T + local) * heads + head, r, mask=local < T)
+    return y1, y2
+
+
+@triton.jit
+def joined(x1, x2, BLOCK: tl.constexpr, D: tl.constexpr):
+    """[BLOCK, D] of its two halves."""
+    return tl.join(x1, x2).permute(0, 2, 1).reshape(BLOCK, D)
+
+
+@triton.jit
 def raw_gradient(dy, y, r, cos, sin, gain, BLOCK: tl.constexpr, D: tl.constexpr):
     """Both halves of the gradient of x, where y = gain r z, z = rotate(x) and r = 1 / rms(z).
 
@@ -126,10 +191,7 @@ def store_raw_gradient(
     at = start + tl.arange(0, BLOCK)
     inside = at < end
     rows = batch.to(tl.int64) * end + at
-    half = tl.arange(0, D // 2)
-    table = at[:, None] * stride_table + half[None, :]
-    c = tl.load(cos + table, mask=inside[:, None], other=0.0).to(tl.float32)
-    s = tl.load(sin + table, mask=inside[:, None], other=0.0).to(tl.float32)
+    c, s = load_tables(cos, sin, start, end, stride_table, BLOCK, D // 2)
     scale = tl.load(r + rows * heads + head, mask=inside, other=0.0)
     x1, x2 = raw_gradient(dy, y.to(tl.float32), scale, c, s, gain, BLOCK, D)
     store_tile(dx, x1, batch, head, start, end, stride_b, stride_t, stride_h, BLOCK, D // 2)

@@ -33,6 +33,13 @@ def test_attention_is_compiled_on_both_paths(shipped: list[Figures], kernel: str
     assert found == {("tma", False), ("tma", True), ("pointers", False), ("pointers", True)}
 
 
+def test_every_launch_is_compiled_for_both_16_bit_types(shipped: list[Figures]) -> None:
+    labels = {one.label for one in shipped if not one.label.startswith(("encode", "decode"))}
+    plain = {label for label in labels if not label.endswith(" fp16")}
+    assert plain
+    assert labels == plain | {f"{label} fp16" for label in plain}
+
+
 def test_what_is_not_fit_is_found(triton: Triton) -> None:
     found = {one.label: broken(one) for one in compile_all(triton, "unfit")}
     assert found.pop("fit") == []

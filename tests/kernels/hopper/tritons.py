@@ -150,7 +150,10 @@ def write_record(by_version: dict[str, list[Figures]]) -> None:
 
 
 def table(by_version: dict[str, list[Figures]]) -> str:
-    """Markdown: a row for each launch, registers by version, then what the first version says of the rest."""
+    """Markdown: a row for each launch, registers by version, then what the first version says of the rest.
+
+    Launches for fp16 have none: they are those for bf16 but for the type.
+    """
     versions = list(by_version)
     registers = {each: {one.label: one.registers for one in found} for each, found in by_version.items()}
     heads = [
@@ -164,6 +167,8 @@ def table(by_version: dict[str, list[Figures]]) -> str:
     ]
     lines = [heads, ["---"] + ["---:"] * (len(heads) - 1)]
     for one in by_version[versions[0]]:
+        if one.label.endswith(" fp16"):
+            continue
         own = [str(registers[each].get(one.label, "")) for each in versions]
         rest = [f"{one.shared / 1024:.1f}", str(one.hgmma), str(one.tma_loads)]
         lines.append([one.label, str(one.num_warps), str(one.num_stages), *own, *rest])

@@ -110,6 +110,33 @@ def run_forward(case: Case, given: Inputs, kernels: Any = KERNELS) -> tuple[Tens
     return o, lse
 
 
+def run_raw_forward(
+    case: Case, raw: Inputs, cos: Tensor, sin: Tensor, gain: float, eps: float, kernels: Any = KERNELS
+) -> tuple[Tensor, ...]:
+    """o, lse, placed q and k and their 1 / rms, all NaN before: queries are placed by the forward kernel."""
+    outs = [torch.full(x.shape, NAN, dtype=x.dtype) for x in (raw.q, raw.k, raw.q)]
+    norms = [torch.full(x.shape[:-1], NAN) for x in (raw.q, raw.k)]
+    lse = torch.full((case.B, raw.q.size(2), case.T), NAN)
+    kernels.prologue.launch_rotary_norm(
+        None, raw.k, cos, sin, None, outs[1], None, norms[1], gain=gain, eps=eps, config=case.config
+    )
+    kernels.forward.launch_forward(
+        raw.q,
+        outs[1],
+        raw.v,
+        outs[2],
+        lse,
+        scale=case.D**-0.5,
+        window=case.window,
+        lengths=None,
+        bounded=case.bounded,
+        path=case.path,
+        config=case.config,
+        unplaced=kernels.operands.Unplaced(outs[0], norms[0], cos, sin, gain, eps),
+    )
+    return outs[2], lse, *outs[:2], *norms
+
+
 def run_backward(
     case: Case, given: Inputs, o: Tensor, lse: Tensor, kernels: Any = KERNELS, placing: Any = None
 ) -> tuple[Tensor, Tensor, Tensor]:
@@ -210,6 +237,17 @@ def check_prologue(
         exact_y, exact_r = reference_rotary_norm(x.double(), cos.double(), sin.double(), gain=1.2, eps=1e-6)
         assert_accurate(y, exact_y.to(case.dtype), exact_y, case.dtype)
         torch.testing.assert_close(r, exact_r.float(), atol=0.0, rtol=2e-6)
+
+
+def check_raw_forward(case: Case, kernels: Any = KERNELS) -> None:
+    """Queries placed by the forward kernel give the bits of those that the prologue placed."""
+    raw = inputs(case)
+    cos, sin = tables(case.T, case.D)
+    q, k, *norms = run_prologue(case, raw, cos, sin, 1.2, 1e-6, kernels)
+    right = (*run_forward(case, replace(raw, q=q, k=k), kernels), q, k, *norms)
+    for one, other in zip(run_raw_forward(case, raw, cos, sin, 1.2, 1e-6, kernels), right, strict=True):
+        assert one.isfinite().all()
+        assert torch.equal(one, other)
 
 
 def check_whole(case: Case, kernels: Any = KERNELS, gain: float = 1.2) -> None:

@@ -4,7 +4,16 @@ from itertools import product
 
 import pytest
 import torch
-from attention_runs import Case, check, check_prologue, check_whole, inputs, run_backward, run_forward
+from attention_runs import (
+    Case,
+    check,
+    check_prologue,
+    check_raw_forward,
+    check_whole,
+    inputs,
+    run_backward,
+    run_forward,
+)
 from curtail_kernels.attention.configs import Config
 from curtail_kernels.attention.forward import may_leave_out_maximum
 
@@ -180,6 +189,20 @@ def test_the_prologue_rotates_and_norms(T, D, dtype, table, size, strided):
 )
 def test_the_whole_path_gives_gradients_of_the_raw_projections(case):
     check_whole(case)
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        Case(T=130, group=2, bounded=True),
+        Case(T=130, group=3, D=128, window=40, bounded=True, path="tma"),
+        Case(T=96, D=128, window=64, dtype=FP16),
+        Case(B=2, T=70, kv_heads=2, group=2, dtype=FP32, strided=True),
+    ],
+    ids=name,
+)
+def test_queries_placed_by_the_forward_kernel_give_the_same_bits(case):
+    check_raw_forward(case)
 
 
 def test_the_maximum_is_left_out_only_where_no_exponential_can_overflow():

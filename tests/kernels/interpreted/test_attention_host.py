@@ -47,22 +47,38 @@ def test_attention_and_its_gradients_are_the_references(bound):
         near(one, other)
 
 
-def test_the_whole_path_and_its_gradients_are_the_references():
+@pytest.mark.parametrize("in_forward", [None, False, True])
+def test_the_whole_path_and_its_gradients_are_the_references(in_forward):
     raw_q, raw_k, v, do = tensors()
     cos, sin = tables(T, D)
     scaled = {**PLAIN, "scale": D**-0.5}
-    q, k, q_rms, k_rms = cuda.rotary_norm(raw_q, raw_k, cos, sin, gain=1.2, eps=1e-6)
+    o, lse, q, k, q_rms, k_rms = cuda.placed_forward(
+        raw_q, raw_k, v, cos, sin, gain=1.2, eps=1e-6, window=9, in_forward=in_forward
+    )
     for x, y, r in ((raw_q, q, q_rms), (raw_k, k, k_rms)):
         exact_y, exact_r = reference_rotary_norm(x, cos, sin, gain=1.2)
         near(y, exact_y)
         near(r, exact_r)
-    o, lse = cuda.forward(q, k, v, **scaled, bound=12.0)
+    near(o, reference_attention(q, k, v, **scaled)[0])
     placing = operands.Placing(q_rms, k_rms, cos, sin, 1.2)
     got = cuda.backward(do, q, k, v, o, lse, **scaled, placing=placing)
     dq, dk, dv = reference_attention_backward(do, q, k, v, o, lse, **scaled)
     near(got[0], reference_rotary_norm_backward(dq, q, q_rms, cos, sin, gain=1.2))
     near(got[1], reference_rotary_norm_backward(dk, k, k_rms, cos, sin, gain=1.2))
     near(got[2], dv)
+
+
+@pytest.mark.parametrize("in_forward", [None, False, True])
+def test_who_places_the_queries_is_the_tables_choice_or_the_callers(in_forward, capability, monkeypatch):
+    chosen = []
+    launch = cuda.launch_forward
+    monkeypatch.setattr(
+        cuda, "launch_forward", lambda *a, **k: (chosen.append(k["unplaced"] is not None), launch(*a, **k))
+    )
+    monkeypatch.setattr(cuda, "PLACES_QUERIES", {((9, 0), D): True})
+    q, k, v, _ = tensors()
+    cuda.placed_forward(q, k, v, *tables(T, D), gain=1.2, eps=1e-6, window=None, in_forward=in_forward)
+    assert chosen == [capability == (9, 0) if in_forward is None else in_forward]
 
 
 @pytest.mark.parametrize("kind", ["expanded gradient", "odd rows", "last dimension strided"])
@@ -87,7 +103,8 @@ def test_no_rows_give_no_rows():
     assert o.shape == q.shape
     assert [x.shape for x in cuda.backward(do, q, k, v, o, lse, **PLAIN)] == [q.shape, k.shape, v.shape]
     cos, sin = tables(T, D)
-    assert cuda.rotary_norm(q, k, cos, sin, gain=1.0, eps=0.0)[0].shape == q.shape
+    placed = cuda.placed_forward(q, k, v, cos, sin, gain=1.0, eps=0.0, window=None)
+    assert [x.shape for x in placed[:1] + placed[2:4]] == [q.shape, q.shape, k.shape]
 
 
 def test_no_queries_leave_the_keys_no_gradient():

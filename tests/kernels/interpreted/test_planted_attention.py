@@ -13,7 +13,7 @@ from typing import Any
 import curtail_kernels.attention as original
 import pytest
 import torch
-from attention_runs import Case, check, check_prologue, check_whole
+from attention_runs import Case, check, check_prologue, check_raw_forward, check_whole
 from triton.runtime.errors import InterpreterError
 
 NUMBER = count()
@@ -32,6 +32,10 @@ def attends(case: Case) -> Check:
 def places(size: float = 1.0, group: int = 1) -> Check:
     case = Case(T=17, group=group, kv_heads=2, D=64, dtype=torch.float32)
     return lambda kernels: check_prologue(case, size=size, kernels=kernels)
+
+
+def places_queries(case: Case) -> Check:
+    return lambda kernels: check_raw_forward(case, kernels)
 
 
 def whole(case: Case) -> Check:
@@ -173,16 +177,45 @@ BUGS: dict[str, tuple[str, str, str, Check]] = {
     ),
     "epilogue: 1 / rms of another head": ("tiles.py", "rows * heads + head,", "rows * heads,", whole(PLAIN)),
     "epilogue: gain dropped": ("tiles.py", "gain * dy - y", "dy - y", whole(PLAIN)),
-    "prologue: eps dropped": ("prologue.py", "/ D + eps)", "/ D)", places(size=1e-3)),
-    "prologue: mean over a half": ("prologue.py", "/ D + eps)", "/ (D // 2) + eps)", places()),
-    "prologue: gain dropped": ("prologue.py", "by = (r * gain)", "by = (r * 1.0)", places()),
+    "prologue: eps dropped": ("tiles.py", "/ D + eps)", "/ D)", places(size=1e-3)),
+    "prologue: mean over a half": ("tiles.py", "/ D + eps)", "/ (D // 2) + eps)", places()),
+    "prologue: gain dropped": ("tiles.py", "by = (r * gain)", "by = (r * 1.0)", places()),
     "prologue: heads of k misplaced": ("prologue.py", "head - q_heads, k_heads", "head, k_heads", places()),
-    "prologue: rotation's sign": ("prologue.py", "x1 * c + x2 * s", "x1 * c - x2 * s", places()),
+    "prologue: rotation's sign": (
+        "tiles.py",
+        "z1 = x1 * cos + x2 * sin",
+        "z1 = x1 * cos - x2 * sin",
+        places(),
+    ),
     "prologue: 1 / rms of k not written": (
         "prologue.py",
         "k, k_out, k_rms, c",
         "k, k_out, q_rms, c",
         places(group=2),
+    ),
+    "raw forward: halves swapped": (
+        "forward.py",
+        "joined(y1, y2,",
+        "joined(y2, y1,",
+        places_queries(PLAIN),
+    ),
+    "raw forward: positions of the first block": (
+        "forward.py",
+        "load_tables(cos, sin, start, T,",
+        "load_tables(cos, sin, 0, T,",
+        places_queries(PLAIN),
+    ),
+    "raw forward: not rounded": (
+        "forward.py",
+        ".to(placed.dtype.element_ty)",
+        "",
+        places_queries(PLAIN),
+    ),
+    "raw forward: 1 / rms of k's heads": (
+        "forward.py",
+        "batch, head, tl.num_programs(1), start, T, gain",
+        "batch, head, tl.num_programs(1) // group, start, T, gain",
+        places_queries(PLAIN),
     ),
 }
 
@@ -221,6 +254,7 @@ def test_a_copy_without_a_bug_passes(planted):
     attends(replace(PLAIN, bounded=True))(kernels)
     places(size=1e-3)(kernels)
     places(group=2)(kernels)
+    places_queries(PLAIN)(kernels)
 
 
 @pytest.mark.parametrize("bug", BUGS)

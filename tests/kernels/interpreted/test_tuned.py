@@ -1,5 +1,6 @@
 """The tuning script holds each kernel against the reference before it times it."""
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -32,3 +33,14 @@ def test_a_wrong_kernel_is_out(bench: Any) -> None:
     wrong = {("forward", None): [torch.zeros(1, 96, 2, 64)]}
     with pytest.raises(ValueError, match="from the reference"):
         bench.took("forward", "pointers", Config(32, 64, 4, 1), wrong, 1)
+
+
+def test_both_ways_to_placed_queries_are_timed_if_they_give_the_same(
+    bench: Any, tune: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (9, 0))
+    monkeypatch.setattr(torch.cuda, "device", lambda _: nullcontext())
+    assert min(bench.took_placed(1)) > 0
+    monkeypatch.setattr(tune, "APART", -1.0)
+    with pytest.raises(ValueError, match="both ways are"):
+        bench.took_placed(1)
