@@ -12,10 +12,10 @@ from curtail_kernels.attention.configs import SMALL, Config
 @pytest.fixture
 def tune(monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.syspath_prepend(str(Path(__file__).parents[3] / "benchmarks"))
-    import tune_kernels
+    from gpu_kernels import tuning
 
-    monkeypatch.setattr(tune_kernels, "WINDOWS", (None, 40))
-    return tune_kernels
+    monkeypatch.setattr(tuning, "WINDOWS", (None, 40))
+    return tuning
 
 
 @pytest.fixture
