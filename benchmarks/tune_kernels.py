@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from curtail_kernels.attention.configs import HEAD_DIMS, TABLE, Config, Kernel
+from curtail_kernels.attention.configs import HEAD_DIMS, PATHS, TABLE, Config, Kernel
 from curtail_kernels.attention.configs import Path as Reach
 from gpu_kernels.timing import FAILURES, Budget, failure
 from gpu_kernels.tuning import WINDOWS, Bench, Placed, case_of
@@ -60,8 +60,7 @@ def candidates(kernel: Kernel) -> Iterator[Config]:
 def keys(capability: tuple[int, int]) -> Iterator[Key]:
     """The rows to fill, those of most weight first."""
     kernels: tuple[Kernel, ...] = ("forward", "dkdv", "dq")
-    paths: tuple[Reach, ...] = ("tma", "pointers")
-    for path, D, kernel in product(paths, (128, 64), kernels):
+    for path, D, kernel in product(PATHS, (128, 64), kernels):
         yield kernel, capability, D, path
     for D in (128, 64):
         yield "prologue", capability, D, "pointers"

@@ -40,8 +40,9 @@ class Demo:
         """Wait until something holds or the demo is over."""
         said, deadline = "", time.monotonic() + SILENCE_S
         while self.process.poll() is None and not until():
-            if self.said != said:
-                said, deadline = self.said, time.monotonic() + SILENCE_S
+            heard = self.said
+            if heard != said:
+                said, deadline = heard, time.monotonic() + SILENCE_S
             assert time.monotonic() < deadline, f"the demo says nothing any more:\n{said}"
             try:
                 self.started |= set(psutil.Process(self.process.pid).children(recursive=True))

@@ -8,6 +8,9 @@ Path = Literal["pointers", "tma"]
 HEAD_DIMS = (64, 128)
 """The D that the kernels have."""
 
+PATHS: tuple[Path, ...] = ("tma", "pointers")
+"""How tensors reach them."""
+
 
 class Config(NamedTuple):
     """The shape of one program."""

@@ -5,7 +5,7 @@ from itertools import product
 
 import torch
 
-from curtail_kernels.attention.configs import HEAD_DIMS, Path, config_for
+from curtail_kernels.attention.configs import HEAD_DIMS, PATHS, Path, config_for
 from curtail_kernels.attention.dkdv import launch_dkdv
 from curtail_kernels.attention.dq import launch_dq
 from curtail_kernels.attention.forward import launch_forward
@@ -15,7 +15,6 @@ from curtail_kernels.attention.prologue import launch_rotary_norm
 HOPPER = (9, 0)
 B, T, H, HKV = 1, 256, 4, 2
 WINDOW = 64
-PATHS: tuple[Path, ...] = ("tma", "pointers")
 
 
 def hopper_launches() -> Iterator[str]:

@@ -176,31 +176,21 @@ def test_the_prologue_rotates_and_norms(T, D, dtype, table, size, strided):
     check_prologue(case, table=table, size=size)
 
 
-@pytest.mark.parametrize(
-    "case",
-    [
-        Case(T=130, group=2, bounded=True),
-        Case(T=130, group=3, D=128, window=40, bounded=True, path="tma"),
-        Case(T=96, D=128, window=64, dtype=FP16),
-        Case(B=2, T=70, kv_heads=2, group=2, dtype=FP32, strided=True),
-        Case(T=17, D=64, window=0, dtype=FP32, bounded=True),
-    ],
-    ids=name,
-)
+WHOLE_PATHS = [
+    Case(T=130, group=2, bounded=True),
+    Case(T=130, group=3, D=128, window=40, bounded=True, path="tma"),
+    Case(T=96, D=128, window=64, dtype=FP16),
+    Case(B=2, T=70, kv_heads=2, group=2, dtype=FP32, strided=True),
+    Case(T=17, D=64, window=0, dtype=FP32, bounded=True),
+]
+
+
+@pytest.mark.parametrize("case", WHOLE_PATHS, ids=name)
 def test_the_whole_path_gives_gradients_of_the_raw_projections(case):
     check_whole(case)
 
 
-@pytest.mark.parametrize(
-    "case",
-    [
-        Case(T=130, group=2, bounded=True),
-        Case(T=130, group=3, D=128, window=40, bounded=True, path="tma"),
-        Case(T=96, D=128, window=64, dtype=FP16),
-        Case(B=2, T=70, kv_heads=2, group=2, dtype=FP32, strided=True),
-    ],
-    ids=name,
-)
+@pytest.mark.parametrize("case", WHOLE_PATHS, ids=name)
 def test_queries_placed_by_the_forward_kernel_give_the_same_bits(case):
     check_raw_forward(case)
 
