@@ -137,7 +137,10 @@ class SiteEnergy:
 
 def measured_share(total_kwh: float, modelled_kwh: float) -> float:
     """Return the share of energy that was not modelled; 0 where there is none."""
-    return max(0.0, 1.0 - modelled_kwh / total_kwh) if total_kwh > 0 else 0.0
+    # Both are sums, in another order: what differs in the last digits alone is the same.
+    if total_kwh <= 0 or math.isclose(total_kwh, modelled_kwh, rel_tol=1e-12):
+        return 0.0
+    return max(0.0, 1.0 - modelled_kwh / total_kwh)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,7 +1,7 @@
 import pytest
 
 from curtail_dist.config import PowerConfig
-from curtail_dist.energy.emissions import Grid, Interval, PowerModel, account
+from curtail_dist.energy.emissions import Grid, Interval, PowerModel, account, measured_share
 from curtail_dist.energy.meters import Span
 from curtail_dist.energy.stepfunction import StepFunction
 
@@ -176,3 +176,10 @@ def test_phases_add_up_to_all_that_was_emitted_where_the_trace_says_nothing_too(
     assert done.by_phase_kg == pytest.approx({phase: mass / 1000 for phase, mass in grams.items()})
     assert sum(done.by_phase_kg.values()) == pytest.approx(done.emissions_kg)
     assert done.leave_delay_kg == pytest.approx(done.emissions_kg - 0.1)
+
+
+def test_what_sums_in_another_order_leave_of_a_share_is_no_share():
+    whole = 0.1 + 0.2 + 0.3
+    assert whole != 0.6
+    assert measured_share(whole, 0.6) == measured_share(0.6, whole) == 0.0
+    assert measured_share(1.0, 1.0 - 1e-9) == pytest.approx(1e-9)
