@@ -20,6 +20,16 @@ pub fn prefetch<T>(value: &T) {
     std::hint::black_box(value);
 }
 
+/// The 16 bytes from `start` on, if there are so many; a slice's own ways to them ask more often.
+#[inline]
+pub fn sixteen(bytes: &[u8], start: usize) -> Option<[u8; 16]> {
+    if bytes.len() < 16 || start > bytes.len() - 16 {
+        return None;
+    }
+    // SAFETY: all 16 are in `bytes`, and any 16 bytes are such an array.
+    Some(unsafe { bytes.as_ptr().add(start).cast::<[u8; 16]>().read_unaligned() })
+}
+
 /// Makes room for `count` more values; where that is much, in large pages if the system has them.
 ///
 /// The first touch of each page costs a microsecond or several, and the place of each has to be looked up.

@@ -3,7 +3,7 @@
 use std::sync::Mutex;
 use std::thread::available_parallelism;
 
-use crate::cache::{Cache, Key, SHORT_BYTES, SHORT_TOKENS};
+use crate::cache::{Cache, Key, SHORT_BYTES, SHORT_TOKENS, long_hash};
 use crate::encode::Encoder;
 use crate::error::{Check, Result};
 use crate::memory::spacious;
@@ -50,11 +50,10 @@ pub fn room_for_ids<T: Id>(bytes: usize) -> Vec<T> {
     spacious(expected_ids(bytes))
 }
 
-/// A place in a text that is to become tokens; it begins where the one before it ends. The key of a piece that
-/// is not short is that of none.
-#[derive(Default)]
+/// What a piece is looked up by.
+#[derive(Clone, Copy, Default)]
 struct Piece {
-    end: usize,
+    /// That of no piece for one that is not short.
     key: Key,
     hash: usize,
 }
@@ -64,14 +63,15 @@ pub struct Worker {
     splitter: Splitter,
     cache: Cache,
     /// The pieces at hand.
-    group: Vec<Piece>,
+    group: Box<[Piece; GROUP_ROOM]>,
     /// The tokens of the piece that is merged.
     merged: Vec<u32>,
 }
 
 impl Worker {
     fn new(splitter: &Splitter) -> Self {
-        Self { splitter: splitter.clone(), cache: Cache::default(), group: Vec::new(), merged: Vec::new() }
+        let group = Box::new([Piece::default(); _]);
+        Self { splitter: splitter.clone(), cache: Cache::default(), group, merged: Vec::new() }
     }
 
     /// Appends the tokens of `text` to `out`; after an error `out` is of no use.
@@ -84,23 +84,20 @@ impl Worker {
     ) -> Result<()> {
         let Self { splitter, cache, group, merged } = self;
         let tokens = [T::default(); _];
-        let mut lookup = Lookup { cache, encoder, text: text.as_bytes(), done: 0, merged, tokens, out };
+        let mut lookup = Lookup { cache, encoder, text: text.as_bytes(), merged, tokens, out };
         let mut ends = [0; GROUP_ROOM];
         let mut until_check = GROUPS_PER_CHECK;
         let mut start = 0;
         while start < text.len() {
-            // All of a group are looked up before the first is needed, so that their memory is on its way.
-            group.clear();
-            for &end in splitter.group(text, start, &mut ends)? {
-                group.push(lookup.prepared(start, end));
-                start = end;
-            }
+            let ends = splitter.group(text, start, &mut ends)?;
+            lookup.prepare(start, ends, group);
             until_check -= 1;
             if until_check == 0 {
                 until_check = GROUPS_PER_CHECK;
                 check()?;
             }
-            lookup.append(group, check)?;
+            lookup.append(start, ends, group, check)?;
+            start = ends[ends.len() - 1];
         }
         Ok(())
     }
@@ -111,8 +108,6 @@ struct Lookup<'a, T> {
     cache: &'a mut Cache,
     encoder: &'a Encoder,
     text: &'a [u8],
-    /// Where the pieces end whose tokens are in `out`.
-    done: usize,
     merged: &'a mut Vec<u32>,
     /// Room for those of a group, so that the tokens of a piece are written at once, whatever their number.
     tokens: [T; GROUP_ROOM * SHORT_TOKENS],
@@ -120,25 +115,37 @@ struct Lookup<'a, T> {
 }
 
 impl<T: Id> Lookup<'_, T> {
-    /// What will be needed of the piece of these bytes, which is on its way from memory.
+    /// Finds out what the pieces that end at `ends`, of which the first begins at `start`, are looked up by. What is
+    /// needed of all of them is on its way from memory before that of the first is.
     #[inline]
-    fn prepared(&self, start: usize, end: usize) -> Piece {
-        if end - start > SHORT_BYTES {
-            return Piece { end, ..Piece::default() };
+    fn prepare(&self, mut start: usize, ends: &[usize], group: &mut [Piece; GROUP_ROOM]) {
+        for (&end, piece) in ends.iter().zip(group) {
+            *piece = if end - start > SHORT_BYTES {
+                let hash = long_hash(&self.text[start..end]);
+                self.cache.prepare_long(hash);
+                Piece { key: Key::LONG, hash }
+            } else {
+                let key = Key::new(self.text, start, end - start);
+                let hash = key.hash();
+                self.cache.prepare(hash);
+                Piece { key, hash }
+            };
+            start = end;
         }
-        let key = Key::new(self.text, start, end - start);
-        let hash = key.hash();
-        self.cache.prepare(hash);
-        Piece { end, key, hash }
     }
 
-    /// Appends the tokens of the pieces of `group`.
-    fn append(&mut self, group: &[Piece], check: &mut Check<'_>) -> Result<()> {
+    /// Appends the tokens of the pieces that were prepared.
+    #[inline]
+    fn append(
+        &mut self,
+        start: usize,
+        ends: &[usize],
+        group: &[Piece; GROUP_ROOM],
+        check: &mut Check<'_>,
+    ) -> Result<()> {
         let mut held = 0;
-        for piece in group {
-            let start = std::mem::replace(&mut self.done, piece.end);
-            let is_short = piece.key != Key::default();
-            let found = if is_short { self.cache.short(piece.key, piece.hash) } else { None };
+        for (at, piece) in group[..ends.len()].iter().enumerate() {
+            let found = self.cache.short(piece.key, piece.hash);
             if let Some(found) = found
                 && found.count() > 0
             {
@@ -148,25 +155,35 @@ impl<T: Id> Lookup<'_, T> {
             }
             self.out.extend_from_slice(&self.tokens[..held]);
             held = 0;
-            self.append_rare(&self.text[start..piece.end], piece.key, is_short && found.is_none(), check)?;
+            let start = if at > 0 { ends[at - 1] } else { start };
+            self.append_rare(&self.text[start..ends[at]], *piece, found.is_some(), check)?;
         }
         self.out.extend_from_slice(&self.tokens[..held]);
         Ok(())
     }
 
-    /// Appends the tokens of a piece that the table does not hold; `is_new` if it would, had it been seen.
+    /// Appends the tokens of a piece of which the table of short ones has none; `is_known` if it has the piece.
     #[cold]
-    fn append_rare(&mut self, piece: &[u8], key: Key, is_new: bool, check: &mut Check<'_>) -> Result<()> {
-        let known = if is_new { None } else { self.cache.long(piece) };
+    fn append_rare(
+        &mut self,
+        bytes: &[u8],
+        piece: Piece,
+        is_known: bool,
+        check: &mut Check<'_>,
+    ) -> Result<()> {
+        let is_long = piece.key == Key::LONG;
+        let is_new = !is_long && !is_known;
+        let hash = if is_long { piece.hash } else { long_hash(bytes) };
+        let known = if is_new { None } else { self.cache.long(bytes, hash) };
         let tokens = match known {
             Some(tokens) => tokens,
             None => {
                 self.merged.clear();
-                self.encoder.encode_piece(piece, self.merged, check)?;
+                self.encoder.encode_piece(bytes, self.merged, check)?;
                 if is_new {
-                    self.cache.keep_short(key, piece, self.merged);
+                    self.cache.keep_short(piece.key, bytes, self.merged);
                 } else {
-                    self.cache.keep_long(piece, self.merged);
+                    self.cache.keep_long(bytes, hash, self.merged);
                 }
                 self.merged.as_slice()
             }

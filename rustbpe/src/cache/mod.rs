@@ -1,14 +1,15 @@
 //! Remembers the tokens of pieces, since most of a text's pieces are ones that were seen before.
 //!
-//! A cache belongs to one thread at a time and its size is bounded: up to [`MOST_BUCKETS`] x 64 bytes for pieces
-//! of up to [`SHORT_BYTES`] bytes, and at most twice [`long::MOST_PIECES`] of the longer or more broken ones:
-//! 2 x 22 MiB if all have as many bytes and tokens as they may, some 2 x 4 MiB in ordinary text. What is
-//! forgotten or does not fit is merged again, so a cache changes the speed alone.
+//! A cache belongs to one thread at a time and its size is bounded: 16 MiB for pieces of up to [`SHORT_BYTES`] bytes,
+//! and 12 MiB for the longer or more broken ones. What is forgotten or does not fit is merged again, so a cache
+//! changes the speed alone.
 
 mod long;
 
-use crate::memory::{prefetch, spacious};
+use crate::memory::{prefetch, sixteen, spacious};
 use long::LongPieces;
+
+pub use long::hash as long_hash;
 
 /// Pieces of so many bytes have a place in the table.
 pub const SHORT_BYTES: usize = 15;
@@ -28,15 +29,18 @@ const MOST_BUCKETS: usize = 1 << 18;
 pub struct Key([u64; 2]);
 
 impl Key {
+    /// What pieces that are not short have for a key: none in the table has it.
+    pub const LONG: Self = Self([u64::MAX; 2]);
+
     /// The key of the piece of `length` bytes, 1 to [`SHORT_BYTES`], that begins at `start` of `text`.
     #[inline]
     pub fn new(text: &[u8], start: usize, length: usize) -> Self {
-        let mut bytes = [0; 16];
-        match text.get(start..start + 16) {
-            // All 16 at once, of which those that follow the piece are taken away again.
-            Some(all) => bytes.copy_from_slice(all),
-            None => bytes[..length].copy_from_slice(&text[start..start + length]),
-        }
+        // All 16 at once, of which those that follow the piece are taken away again.
+        let bytes = sixteen(text, start).unwrap_or_else(|| {
+            let mut bytes = [0; 16];
+            bytes[..length].copy_from_slice(&text[start..start + length]);
+            bytes
+        });
         let all = u128::from_le_bytes(bytes);
         let [low, high] = KEPT[length % KEPT.len()];
         Self([all as u64 & low, (all >> 64) as u64 & high | (length as u64) << 56])
@@ -121,7 +125,7 @@ impl Default for Cache {
 }
 
 impl Cache {
-    /// Has what `short` will need on its way.
+    /// Has what `short` will need on its way; the hash is the key's.
     #[inline]
     pub fn prepare(&self, hash: usize) {
         prefetch(&self.buckets[hash & (self.buckets.len() - 1)]);
@@ -140,15 +144,21 @@ impl Cache {
         Some(first.tokens)
     }
 
-    /// The tokens of a piece that has no place in the table.
-    pub fn long(&mut self, piece: &[u8]) -> Option<&[u32]> {
-        self.long.get(piece)
+    /// Has what `long` will need on its way; the hash is [`long_hash`]'s.
+    #[inline]
+    pub fn prepare_long(&self, hash: usize) {
+        self.long.prepare(hash);
     }
 
-    /// Remembers a short piece; `key` is the piece's.
+    /// The tokens of a piece that has no place in the table.
+    pub fn long(&self, piece: &[u8], hash: usize) -> Option<&[u32]> {
+        self.long.get(piece, hash)
+    }
+
+    /// Remembers a short piece that is not there; `key` is the piece's.
     pub fn keep_short(&mut self, key: Key, piece: &[u8], tokens: &[u32]) {
         let tokens = Tokens::new(tokens).unwrap_or_else(|| {
-            self.keep_long(piece, tokens);
+            self.keep_long(piece, long_hash(piece), tokens);
             Tokens::default()
         });
         if self.forgotten > self.buckets.len() / 4 && self.buckets.len() < MOST_BUCKETS {
@@ -157,9 +167,9 @@ impl Cache {
         self.put(Entry { key, tokens });
     }
 
-    /// Remembers a piece that has no place in the table, if it is not too long.
-    pub fn keep_long(&mut self, piece: &[u8], tokens: &[u32]) {
-        self.long.keep(piece, tokens);
+    /// Remembers a piece that has no place in the table and is not there, if it is not too long.
+    pub fn keep_long(&mut self, piece: &[u8], hash: usize, tokens: &[u32]) {
+        self.long.keep(piece, hash, tokens);
     }
 
     #[inline]
@@ -240,7 +250,7 @@ mod tests {
         for (number, tokens) in [&[1, 2, 3, 4, 5][..], &[TOKEN_BOUND]].into_iter().enumerate() {
             cache.keep_short(key(number), &piece(number), tokens);
             assert!(found(&mut cache, number).unwrap().is_empty());
-            assert_eq!(cache.long(&piece(number)).unwrap(), tokens);
+            assert_eq!(cache.long(&piece(number), long_hash(&piece(number))).unwrap(), tokens);
         }
     }
 }

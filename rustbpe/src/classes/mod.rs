@@ -6,6 +6,7 @@
 
 mod ranges;
 
+use std::array::from_fn;
 use std::sync::LazyLock;
 
 use rustc_hash::FxHashMap;
@@ -101,12 +102,19 @@ impl Classes {
     /// `at` for a character of several bytes.
     #[inline]
     pub fn wide(&self, text: &[u8], at: usize) -> (u8, usize) {
-        let low = |offset: usize| text.get(at + offset).map_or(0, |&byte| u32::from(byte & 0x3f));
-        let first = u32::from(text[at]);
+        let bytes = text[at..].first_chunk().copied();
+        self.of_wide(bytes.unwrap_or_else(|| from_fn(|offset| text.get(at + offset).copied().unwrap_or(0))))
+    }
+
+    /// The class of the character of several bytes that these begin with, and its length in bytes.
+    #[inline]
+    pub fn of_wide(&self, bytes: [u8; 4]) -> (u8, usize) {
+        let first = u32::from(bytes[0]);
+        let [_, second, third, fourth] = bytes.map(|byte| u32::from(byte & 0x3f));
         match first {
-            0x80..0xe0 => (self.of((first & 0x1f) << 6 | low(1)), 2),
-            0xe0..0xf0 => (self.of((first & 0x0f) << 12 | low(1) << 6 | low(2)), 3),
-            _ => (self.of((first & 0x07) << 18 | low(1) << 12 | low(2) << 6 | low(3)), 4),
+            0x80..0xe0 => (self.of((first & 0x1f) << 6 | second), 2),
+            0xe0..0xf0 => (self.of((first & 0x0f) << 12 | second << 6 | third), 3),
+            _ => (self.of((first & 0x07) << 18 | second << 12 | third << 6 | fourth), 4),
         }
     }
 }

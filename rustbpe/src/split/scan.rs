@@ -46,11 +46,8 @@ impl Scanner {
     pub fn group(&self, text: &[u8], mut start: usize, ends: &mut Ends) -> usize {
         let mut held = 0;
         while held < GROUP && start < text.len() {
-            let mut begins = match text[start..].first_chunk() {
-                // Of a word of characters of several bytes no window finds the end.
-                Some(window) if window[0] < 0x80 && window[1] < 0x80 => begins(window, self.most_digits),
-                _ => 0,
-            };
+            let window = text[start..].first_chunk();
+            let mut begins = window.map_or(0, |window| begins(window, self.most_digits, self.classes));
             if begins == 0 {
                 ends[held] = self.piece_end(text, start);
                 held += 1;
