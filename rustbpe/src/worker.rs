@@ -171,24 +171,21 @@ impl<T: Id> Lookup<'_, T> {
         is_known: bool,
         check: &mut Check<'_>,
     ) -> Result<()> {
-        let is_long = piece.key == Key::LONG;
-        let is_new = !is_long && !is_known;
-        let hash = if is_long { piece.hash } else { long_hash(bytes) };
-        let known = if is_new { None } else { self.cache.long(bytes, hash) };
-        let tokens = match known {
-            Some(tokens) => tokens,
-            None => {
-                self.merged.clear();
-                self.encoder.encode_piece(bytes, self.merged, check)?;
-                if is_new {
-                    self.cache.keep_short(piece.key, bytes, self.merged);
-                } else {
+        self.merged.clear();
+        if piece.key != Key::LONG && !is_known {
+            self.encoder.encode_piece(bytes, self.merged, check)?;
+            self.cache.keep_short(piece.key, bytes, self.merged);
+        } else {
+            let hash = if piece.key == Key::LONG { piece.hash } else { long_hash(bytes) };
+            match self.cache.long(bytes, hash) {
+                Some(tokens) => self.merged.extend_from_slice(tokens),
+                None => {
+                    self.encoder.encode_piece(bytes, self.merged, check)?;
                     self.cache.keep_long(bytes, hash, self.merged);
                 }
-                self.merged.as_slice()
             }
-        };
-        self.out.extend(tokens.iter().map(|&token| T::from_token(token)));
+        }
+        self.out.extend(self.merged.iter().map(|&token| T::from_token(token)));
         Ok(())
     }
 }
