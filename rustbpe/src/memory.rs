@@ -63,3 +63,19 @@ fn advise_large_pages<T>(room: &mut [T]) {
 
 #[cfg(not(target_os = "linux"))]
 fn advise_large_pages<T>(_: &mut [T]) {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sixteen_bytes_are_there_or_not() {
+        let bytes: [u8; 40] = std::array::from_fn(|at| at as u8);
+        for end in 0..=bytes.len() {
+            for start in (0..=bytes.len()).chain([usize::MAX - 15, usize::MAX]) {
+                let expected = start.checked_add(16).and_then(|last| bytes[..end].get(start..last));
+                assert_eq!(sixteen(&bytes[..end], start).as_ref().map(<[u8; 16]>::as_slice), expected);
+            }
+        }
+    }
+}
