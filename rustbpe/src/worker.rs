@@ -181,7 +181,7 @@ impl<T: Id> Lookup<'_, T> {
                 Some(tokens) => self.merged.extend_from_slice(tokens),
                 None => {
                     self.encoder.encode_piece(bytes, self.merged, check)?;
-                    self.cache.keep_long(bytes, hash, self.merged);
+                    self.cache.keep_long(bytes, self.merged);
                 }
             }
         }

@@ -5,9 +5,11 @@
 //! changes the speed alone.
 
 mod long;
+mod table;
 
-use crate::memory::{prefetch, sixteen, spacious};
+use crate::memory::{prefetch, sixteen};
 use long::LongPieces;
+use table::{Set, Table};
 
 pub use long::hash as long_hash;
 
@@ -19,10 +21,6 @@ pub const SHORT_TOKENS: usize = 4;
 
 /// Tokens in the table are below this.
 const TOKEN_BOUND: u32 = 1 << 24;
-
-/// The table begins with 64 KiB, and grows to 16 MiB.
-const LEAST_BUCKETS: usize = 1 << 10;
-const MOST_BUCKETS: usize = 1 << 18;
 
 /// The bytes of a short piece with their number at the end; 0 is the key of none.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
@@ -98,43 +96,48 @@ impl Tokens {
     }
 }
 
-#[derive(Clone, Copy, Default)]
+/// Two of them fill a line of the processor's cache.
+#[derive(Clone, Copy)]
 struct Entry {
     key: Key,
     tokens: Tokens,
 }
 
-/// Two pieces, of which the second is the one to be forgotten. It fills a line of the processor's cache.
-#[derive(Clone, Copy, Default)]
-#[repr(align(64))]
-struct Bucket([Entry; 2]);
+impl table::Entry for Entry {
+    const FREE: Self = Self { key: Key([0; 2]), tokens: Tokens([0; SHORT_TOKENS]) };
 
-/// Pieces and their tokens.
-pub struct Cache {
-    /// Their number is a power of two.
-    buckets: Vec<Bucket>,
-    /// Short pieces that were forgotten since the table grew.
-    forgotten: usize,
-    long: LongPieces,
+    /// 64 KiB, and 16 MiB.
+    const SETS: [usize; 2] = [1 << 10, 1 << 18];
+
+    const SETS_PER_LOSS: usize = 4;
+
+    fn is_free(&self) -> bool {
+        self.key == Key::default()
+    }
+
+    fn hash(&self) -> usize {
+        self.key.hash()
+    }
 }
 
-impl Default for Cache {
-    fn default() -> Self {
-        Self { buckets: vec![Bucket::default(); LEAST_BUCKETS], forgotten: 0, long: LongPieces::default() }
-    }
+/// Pieces and their tokens.
+#[derive(Default)]
+pub struct Cache {
+    short: Table<Entry>,
+    long: LongPieces,
 }
 
 impl Cache {
     /// Has what `short` will need on its way; the hash is the key's.
     #[inline]
     pub fn prepare(&self, hash: usize) {
-        prefetch(&self.buckets[hash & (self.buckets.len() - 1)]);
+        prefetch(self.short.set(hash));
     }
 
     /// The tokens of a short piece, whose hash its key gives; if there are none, they are among the longer ones.
     #[inline]
     pub fn short(&mut self, key: Key, hash: usize) -> Option<Tokens> {
-        let [first, second] = &mut self.bucket(hash).0;
+        let Set([first, second]) = self.short.set_mut(hash);
         if first.key != key {
             if second.key != key {
                 return None;
@@ -158,45 +161,15 @@ impl Cache {
     /// Remembers a short piece that is not there; `key` is the piece's.
     pub fn keep_short(&mut self, key: Key, piece: &[u8], tokens: &[u32]) {
         let tokens = Tokens::new(tokens).unwrap_or_else(|| {
-            self.keep_long(piece, long_hash(piece), tokens);
+            self.keep_long(piece, tokens);
             Tokens::default()
         });
-        if self.forgotten > self.buckets.len() / 4 && self.buckets.len() < MOST_BUCKETS {
-            self.grow();
-        }
-        self.put(Entry { key, tokens });
+        self.short.keep(Entry { key, tokens });
     }
 
     /// Remembers a piece that has no place in the table and is not there, if it is not too long.
-    pub fn keep_long(&mut self, piece: &[u8], hash: usize, tokens: &[u32]) {
-        self.long.keep(piece, hash, tokens);
-    }
-
-    #[inline]
-    fn bucket(&mut self, hash: usize) -> &mut Bucket {
-        let last = self.buckets.len() - 1;
-        &mut self.buckets[hash & last]
-    }
-
-    fn put(&mut self, entry: Entry) {
-        let [first, second] = &mut self.bucket(entry.key.hash()).0;
-        let lost = std::mem::replace(second, std::mem::replace(first, entry));
-        self.forgotten += usize::from(lost.key != Key::default());
-    }
-
-    fn grow(&mut self) {
-        let count = self.buckets.len() * 4;
-        let mut buckets = spacious(count);
-        buckets.resize(count, Bucket::default());
-        let before = std::mem::replace(&mut self.buckets, buckets);
-        // The first of a bucket is put last, so that it is the first again.
-        for Bucket([first, second]) in before {
-            [second, first]
-                .into_iter()
-                .filter(|entry| entry.key != Key::default())
-                .for_each(|entry| self.put(entry));
-        }
-        self.forgotten = 0;
+    pub fn keep_long(&mut self, piece: &[u8], tokens: &[u32]) {
+        self.long.keep(piece, tokens);
     }
 }
 
@@ -227,7 +200,7 @@ mod tests {
             cache.keep_short(key(number), &piece(number), &[number as u32, 7]);
             assert_eq!(found(&mut cache, number).unwrap(), [number as u32, 7]);
         }
-        assert_eq!(cache.buckets.len(), MOST_BUCKETS);
+        assert_eq!(cache.short.len(), <Entry as table::Entry>::SETS[1]);
         let held = (0..400_000).filter(|&number| found(&mut cache, number).is_some()).count();
         assert!(held > 300_000, "{held}");
     }
