@@ -5,10 +5,10 @@
 
 One process, the same inputs for all, medians by the device's clock. First small attentions against fp64, and
 two runs against each other to the bit. Then parts by their weight, while there is time: attention bare, the
-whole path with rotary positions and norm, whole inner steps of a d12, the head with its peak memory, relu^2,
-the codec, Muon; last the rest of the grid. Each large result is held against torch's as well. What fails is
-recorded as failed, what there was no time for as left out; the goals stand beside what was reached. Exit code
-1: something is not right.
+whole path with rotary positions and norm, whole inner steps of a d12, the head with its peak memory, the MLP
+with relu^2 after its products and in them, the codec, Muon; last the rest of the grid. Each large result is
+held against torch's as well. What fails is recorded as failed, what there was no time for as left out; the
+goals stand beside what was reached. Exit code 1: something is not right.
 
 `--tiny` runs all that a CPU can, small, to try the script. Not shown: several GPUs, other chips, decoding.
 """
@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from gpu_kernels import around, steps
+from gpu_kernels import around, mlp, steps
 from gpu_kernels.attend import bare, whole
 from gpu_kernels.cases import grid
 from gpu_kernels.contenders import IN_FORWARD, ONLINE
@@ -71,7 +71,13 @@ def parts(device: torch.device, *, tiny: bool) -> Iterator[Part]:
             name=f"steps, {means}", takes_s=60, run=lambda m=means: steps.measure_steps(m, of_steps, device)
         )
     yield Part(name="head", takes_s=15, run=lambda: around.measure_head(sizes, device))
-    yield Part(name="relu2", takes_s=5, run=lambda: around.measure_relu2(sizes, device))
+    tokens, width = sizes.tokens, sizes.width
+    yield Part(name="mlp", takes_s=10, run=lambda: mlp.measure_mlp(tokens, width, device, repeats))
+    if device.type == "cuda":  # the rest of the MLP is launches, which a CPU cannot do
+        yield Part(
+            name="products", takes_s=15, run=lambda: mlp.measure_products(tokens, width, device, repeats)
+        )
+        yield Part(name="relu2", takes_s=5, run=lambda: around.measure_relu2(sizes, device))
     yield Part(name="codec", takes_s=10, run=lambda: around.measure_codec(sizes, device))
     yield Part(name="muon", takes_s=10, run=lambda: around.measure_muon(sizes, device))
     yield from attention(bare, slice(4, None))
@@ -99,7 +105,8 @@ def measure(all_parts: Iterator[Part], budget: Budget, device: torch.device) -> 
 
 def is_right(rows: list[Row]) -> bool:
     """Whether nothing that was checked is wrong, and nothing of ours failed."""
-    found = (each for row in rows for each in (row, *map(row.get, ("ours", ONLINE, IN_FORWARD))))
+    ours = ("ours", ONLINE, IN_FORWARD, mlp.IN_PRODUCT)
+    found = (each for row in rows for each in (row, *map(row.get, ours)))
     own = [each for each in found if isinstance(each, dict)]
     return all(each.get("holds") is not False and "failed" not in each for each in own)
 

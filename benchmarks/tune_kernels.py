@@ -1,12 +1,16 @@
-"""Measures blocks, warps and stages of the attention kernels on the present GPU, and writes the table's rows.
+"""Measures blocks, warps and stages of the kernels with products on the present GPU, and writes their rows.
 
-    python benchmarks/tune_kernels.py [--minutes 8] [--out benchmarks/results/tune_kernels.json]
+    python benchmarks/tune_kernels.py [--minutes 5] [--out benchmarks/results/tune_kernels.json]
 
-For each kernel, D and path every candidate is compiled, held against the plain reference, and timed with and
-without a window; the row is the one with the least sum of both times. With those rows it is then measured
-whether forward had better rotate and norm its queries itself. Printed are the rows of both tables of
-`curtail_kernels.attention.configs`, to be put there; what there was no time for keeps its row. A row that
-spills registers or takes too much shared memory is no row to ship: tests/kernels/hopper says so.
+First the MLP's products with relu squared at their end, in a fifth of the time: every candidate is held
+against cuBLAS and a pass, and timed; the best one of each stands beside cuBLAS, and is to be taken where it
+is faster than both steps. Then attention: for each kernel, D and path every candidate is compiled, held
+against the plain reference, and timed with and without a window; the row is the one with the least sum of
+both times. With those rows it is then measured whether forward had better rotate and norm its queries itself.
+
+Printed are the rows of both tables of `curtail_kernels.mlp_products`, then of `attention.configs`, to be put
+there; what there was no time for keeps its row. A row that spills registers or takes too much shared memory
+is no row to ship: tests/kernels/hopper says so.
 """
 
 import argparse
@@ -20,11 +24,14 @@ from typing import Any, NamedTuple
 import torch
 from curtail_kernels.attention.configs import HEAD_DIMS, PATHS, TABLE, Config, Kernel
 from curtail_kernels.attention.configs import Path as Reach
+from gpu_kernels.mlp_tuning import FoundProduct, as_in_product, as_table, tune_products
 from gpu_kernels.timing import FAILURES, Budget, failure
 from gpu_kernels.tuning import WINDOWS, Bench, Placed, case_of
 from torch import Tensor
 
 REPEATS = 10
+PRODUCTS_SHARE = 0.2
+"""Of the time."""
 WHOLE_S = 30.0
 """Kept back for who places the queries."""
 
@@ -124,34 +131,44 @@ def measure_placed(device: torch.device) -> dict[int, Placed | str]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--minutes", type=float, default=8.0, help="for all of it")
+    parser.add_argument("--minutes", type=float, default=5.0, help="for all of it")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/tune_kernels.json"))
     args = parser.parse_args()
     if not torch.cuda.is_available():
         print("tune_kernels: there is no CUDA device here, nothing was run")
         return 0
+    device, budget = torch.device("cuda"), Budget(60 * args.minutes)
+    capability = torch.cuda.get_device_capability(device)
+    products = tune_products(device, Budget(PRODUCTS_SHARE * budget.left()), REPEATS)
+    print(*products.found, *products.rows.values(), sep="\n", flush=True)
     found: list[Found] = []
-    device = torch.device("cuda")
-    for one in measure(Budget(60 * args.minutes), device):
+    for one in measure(budget, device):
         found.append(one)
         print(one, flush=True)
     TABLE.update(best(found))
     placed = measure_placed(device)
     print(placed, flush=True)
-    rows = [{**one._asdict(), "config": one.config._asdict()} for one in found if one.why is None]
-    out = [{**one._asdict(), "took": None, "config": one.config._asdict()} for one in found if one.why]
     result = {
         "gpu": torch.cuda.get_device_name(),
         "windows": WINDOWS,
-        "found": rows,
-        "out": out,
+        **_in_and_out(found),
         "placed": {D: took if isinstance(took, str) else took._asdict() for D, took in placed.items()},
+        "products": {**_in_and_out(products.found), "best": list(products.rows.values())},
     }
     args.out.parent.mkdir(parents=True, exist_ok=True)
     args.out.write_text(json.dumps(result, indent=1) + "\n")
-    print(as_rows(best(found)))
-    print(as_choices(torch.cuda.get_device_capability(device), placed))
+    rows = as_table(capability, products), as_in_product(capability, products)
+    print(*rows, as_rows(best(found)), as_choices(capability, placed), sep="\n")
     return 0
+
+
+def _in_and_out(found: Iterable[Found | FoundProduct]) -> dict[str, list[dict[str, Any]]]:
+    """What was timed, and what was not right or failed, which took no time."""
+    rows = [{**one._asdict(), "config": one.config._asdict()} for one in found]
+    return {
+        "found": [row for row in rows if row["why"] is None],
+        "out": [{**row, "took": None} for row in rows if row["why"] is not None],
+    }
 
 
 if __name__ == "__main__":

@@ -33,6 +33,10 @@ def ratios(what: str, pass_: str, rival: str, **shape: Any) -> Callable[[Sequenc
     return values
 
 
+def _products_over_cublas(rows: Sequence[Row]) -> Iterator[float]:
+    yield from (row["over_cublas"] for row in rows if row.get("what") == "product" and "over_cublas" in row)
+
+
 def _gain_in_steps(means: str) -> Callable[[Sequence[Row]], Iterator[float]]:
     def values(rows: Sequence[Row]) -> Iterator[float]:
         rates = {row["means"]: row for row in rows if row.get("what") == "steps" and "tokens_per_s" in row}
@@ -66,6 +70,7 @@ GOALS = (
     Goal(name="backward over FlexAttention", values=ratios("bare", "backward", "flex"), at_least=1.15),
     Goal(name="whole path over FlexAttention", values=ratios("whole", "both", "flex"), at_least=1.25),
     Goal(name="whole path over cuDNN", values=ratios("whole", "both", "cudnn"), at_least=1.0, stretch=1.1),
+    Goal(name="products with relu2 in them over cuBLAS", values=_products_over_cublas, at_least=0.95),
     Goal(name="d12 with our attention", values=_gain_in_steps("attention"), at_least=1.03),
     Goal(
         name="d12 with our attention, head and relu2",

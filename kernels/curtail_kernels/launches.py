@@ -8,11 +8,13 @@ import torch
 from curtail_kernels.codec import parts, payload_size
 from curtail_kernels.codec_kernels import launch_decode, launch_encode
 from curtail_kernels.head_rows import launch_head_rows
+from curtail_kernels.mlp_products import TABLE, launch_slopes_product, launch_squares_product
+from curtail_kernels.mlp_relu2 import launch_slopes, launch_squares
 from curtail_kernels.muon import HOPPER, OTHERS, launch_symmetric_product
-from curtail_kernels.relu2 import launch_relu2, launch_relu2_backward
 
 NUMBERS = 8192
 SIDE = 256
+PROCESSORS = 132
 
 
 def hopper_launches() -> Iterator[str]:
@@ -25,11 +27,7 @@ def hopper_launches() -> Iterator[str]:
 
 def _of(dtype: torch.dtype) -> Iterator[str]:
     yield from _head(dtype)
-    x = torch.zeros(NUMBERS, dtype=dtype)
-    launch_relu2(x, torch.empty_like(x))
-    yield "relu2"
-    launch_relu2_backward(x, x, torch.empty_like(x))
-    yield "relu2 backward"
+    yield from _mlp(dtype)
     yield from _muon(dtype)
 
 
@@ -50,6 +48,21 @@ def _head(dtype: torch.dtype) -> Iterator[str]:
             )
             variant = "scaled gradient" if scales is not None else "gradient" if gradient else "loss"
             yield f"head rows softcap {softcap:g} {variant}"
+
+
+def _mlp(dtype: torch.dtype) -> Iterator[str]:
+    x = torch.zeros(NUMBERS, dtype=dtype)
+    launch_squares(x, x)
+    yield "squares"
+    launch_slopes(x, x, x)
+    yield "slopes"
+    square = torch.zeros(SIDE, SIDE, dtype=dtype)
+    launch_squares_product(square, square, square, config=TABLE["squares", (9, 0)], processors=PROCESSORS)
+    yield "squares in the product tma"
+    launch_slopes_product(
+        square, square, square, square, config=TABLE["slopes", (9, 0)], processors=PROCESSORS
+    )
+    yield "slopes in the product tma"
 
 
 def _codec() -> Iterator[str]:

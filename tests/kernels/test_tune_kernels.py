@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from curtail_kernels.attention.configs import TABLE, Config
+from curtail_kernels.mlp_products import TABLE as PRODUCTS
 
 ROOT = Path(__file__).parents[2]
 
@@ -45,6 +46,21 @@ def test_who_places_the_queries_is_printed_where_it_was_measured(tune: Any) -> N
 def test_every_row_of_the_table_can_be_measured(tune: Any) -> None:
     assert set(TABLE) <= set(tune.keys((9, 0)))
     assert all(len(list(tune.candidates(key[0]))) >= 8 for key in TABLE)
+
+
+def test_the_rows_of_the_products_are_printed_as_they_stand_in_the_table(tune: Any) -> None:
+    from gpu_kernels.mlp_tuning import Tuned, as_in_product, as_table
+
+    rows = {
+        product: {"config": config._asdict(), "over_two_steps": ratio}
+        for (product, _), config, ratio in zip(PRODUCTS, PRODUCTS.values(), (1.1, 0.9), strict=True)
+    }
+    assert tune
+    source = (ROOT / "kernels/curtail_kernels/mlp_products.py").read_text()
+    assert as_table((9, 0), Tuned([], rows)) in source
+    assert as_in_product((9, 0), Tuned([], rows)) == (
+        '    ("squares", (9, 0)): True,\n    ("slopes", (9, 0)): False,'
+    )
 
 
 def test_without_a_gpu_it_says_so() -> None:

@@ -8,10 +8,11 @@ from types import ModuleType
 import pytest
 import test_codec
 import test_head
+import test_mlp_products
+import test_mlp_relu2
 import test_muon
-import test_relu2
 import torch
-from curtail_kernels import codec_kernels, head_rows, muon, relu2
+from curtail_kernels import codec_kernels, head_rows, mlp_products, mlp_relu2, muon
 from triton.runtime.errors import InterpreterError
 
 NUMBERS = itertools.count()
@@ -57,8 +58,45 @@ RELU2 = {
     "not squared": ("(positive * positive)", "(positive)"),
     "a negative number counts": ("tl.where(value <= 0, 0.0, value)", "value"),
     "a NaN is lost": ("tl.where(value <= 0, 0.0, value)", "tl.where(value > 0, value, 0.0)"),
-    "the slope is half": ("2 * value * above", "value * above"),
-    "the last program is not launched": ("triton.cdiv(x.numel(), block)", "max(x.numel() // block, 1)"),
+    "the slope is half": ("2 * tl.sqrt(squared) * above", "tl.sqrt(squared) * above"),
+    "the slope is of the squares": ("tl.sqrt(squared)", "squared"),
+    "the last program of forward is not launched": (
+        "triton.cdiv(z.numel(), block)",
+        "max(z.numel() // block, 1)",
+    ),
+    "the last program of backward is not launched": (
+        "triton.cdiv(h.numel(), block)",
+        "max(h.numel() // block, 1)",
+    ),
+}
+
+PRODUCTS = {
+    "not squared": ("value = positive * positive", "value = positive"),
+    "a negative number counts": ("tl.where(value <= 0, 0.0, value)", "value"),
+    "the slope is half": ("2 * tl.sqrt(squared) * value", "tl.sqrt(squared) * value"),
+    "the halves are swapped": ("low, high = total", "high, low = total"),
+    "the halves are mixed": (
+        "total.reshape(BLOCK_M, 2, half).permute(0, 2, 1).split()",
+        "total.reshape(BLOCK_M, half, 2).split()",
+    ),
+    "the second half is not written": ("    _finish(high, h, out, row, column + half, half, SLOPES)\n", ""),
+    "the last terms are left out": ("range(0, K, DEPTH)", "range(0, K - DEPTH + 1, DEPTH)"),
+    "the tile begins where the last one ended": (
+        "total = tl.zeros([BLOCK_M, BLOCK_N], tl.float32)\n        for k",
+        "if tile == tl.program_id(0):\n"
+        "            total = tl.zeros([BLOCK_M, BLOCK_N], tl.float32)\n        for k",
+    ),
+    "the last band is as high as the others": ("tl.minimum(rows - band * GROUP, GROUP)", "GROUP"),
+    "bands forget those before": ("(band * GROUP + place % height)", "(place % height)"),
+    "programs take the first tiles alone": (
+        "tl.range(tl.program_id(0), rows * columns, tl.num_programs(0), flatten=FLAT)",
+        "tl.range(tl.program_id(0), tl.num_programs(0), tl.num_programs(0), flatten=FLAT)",
+    ),
+    "the last column of tiles is left out": (
+        "columns = tl.cdiv(N, BLOCK_N)",
+        "columns = tl.cdiv(N, 2 * BLOCK_N)",
+    ),
+    "the precision is TF32": ("PRECISION=precision(a.dtype)", 'PRECISION="tf32"'),
 }
 
 CODEC = {
@@ -141,7 +179,15 @@ def compare_head(module: ModuleType) -> None:
 
 
 def compare_relu2(module: ModuleType) -> None:
-    test_relu2.compare(module, 1000, torch.bfloat16, block=256)
+    z, _ = test_mlp_relu2.inputs(1000, torch.bfloat16)
+    z[::100] = torch.nan
+    test_mlp_relu2.compare_squares(module, z, block=256)
+    test_mlp_relu2.compare_slopes(module, 1000, torch.bfloat16, block=256)
+
+
+def compare_products(module: ModuleType) -> None:
+    for compare in (test_mlp_products.compare_squares, test_mlp_products.compare_slopes):
+        compare(module, (330, 136, 40), torch.float32)
 
 
 def compare_codec(module: ModuleType) -> None:
@@ -172,7 +218,13 @@ def test_a_fault_of_the_head_is_caught(fault, tmp_path):
 @pytest.mark.parametrize("fault", RELU2)
 def test_a_fault_of_relu2_is_caught(fault, tmp_path):
     with caught():
-        compare_relu2(planted(relu2, RELU2[fault], tmp_path))
+        compare_relu2(planted(mlp_relu2, RELU2[fault], tmp_path))
+
+
+@pytest.mark.parametrize("fault", PRODUCTS)
+def test_a_fault_of_the_products_is_caught(fault, tmp_path):
+    with caught():
+        compare_products(planted(mlp_products, PRODUCTS[fault], tmp_path))
 
 
 @pytest.mark.parametrize("fault", CODEC)
@@ -189,7 +241,13 @@ def test_a_fault_of_the_symmetric_product_is_caught(fault, tmp_path):
 
 @pytest.mark.parametrize(
     ("module", "compare"),
-    [(head_rows, compare_head), (relu2, compare_relu2), (codec_kernels, compare_codec), (muon, compare_muon)],
+    [
+        (head_rows, compare_head),
+        (mlp_relu2, compare_relu2),
+        (mlp_products, compare_products),
+        (codec_kernels, compare_codec),
+        (muon, compare_muon),
+    ],
 )
 def test_what_catches_them_passes_without_a_fault(module, compare, tmp_path):
     compare(planted(module, ("import triton\n", "import triton\n"), tmp_path))

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 from curtail_kernels.attention.configs import SMALL, Config
+from curtail_kernels.mlp_products import Config as Product
 
 
 @pytest.fixture
@@ -44,3 +45,42 @@ def test_both_ways_to_placed_queries_are_timed_if_they_give_the_same(
     monkeypatch.setattr(tune, "APART", -1.0)
     with pytest.raises(ValueError, match="both ways are"):
         bench.took_placed(1)
+
+
+SMALL_PRODUCTS = (Product(32, 64, 32, 4, 1, 1, False), Product(64, 64, 64, 4, 1, 1, True))
+SHAPE = (96, 128, 64)
+
+
+@pytest.fixture
+def products(tune: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
+    from gpu_kernels import mlp, mlp_tuning
+
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (9, 0))
+    monkeypatch.setattr(mlp_tuning, "TABLE", {})
+    monkeypatch.setattr(mlp_tuning, "CANDIDATES", SMALL_PRODUCTS)
+    assert tune
+    return mlp, mlp_tuning
+
+
+def test_of_each_product_the_fastest_right_candidate_stands_beside_cublas(products: Any) -> None:
+    mlp, tuning = products
+    tuned = tuning.tune_products(torch.device("cpu"), tuning.Budget(60), 1, SHAPE)
+    assert [(one.product, one.why) for one in tuned.found] == [
+        (product, None) for product in mlp.PRODUCTS for _ in SMALL_PRODUCTS
+    ]
+    for product, row in tuned.rows.items():
+        least = min((one for one in tuned.found if one.product == product), key=lambda one: one.took)
+        assert row["config"] == least.config._asdict()
+        assert row["holds"]
+        assert row["over_two_steps"] > 0
+    lines = tuning.as_table((9, 0), tuned).splitlines()
+    assert [line.split(":")[0] for line in lines] == ['    ("squares", (9, 0))', '    ("slopes", (9, 0))']
+
+
+def test_a_product_that_is_wrong_is_out(products: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    mlp, tuning = products
+    monkeypatch.setattr(mlp, "APART", -1.0)
+    tuned = tuning.tune_products(torch.device("cpu"), tuning.Budget(60), 1, SHAPE)
+    assert tuned.rows == {}
+    assert {one.took for one in tuned.found} == {float("inf")}
+    assert all("from the two steps" in one.why for one in tuned.found)
