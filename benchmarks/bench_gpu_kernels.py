@@ -1,6 +1,6 @@
 """The fused kernels on one GPU: right first, then beside cuDNN, FlexAttention, FlashAttention, plain torch.
 
-    python benchmarks/bench_gpu_kernels.py [--minutes 8] [--tiny]
+    python benchmarks/bench_gpu_kernels.py [--minutes 8] [--tiny] [--tuned FILE]
                                            [--out benchmarks/results/gpu_kernels.json]
 
 One process, the same inputs for all, medians by the device's clock. First small attentions against fp64, and
@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from gpu_kernels import around, mlp, steps
+from gpu_kernels import around, mlp, steps, tuned
 from gpu_kernels.attend import bare, whole
 from gpu_kernels.cases import grid
 from gpu_kernels.contenders import IN_FORWARD, ONLINE
@@ -115,8 +115,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--minutes", type=float, default=8.0, help="for all of it")
     parser.add_argument("--tiny", action="store_true", help="all that a CPU can, small")
+    parser.add_argument(
+        "--tuned", type=Path, help="what tune_kernels.py chose, instead of the shipped tables"
+    )
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/gpu_kernels.json"))
     args = parser.parse_args()
+    chosen = tuned.read(args.tuned) if args.tuned else None
+    if chosen is not None:
+        tuned.put(chosen)
     began, budget = time.perf_counter(), Budget(60 * args.minutes)
     if not (args.tiny or torch.cuda.is_available()):
         print("bench_gpu_kernels: there is no CUDA device here, nothing was run")
@@ -127,6 +133,7 @@ def main() -> int:
         "what": "the fused kernels beside what torch has: right, then seconds, throughput and memory",
         "not_shown": "several GPUs; other chips; decoding; caches are warm or cold as the calls leave them",
         "tiny": args.tiny,
+        "tuned": chosen,
         "machine": {
             **machine(device, PACKAGES),
             "capability": torch.cuda.get_device_capability(device) if device.type == "cuda" else None,

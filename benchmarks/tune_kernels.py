@@ -8,9 +8,9 @@ is faster than both steps. Then attention: for each kernel, D and path every can
 against the plain reference, and timed with and without a window; the row is the one with the least sum of
 both times. With those rows it is then measured whether forward had better rotate and norm its queries itself.
 
-Printed are the rows of both tables of `curtail_kernels.mlp_products`, then of `attention.configs`, to be put
-there; what there was no time for keeps its row. A row that spills registers or takes too much shared memory
-is no row to ship: tests/kernels/hopper says so.
+Printed are the rows of the tables of `curtail_kernels.attention.configs` and `mlp_products`, to be put there;
+what there was no time for keeps its row. `bench_gpu_kernels.py --tuned FILE` measures by them at once. A row
+that spills registers or takes too much shared memory is no row to ship: tests/kernels/hopper says so.
 """
 
 import argparse
@@ -24,8 +24,9 @@ from typing import Any, NamedTuple
 import torch
 from curtail_kernels.attention.configs import HEAD_DIMS, PATHS, TABLE, Config, Kernel
 from curtail_kernels.attention.configs import Path as Reach
-from gpu_kernels.mlp_tuning import FoundProduct, as_in_product, as_table, tune_products
+from gpu_kernels.mlp_tuning import FoundProduct, Tuned, tune_products
 from gpu_kernels.timing import FAILURES, Budget, failure
+from gpu_kernels.tuned import Chosen, as_source
 from gpu_kernels.tuning import WINDOWS, Bench, Placed, case_of
 from torch import Tensor
 
@@ -82,21 +83,27 @@ def best(found: Iterable[Found]) -> dict[Key, Config]:
     return {key: one.config for key, one in least.items()}
 
 
-def as_rows(chosen: dict[Key, Config]) -> str:
-    """Lines as they stand in the table."""
-    return "\n".join(
-        f'    ("{kernel}", {capability}, {D}, "{path}"): Config({", ".join(map(str, config))}),'
-        for (kernel, capability, D, path), config in chosen.items()
-    )
-
-
-def as_choices(capability: tuple[int, int], found: dict[int, Placed | str]) -> str:
-    """Lines as they stand in PLACES_QUERIES; of a D without figures there is none."""
-    return "\n".join(
-        f"    ({capability}, {D}): {took.in_forward < took.before},"
-        for D, took in found.items()
-        if not isinstance(took, str)
-    )
+def choice(
+    capability: tuple[int, int],
+    attention: dict[Key, Config],
+    placed: dict[int, Placed | str],
+    products: Tuned,
+) -> Chosen:
+    """What the tables are to say, of all that has figures."""
+    return {
+        "capability": list(capability),
+        "attention": [
+            {"kernel": kernel, "D": D, "path": path, "config": config._asdict()}
+            for (kernel, _, D, path), config in attention.items()
+        ],
+        "places_queries": {
+            D: took.in_forward < took.before for D, took in placed.items() if not isinstance(took, str)
+        },
+        "products": [
+            {"product": product, "config": row["config"], "in_product": row["over_two_steps"] > 1}
+            for product, row in products.rows.items()
+        ],
+    }
 
 
 def measure(budget: Budget, device: torch.device) -> Iterator[Found]:
@@ -145,20 +152,22 @@ def main() -> int:
     for one in measure(budget, device):
         found.append(one)
         print(one, flush=True)
-    TABLE.update(best(found))
+    rows = best(found)
+    TABLE.update(rows)
     placed = measure_placed(device)
     print(placed, flush=True)
+    chosen = choice(capability, rows, placed, products)
     result = {
         "gpu": torch.cuda.get_device_name(),
         "windows": WINDOWS,
+        "chosen": chosen,
         **_in_and_out(found),
         "placed": {D: took if isinstance(took, str) else took._asdict() for D, took in placed.items()},
         "products": {**_in_and_out(products.found), "best": list(products.rows.values())},
     }
     args.out.parent.mkdir(parents=True, exist_ok=True)
     args.out.write_text(json.dumps(result, indent=1) + "\n")
-    rows = as_table(capability, products), as_in_product(capability, products)
-    print(*rows, as_rows(best(found)), as_choices(capability, placed), sep="\n")
+    print(as_source(chosen))
     return 0
 
 

@@ -79,19 +79,3 @@ def tune_products(
         if best is not None and best.why is None:
             tuned.rows[product] = bench.row(best.config, repeats)
     return tuned
-
-
-def as_table(capability: tuple[int, int], tuned: Tuned) -> str:
-    """Lines as they stand in `mlp_products.TABLE`."""
-    return "\n".join(
-        f'    ("{product}", {capability}): Config({", ".join(map(str, row["config"].values()))}),'
-        for product, row in tuned.rows.items()
-    )
-
-
-def as_in_product(capability: tuple[int, int], tuned: Tuned) -> str:
-    """Lines as they stand in `mlp_products.IN_PRODUCT`."""
-    return "\n".join(
-        f'    ("{product}", {capability}): {row["over_two_steps"] > 1},'
-        for product, row in tuned.rows.items()
-    )

@@ -1,11 +1,15 @@
 """The tuning script's choice, and that what it prints is the table as it stands in the source."""
 
+import json
+import re
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from curtail_kernels import mlp_products
+from curtail_kernels.attention import configs
 from curtail_kernels.attention.configs import TABLE, Config
 from curtail_kernels.mlp_products import TABLE as PRODUCTS
 
@@ -32,35 +36,75 @@ def test_the_fastest_right_candidate_of_each_row_is_taken(tune: Any) -> None:
     assert tune.best(found) == {key: fast}
 
 
-def test_the_rows_are_printed_as_they_stand_in_the_table(tune: Any) -> None:
-    source = (ROOT / "kernels/curtail_kernels/attention/configs.py").read_text()
-    assert tune.as_rows(TABLE) in source
+def shipped(tune: Any, places: tuple[float, float], ratios: tuple[float, float]) -> Any:
+    """The choice of a run that found the shipped tables best."""
+    from gpu_kernels.mlp_tuning import Tuned
+
+    rows = {
+        product: {"config": config._asdict(), "over_two_steps": ratio}
+        for (product, _), config, ratio in zip(PRODUCTS, PRODUCTS.values(), ratios, strict=True)
+    }
+    placed = {64: tune.Placed(before=2.0, in_forward=places[0]), 128: tune.Placed(2.0, places[1])}
+    return tune.choice((9, 0), TABLE, placed, Tuned([], rows))
 
 
-def test_who_places_the_queries_is_printed_where_it_was_measured(tune: Any) -> None:
-    found = {64: tune.Placed(before=2.0, in_forward=1.0), 128: tune.Placed(before=1.0, in_forward=2.0)}
-    assert tune.as_choices((9, 0), found) == "    ((9, 0), 64): True,\n    ((9, 0), 128): False,"
-    assert tune.as_choices((9, 0), {64: "RuntimeError: no"}) == ""
+def test_the_choice_is_printed_as_it_stands_in_the_tables(tune: Any) -> None:
+    printed = tune.as_source(shipped(tune, (1.0, 3.0), (1.1, 0.9)))
+    folder = ROOT / "kernels/curtail_kernels"
+    sources = [(folder / name).read_text() for name in ("attention/configs.py", "mlp_products.py")]
+    _, *split = re.split(r"^(\S+\.py, \w+):\n", printed, flags=re.MULTILINE)
+    parts = {table: lines.rstrip("\n") for table, lines in zip(split[::2], split[1::2], strict=True)}
+    assert parts["attention/configs.py, TABLE"] in sources[0]
+    assert parts["mlp_products.py, TABLE"] in sources[1]
+    assert parts["attention/configs.py, PLACES_QUERIES"] == (
+        "    ((9, 0), 64): True,\n    ((9, 0), 128): False,"
+    )
+    assert parts["mlp_products.py, IN_PRODUCT"] == (
+        '    ("squares", (9, 0)): True,\n    ("slopes", (9, 0)): False,'
+    )
+
+
+def test_the_choice_is_put_into_the_tables(
+    tune: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from gpu_kernels import tuned
+
+    kept = dict(TABLE), dict(PRODUCTS)
+    chosen = json.loads(json.dumps(shipped(tune, (1.0, 3.0), (1.1, 0.9))))
+    for table in (TABLE, PRODUCTS):
+        for key in list(table):
+            monkeypatch.delitem(table, key)  # and restored at the end
+    monkeypatch.setattr(configs, "PLACES_QUERIES", {})
+    monkeypatch.setattr(mlp_products, "IN_PRODUCT", {})
+    file = tmp_path / "found.json"
+    file.write_text(json.dumps({"chosen": chosen}))
+    tuned.put(tuned.read(file))
+    assert kept == (TABLE, PRODUCTS)
+    assert configs.PLACES_QUERIES == {((9, 0), 64): True, ((9, 0), 128): False}
+    assert mlp_products.IN_PRODUCT == {("squares", (9, 0)): True, ("slopes", (9, 0)): False}
+
+
+def test_what_has_no_figures_is_not_chosen(tune: Any) -> None:
+    from gpu_kernels.mlp_tuning import Tuned
+
+    chosen = tune.choice((9, 0), {}, {64: "RuntimeError: no"}, Tuned([], {}))
+    assert chosen == {"capability": [9, 0], "attention": [], "places_queries": {}, "products": []}
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"found": []}'])
+def test_a_file_that_is_none_is_said(tune: Any, tmp_path: Path, text: str) -> None:
+    from gpu_kernels import tuned
+
+    assert tune
+    file = tmp_path / "found.json"
+    file.write_text(text)
+    with pytest.raises(ValueError, match=r"found\.json is no result of tune_kernels\.py .*; run that first"):
+        tuned.read(file)
 
 
 def test_every_row_of_the_table_can_be_measured(tune: Any) -> None:
     assert set(TABLE) <= set(tune.keys((9, 0)))
     assert all(len(list(tune.candidates(key[0]))) >= 8 for key in TABLE)
-
-
-def test_the_rows_of_the_products_are_printed_as_they_stand_in_the_table(tune: Any) -> None:
-    from gpu_kernels.mlp_tuning import Tuned, as_in_product, as_table
-
-    rows = {
-        product: {"config": config._asdict(), "over_two_steps": ratio}
-        for (product, _), config, ratio in zip(PRODUCTS, PRODUCTS.values(), (1.1, 0.9), strict=True)
-    }
-    assert tune
-    source = (ROOT / "kernels/curtail_kernels/mlp_products.py").read_text()
-    assert as_table((9, 0), Tuned([], rows)) in source
-    assert as_in_product((9, 0), Tuned([], rows)) == (
-        '    ("squares", (9, 0)): True,\n    ("slopes", (9, 0)): False,'
-    )
 
 
 def test_without_a_gpu_it_says_so() -> None:
