@@ -3,8 +3,8 @@
     python benchmarks/bench_gpu_kernels.py [--minutes 8] [--tiny] [--tuned FILE]
                                            [--out benchmarks/results/gpu_kernels.json]
 
-One process, the same inputs for all, medians by the device's clock. First small attentions against fp64, and
-two runs against each other to the bit. Then parts by their weight, while there is time: attention bare, the
+One process, the same inputs for all, medians by the device's clock. First small cases against fp64, and two
+runs against each other to the bit. Then parts by their weight, while there is time: attention bare, the
 whole path with rotary positions and norm, whole inner steps of a d12, the head with its peak memory, the MLP
 with relu^2 after its products and in them, the codec, Muon; last the rest of the grid. Each large result is
 held against torch's as well. What fails is recorded as failed, what there was no time for as left out; the
@@ -29,6 +29,7 @@ from gpu_kernels.attend import bare, whole
 from gpu_kernels.cases import grid
 from gpu_kernels.contenders import IN_FORWARD, ONLINE
 from gpu_kernels.correct import attention_rows
+from gpu_kernels.correct_around import around_rows
 from gpu_kernels.goals import judge
 from gpu_kernels.timing import FAILURES, Budget, failure
 from gputrain.device import machine, release
@@ -129,6 +130,7 @@ def main() -> int:
         return 0
     torch._dynamo.config.recompile_limit = COMPILATIONS
     device = torch.device("cpu" if args.tiny else "cuda")
+    dtype = torch.float32 if args.tiny else torch.bfloat16
     result: Row = {
         "what": "the fused kernels beside what torch has: right, then seconds, throughput and memory",
         "not_shown": "several GPUs; other chips; decoding; caches are warm or cold as the calls leave them",
@@ -138,10 +140,10 @@ def main() -> int:
             **machine(device, PACKAGES),
             "capability": torch.cuda.get_device_capability(device) if device.type == "cuda" else None,
         },
-        "correctness": list(attention_rows(device, torch.float32 if args.tiny else torch.bfloat16)),
+        "correctness": [*attention_rows(device, dtype), *around_rows(device, dtype)],
         "rows": [],
     }
-    print(json.dumps({"small attentions that are right": [row["holds"] for row in result["correctness"]]}))
+    print(json.dumps({"small cases that are right": [row["holds"] for row in result["correctness"]]}))
     for row in measure(parts(device, tiny=args.tiny), budget, device):
         result["rows"].append(row)
         print(json.dumps(row), flush=True)

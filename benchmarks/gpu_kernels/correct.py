@@ -1,6 +1,6 @@
 """Whether attention is right: small cases against fp64, and two runs against each other to the bit."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import product
 from typing import Any
 
@@ -44,15 +44,33 @@ def _attention(case: Case, bounded: bool, device: torch.device, dtype: torch.dty
         for _ in range(2)
     ]
     torchs = _with_gradients(given, own.plain(given.q, given.k, given.v, case.window))
-    exact = _exact(case, given)
     least = LEAST * given.do.double().norm().item()
+    return judged(NAMES, runs, torchs, _exact(case, given), least)
+
+
+def judged(
+    names: Sequence[str],
+    runs: Sequence[Sequence[Tensor]],
+    torchs: Sequence[Tensor],
+    exact: Sequence[Tensor],
+    least: float = 0.0,
+) -> dict[str, Any]:
+    """Errors beside what they may be, and whether two runs agree to the bit.
+
+    Args:
+        names: Of the results.
+        runs: The results of two runs of ours.
+        torchs: Those of torch's own path in the same dtype.
+        exact: Those in fp64 on the same inputs.
+        least: See `relative_error`.
+    """
     errors = [relative_error(*pair, least) for pair in zip(runs[0], exact, strict=True)]
     allowed = [TIMES * relative_error(*pair, least) + FLOOR for pair in zip(torchs, exact, strict=True)]
     agree = all(same_bits(a, b) for a, b in zip(*runs, strict=True))
     right = all(error <= most for error, most in zip(errors, allowed, strict=True))
     return {
-        "errors": dict(zip(NAMES, errors, strict=True)),
-        "at_most": dict(zip(NAMES, allowed, strict=True)),
+        "errors": dict(zip(names, errors, strict=True)),
+        "at_most": dict(zip(names, allowed, strict=True)),
         "two_runs_agree": agree,
         "holds": right and agree,
     }

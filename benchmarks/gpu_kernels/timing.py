@@ -80,7 +80,7 @@ def relative_error(found: Tensor, exact: Tensor, least: float = 0.0) -> float:
 
 def same_bits(a: Tensor, b: Tensor) -> bool:
     """Whether two tensors hold the same bytes."""
-    return torch.equal(a.contiguous().view(torch.uint8), b.contiguous().view(torch.uint8))
+    return torch.equal(*(x.reshape(-1).contiguous().view(torch.uint8) for x in (a, b)))
 
 
 def failure(error: BaseException) -> str:

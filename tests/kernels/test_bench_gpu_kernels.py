@@ -32,6 +32,8 @@ def test_all_that_a_cpu_can_is_run_and_right(tmp_path: Path) -> None:
     }  # fmt: skip
     ours = [each for row in found["rows"] for name, each in row.items() if name.startswith("ours")]
     ways = {name for row in found["rows"] for name in row}
+    checked = {row["what"].split(",")[0].split(" of ")[0] for row in found["correctness"]}
+    assert checked == {"attention", "mlp", "head", "symmetric product"}
     assert {"ours, queries placed in attention", "ours, relu2 in the products"} <= ways
     assert [one for one in ours if "failed" in one] == []
     assert found["is_right"]
