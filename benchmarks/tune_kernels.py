@@ -1,16 +1,18 @@
 """Measures blocks, warps and stages of the kernels with products on the present GPU, and writes their rows.
 
     python benchmarks/tune_kernels.py [--minutes 5] [--out benchmarks/results/tune_kernels.json]
+    python benchmarks/tune_kernels.py --write benchmarks/results/tune_kernels.json
 
-First the MLP's products with relu squared at their end, in a fifth of the time: every candidate is held
-against cuBLAS and a pass, and timed; the best one of each stands beside cuBLAS, and is to be taken where it
-is faster than both steps. Then attention: for each kernel, D and path every candidate is compiled, held
-against the plain reference, and timed with and without a window; the row is the one with the least sum of
-both times. With those rows it is then measured whether forward had better rotate and norm its queries itself.
+First all cores compile the candidates. Then the MLP's products with relu squared at their end: every
+candidate is held against cuBLAS and a pass, and timed; the best one of each stands beside cuBLAS, and is to
+be taken where it is faster than both steps. Then attention: for each kernel, D and path every candidate is
+held against the plain reference, and timed with and without a window; the row is the one with the least sum
+of both times. With those rows it is then measured whether forward had better rotate and norm its queries.
 
-Printed are the rows of the tables of `curtail_kernels.attention.configs` and `mlp_products`, to be put there;
-what there was no time for keeps its row. `bench_gpu_kernels.py --tuned FILE` measures by them at once. A row
-that spills registers or takes too much shared memory is no row to ship: tests/kernels/hopper says so.
+What was chosen is saved, and `bench_gpu_kernels.py --tuned FILE` measures by it at once. `--write` puts it
+into the tables of `curtail_kernels.attention.configs` and `mlp_products`, with no need of a GPU; what there
+was no time for keeps its row. A row that spills registers or takes too much shared memory is no row to ship:
+tests/kernels/hopper says so.
 """
 
 import argparse
@@ -24,15 +26,21 @@ from typing import Any, NamedTuple
 import torch
 from curtail_kernels.attention.configs import HEAD_DIMS, PATHS, TABLE, Config, Kernel
 from curtail_kernels.attention.configs import Path as Reach
+from gpu_kernels.mlp import PRODUCTS
 from gpu_kernels.mlp_tuning import FoundProduct, Tuned, tune_products
+from gpu_kernels.mlp_tuning import candidates as mlp_candidates
+from gpu_kernels.precompile import AttentionTask, ProductTask, Task, compile_all
 from gpu_kernels.timing import FAILURES, Budget, failure
-from gpu_kernels.tuned import Chosen, as_source
+from gpu_kernels.tuned import Chosen, read, write
 from gpu_kernels.tuning import WINDOWS, Bench, Placed, case_of
 from torch import Tensor
 
 REPEATS = 10
+COMPILE_SHARE = 0.5
+"""Of the time, at most."""
 PRODUCTS_SHARE = 0.2
-"""Of the time."""
+"""Of what is left."""
+KERNELS = Path(__file__).parents[1] / "kernels/curtail_kernels"
 WHOLE_S = 30.0
 """Kept back for who places the queries."""
 
@@ -63,6 +71,23 @@ def candidates(kernel: Kernel) -> Iterator[Config]:
     stages = (1,) if kernel == "prologue" else (2, 3)
     for (block_m, block_n), warps, depth in product(BLOCKS[kernel], (8, 4), stages):
         yield Config(block_m, block_n, warps, depth)
+
+
+def tried(key: Key) -> Iterator[Config]:
+    """The candidates of a row, the shipped one first."""
+    if key in TABLE:
+        yield TABLE[key]
+    yield from (each for each in candidates(key[0]) if each != TABLE.get(key))
+
+
+def tasks(capability: tuple[int, int]) -> Iterator[Task]:
+    """What is to be compiled before it is timed, in the order in which it will be."""
+    for each in PRODUCTS:
+        yield from (ProductTask(product=each, config=one) for one in mlp_candidates(each, capability))
+    for key in keys(capability):
+        kernel, _, D, path = key
+        for config, window in product(tried(key), WINDOWS if kernel != "prologue" else (None,)):
+            yield AttentionTask(kernel=kernel, path=path, D=D, config=config, window=window)
 
 
 def keys(capability: tuple[int, int]) -> Iterator[Key]:
@@ -112,8 +137,7 @@ def measure(budget: Budget, device: torch.device) -> Iterator[Found]:
     rights: dict[int, dict[Any, list[Tensor]]] = {}
     for key in keys(torch.cuda.get_device_capability(device)):
         kernel, _, D, path = key
-        shipped = [TABLE[key]] if key in TABLE else []
-        for config in [*shipped, *(each for each in candidates(kernel) if each not in shipped)]:
+        for config in tried(key):
             if budget.left() < WHOLE_S:
                 return
             if D not in benches:
@@ -140,12 +164,21 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--minutes", type=float, default=5.0, help="for all of it")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/tune_kernels.json"))
+    parser.add_argument(
+        "--write", type=Path, help="put what this file chose into the source; measure nothing"
+    )
     args = parser.parse_args()
+    if args.write:
+        print("written:", *write(read(args.write), KERNELS))
+        return 0
     if not torch.cuda.is_available():
         print("tune_kernels: there is no CUDA device here, nothing was run")
         return 0
     device, budget = torch.device("cuda"), Budget(60 * args.minutes)
     capability = torch.cuda.get_device_capability(device)
+    wanted = list(tasks(capability))
+    compiled = compile_all(wanted, "cuda", Budget(COMPILE_SHARE * budget.left()))
+    print(f"{compiled} of {len(wanted)} candidates are compiled, {budget.left():.0f} s are left", flush=True)
     products = tune_products(device, Budget(PRODUCTS_SHARE * budget.left()), REPEATS)
     print(*products.found, *products.rows.values(), sep="\n", flush=True)
     found: list[Found] = []
@@ -167,7 +200,7 @@ def main() -> int:
     }
     args.out.parent.mkdir(parents=True, exist_ok=True)
     args.out.write_text(json.dumps(result, indent=1) + "\n")
-    print(as_source(chosen))
+    print(f"saved: {args.out}; --write {args.out} puts what it chose into the tables")
     return 0
 
 

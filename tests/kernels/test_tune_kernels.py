@@ -1,7 +1,7 @@
 """The tuning script's choice, and that what it prints is the table as it stands in the source."""
 
 import json
-import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -48,20 +48,39 @@ def shipped(tune: Any, places: tuple[float, float], ratios: tuple[float, float])
     return tune.choice((9, 0), TABLE, placed, Tuned([], rows))
 
 
-def test_the_choice_is_printed_as_it_stands_in_the_tables(tune: Any) -> None:
-    printed = tune.as_source(shipped(tune, (1.0, 3.0), (1.1, 0.9)))
-    folder = ROOT / "kernels/curtail_kernels"
-    sources = [(folder / name).read_text() for name in ("attention/configs.py", "mlp_products.py")]
-    _, *split = re.split(r"^(\S+\.py, \w+):\n", printed, flags=re.MULTILINE)
-    parts = {table: lines.rstrip("\n") for table, lines in zip(split[::2], split[1::2], strict=True)}
-    assert parts["attention/configs.py, TABLE"] in sources[0]
-    assert parts["mlp_products.py, TABLE"] in sources[1]
-    assert parts["attention/configs.py, PLACES_QUERIES"] == (
-        "    ((9, 0), 64): True,\n    ((9, 0), 128): False,"
-    )
-    assert parts["mlp_products.py, IN_PRODUCT"] == (
-        '    ("squares", (9, 0)): True,\n    ("slopes", (9, 0)): False,'
-    )
+def test_the_choice_is_written_into_the_tables_and_nothing_else_changes(tune: Any, tmp_path: Path) -> None:
+    folder = tmp_path / "curtail_kernels"
+    shutil.copytree(tune.KERNELS, folder)
+    tune.write(shipped(tune, (1.0, 3.0), (1.1, 0.9)), folder)
+    configs_, products = "attention/configs.py", "mlp_products.py"
+    for name, empty, rows in (
+        (
+            configs_,
+            "tuple[tuple[int, int], int], bool] = {}",
+            "((9, 0), 64): True,\n    ((9, 0), 128): False",
+        ),
+        (
+            products,
+            "tuple[int, int]], bool] = {}",
+            '("squares", (9, 0)): True,\n    ("slopes", (9, 0)): False',
+        ),
+    ):
+        right = (tune.KERNELS / name).read_text()
+        assert right.count(empty) == 1
+        right = right.replace(empty, f"{empty[:-1]}\n    {rows},\n}}")
+        assert (folder / name).read_text() == right
+
+
+def test_a_row_takes_the_place_of_the_one_with_its_key(tune: Any) -> None:
+    from gpu_kernels.tuned import with_rows
+
+    assert tune
+    source = 'A: dict[str, int] = {\n    ("a", 1): 1,\n    ("b", 1): 2,\n}\n"""Of a."""\n'
+    source = f'"""Module."""\n\n{source}\nB: dict[str, int] = {{}}\n"""Of b."""\n'
+    found = with_rows(source, "A", ['    ("b", 1): 3,', '    ("c", 1): 4,'])
+    assert found == source.replace('("b", 1): 2,', '("b", 1): 3,\n    ("c", 1): 4,')
+    assert with_rows(source, "B", ['    ("b", 1): 3,']) == source.replace("{}", '{\n    ("b", 1): 3,\n}')
+    assert with_rows(source, "B", []) == source
 
 
 def test_the_choice_is_put_into_the_tables(

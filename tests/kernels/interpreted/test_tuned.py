@@ -82,3 +82,20 @@ def test_a_product_that_is_wrong_is_out(products: Any, monkeypatch: pytest.Monke
     assert tuned.rows == {}
     assert {one.took for one in tuned.found} == {float("inf")}
     assert all("from the two steps" in one.why for one in tuned.found)
+
+
+def test_candidates_are_compiled_by_processes_of_their_own(
+    tune: Any, capfd: pytest.CaptureFixture[str]
+) -> None:
+    from gpu_kernels.precompile import AttentionTask, ProductTask, compile_all
+    from gpu_kernels.timing import Budget
+
+    assert tune
+    right = ProductTask(product="squares", config=SMALL_PRODUCTS[0])
+    wrong = ProductTask(product="slopes", config=Product(48, 64, 32, 4, 1, 1, False))
+    prologue = AttentionTask(
+        kernel="prologue", path="pointers", D=64, config=Config(128, 0, 4, 1), window=None
+    )
+    assert compile_all([right, wrong, prologue], "cpu", Budget(120), workers=2) == 2
+    assert compile_all([right], "cpu", Budget(0), workers=1) == 0
+    assert capfd.readouterr().err == ""
