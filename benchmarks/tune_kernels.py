@@ -11,8 +11,7 @@ of both times. With those rows it is then measured whether forward had better ro
 
 What was chosen is saved, and `bench_gpu_kernels.py --tuned FILE` measures by it at once. `--write` puts it
 into the tables of `curtail_kernels.attention.configs` and `mlp_products`, with no need of a GPU; what there
-was no time for keeps its row. A row that spills registers or takes too much shared memory is no row to ship:
-tests/kernels/hopper says so.
+was no time for keeps its row. What spills registers or takes too much shared memory is out.
 """
 
 import argparse

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from curtail_kernels.attention.operands import Compiled
 from curtail_kernels.mlp import mlp, reference_mlp
 from curtail_kernels.mlp_products import (
     TABLE,
@@ -15,7 +16,7 @@ from curtail_kernels.mlp_products import (
 from curtail_kernels.mlp_relu2 import launch_slopes, launch_squares
 from torch import Tensor
 
-from gpu_kernels.timing import peak_bytes, relative_error, seconds
+from gpu_kernels.timing import peak_bytes, refuse_spills, relative_error, seconds
 
 PRODUCTS: tuple[Product, ...] = ("squares", "slopes")
 
@@ -91,13 +92,12 @@ class ProductBench:
             torch.cuda.get_device_properties(device).multi_processor_count if device.type == "cuda" else 1
         )
 
-    def fused(self, config: Config) -> None:
+    def fused(self, config: Config) -> Compiled:
         """Both in one launch, into `self.out`, as all three."""
         options: dict[str, Any] = {"config": config, "processors": self._processors}
         if self.product == "squares":
-            launch_squares_product(self._a, self._b, self.out, **options)
-        else:
-            launch_slopes_product(self._a, self._b, self._h, self.out, **options)
+            return launch_squares_product(self._a, self._b, self.out, **options)
+        return launch_slopes_product(self._a, self._b, self._h, self.out, **options)
 
     def cublas(self) -> None:
         """The product alone."""
@@ -115,8 +115,9 @@ class ProductBench:
         """Seconds of one launch.
 
         Raises:
-            ValueError: It computes something else than the two steps do.
+            ValueError: It computes something else than the two steps do, or spills.
         """
+        refuse_spills(self.fused(config))
         if (apart := self.apart(config)) > APART:
             raise ValueError(f"is {apart:.1e} from the two steps; it must be at most {APART}")
         return seconds(lambda: self.fused(config), self._device, repeats=repeats)["median"]

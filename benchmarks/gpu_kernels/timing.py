@@ -83,6 +83,13 @@ def same_bits(a: Tensor, b: Tensor) -> bool:
     return torch.equal(*(x.reshape(-1).contiguous().view(torch.uint8) for x in (a, b)))
 
 
+def refuse_spills(compiled: Any) -> None:
+    """Raise ValueError if a compiled kernel keeps registers in memory; the interpreter compiles none."""
+    spills = getattr(compiled, "n_spills", 0)
+    if spills:
+        raise ValueError(f"spills {spills} registers; a row of a table must spill none")
+
+
 def failure(error: BaseException) -> str:
     """One line of an error."""
     first = (str(error).strip().splitlines() or [""])[0]

@@ -5,10 +5,11 @@ from typing import Any, NamedTuple
 
 import torch
 from curtail_kernels.attention.configs import SMALL, Config, Kernel, Path
+from curtail_kernels.attention.operands import Compiled
 from torch import Tensor
 
 from gpu_kernels.cases import Case, inputs
-from gpu_kernels.timing import relative_error, seconds
+from gpu_kernels.timing import refuse_spills, relative_error, seconds
 
 WINDOWS = (None, 768)
 APART = 2e-2
@@ -59,7 +60,9 @@ class Bench:
         self.placing = Placing(*norms, self.place.cos, self.place.sin, self.place.gain)
         self.outputs: list[Tensor] = []
 
-    def launch(self, kernel: Kernel, path: Path, config: Config, window: int | None) -> Callable[[], None]:
+    def launch(
+        self, kernel: Kernel, path: Path, config: Config, window: int | None
+    ) -> Callable[[], Compiled]:
         """One kernel ready to be launched; it leaves its outputs in `self.outputs`."""
         from curtail_kernels.attention.dkdv import launch_dkdv
         from curtail_kernels.attention.dq import launch_dq
@@ -122,12 +125,12 @@ class Bench:
         """Seconds of a candidate over all windows. `rights` keeps what is right of each.
 
         Raises:
-            ValueError: It computes something else.
+            ValueError: It computes something else, or spills.
         """
         total = 0.0
         for window in WINDOWS if kernel != "prologue" else (None,):
             launch = self.launch(kernel, path, config, window)
-            launch()
+            refuse_spills(launch())
             if (kernel, window) not in rights:
                 rights[kernel, window] = self.right(kernel, window)
             for found, right in zip(self.outputs, rights[kernel, window], strict=True):

@@ -19,7 +19,7 @@ import triton.language as tl
 from torch import Tensor
 from triton.tools.tensor_descriptor import TensorDescriptor
 
-from curtail_kernels.attention.operands import describable, precision
+from curtail_kernels.attention.operands import Compiled, describable, precision
 
 GROUP = 8
 """Rows of tiles in a band."""
@@ -59,8 +59,8 @@ was measured."""
 
 
 @triton.jit
-def _finish(value, h, out, row, column, HALF: tl.constexpr, SLOPES: tl.constexpr):
-    """Write half a tile, [BLOCK_M, HALF], of relu(value)^2, or of 2 sqrt(h) value."""
+def _finish(value, h, out, row, column, SLOPES: tl.constexpr):
+    """Write half a tile, [BLOCK_M, BLOCK_N / 2], of relu(value)^2, or of 2 sqrt(h) value."""
     if SLOPES:
         squared = h.load([row, column]).to(tl.float32)
         value = tl.where(squared == 0, 0.0, 2 * tl.sqrt(squared) * value)
@@ -103,11 +103,11 @@ def product_kernel(
             right = b.load([k, column]) if SLOPES else b.load([column, k]).T
             total = tl.dot(left, right, total, input_precision=PRECISION)
         low, high = total.reshape(BLOCK_M, 2, half).permute(0, 2, 1).split()
-        _finish(low, h, out, row, column, half, SLOPES)
-        _finish(high, h, out, row, column + half, half, SLOPES)
+        _finish(low, h, out, row, column, SLOPES)
+        _finish(high, h, out, row, column + half, SLOPES)
 
 
-def launch_squares_product(x: Tensor, up: Tensor, h: Tensor, *, config: Config, processors: int) -> None:
+def launch_squares_product(x: Tensor, up: Tensor, h: Tensor, *, config: Config, processors: int) -> Compiled:
     """Write relu(x up^T)^2.
 
     Args:
@@ -117,12 +117,12 @@ def launch_squares_product(x: Tensor, up: Tensor, h: Tensor, *, config: Config, 
         config: Tiles and warps.
         processors: The device's multiprocessors.
     """
-    _launch(x, up, None, h, config, processors)
+    return _launch(x, up, None, h, config, processors)
 
 
 def launch_slopes_product(
     dout: Tensor, down: Tensor, h: Tensor, dz: Tensor, *, config: Config, processors: int
-) -> None:
+) -> Compiled:
     """Write 2 sqrt(h) (dout down).
 
     Args:
@@ -133,15 +133,15 @@ def launch_slopes_product(
         config: Tiles and warps.
         processors: The device's multiprocessors.
     """
-    _launch(dout, down, h, dz, config, processors)
+    return _launch(dout, down, h, dz, config, processors)
 
 
-def _launch(a: Tensor, b: Tensor, h: Tensor | None, out: Tensor, config: Config, processors: int) -> None:
+def _launch(a: Tensor, b: Tensor, h: Tensor | None, out: Tensor, config: Config, processors: int) -> Compiled:
     (M, K), N = a.shape, out.size(1)
     tiles = triton.cdiv(M, config.block_m) * triton.cdiv(N, config.block_n)
     halves = [config.block_m, config.block_n // 2]
     b_tile = [config.block_n, config.depth] if h is None else [config.depth, config.block_n]
-    product_kernel[(min(tiles, processors * config.resident),)](
+    return product_kernel[(min(tiles, processors * config.resident),)](
         TensorDescriptor.from_tensor(a, [config.block_m, config.depth]),
         TensorDescriptor.from_tensor(b, b_tile),
         None if h is None else TensorDescriptor.from_tensor(h, halves),

@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -101,6 +102,16 @@ def test_the_choice_is_put_into_the_tables(
     assert kept == (TABLE, PRODUCTS)
     assert configs.PLACES_QUERIES == {((9, 0), 64): True, ((9, 0), 128): False}
     assert mlp_products.IN_PRODUCT == {("squares", (9, 0)): True, ("slopes", (9, 0)): False}
+
+
+def test_a_kernel_that_spills_is_refused(tune: Any) -> None:
+    from gpu_kernels.timing import refuse_spills
+
+    assert tune
+    refuse_spills(None)
+    refuse_spills(SimpleNamespace(n_spills=0))
+    with pytest.raises(ValueError, match="spills 12 registers"):
+        refuse_spills(SimpleNamespace(n_spills=12))
 
 
 def test_what_has_no_figures_is_not_chosen(tune: Any) -> None:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from curtail_kernels.attention.configs import Config, Path
 from curtail_kernels.attention.forward import LOG2_E
-from curtail_kernels.attention.operands import Placing, operand, placing_arguments, precision
+from curtail_kernels.attention.operands import Compiled, Placing, operand, placing_arguments, precision
 from curtail_kernels.attention.tiles import load_tile, seen, store_raw_gradient, store_tile
 
 
@@ -190,7 +190,7 @@ def launch_dkdv(
     placing: Placing | None,
     path: Path,
     config: Config,
-) -> None:
+) -> Compiled:
     """Write dk and dv, [B, S, Hkv, D], the sums over the query heads of each group; delta is `launch_dq`'s.
 
     With `placing`, dk is the gradient of what the rotation and the norm were given.
@@ -199,7 +199,7 @@ def launch_dkdv(
     S, kv_heads = k.size(1), k.size(2)
     windowed = window is not None and window < S - 1
     k_rms, cos, sin, gain, table_t = placing_arguments(placing, "k")
-    attention_dkdv_kernel[(triton.cdiv(S, config.block_n), kv_heads, B)](
+    return attention_dkdv_kernel[(triton.cdiv(S, config.block_n), kv_heads, B)](
         operand(q, config.block_m, path),
         operand(k, config.block_n, path),
         operand(v, config.block_n, path),

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from curtail_kernels.attention.configs import Config, Path
 from curtail_kernels.attention.forward import LOG2_E
-from curtail_kernels.attention.operands import Placing, operand, placing_arguments, precision
+from curtail_kernels.attention.operands import Compiled, Placing, operand, placing_arguments, precision
 from curtail_kernels.attention.tiles import load_tile, runs_of_keys, seen, store_raw_gradient, store_tile
 
 
@@ -173,7 +173,7 @@ def launch_dq(
     placing: Placing | None,
     path: Path,
     config: Config,
-) -> None:
+) -> Compiled:
     """Write delta = rowsum(do o), fp32 [B, H, T], and dq [B, T, H, D].
 
     q, k, v, o and lse are the forward's, do is like o. With `placing`, dq is the gradient of what the
@@ -183,7 +183,7 @@ def launch_dq(
     S = k.size(1)
     windowed = window is not None and window < S - 1
     q_rms, cos, sin, gain, table_t = placing_arguments(placing, "q")
-    attention_dq_kernel[(triton.cdiv(T, config.block_m), H, B)](
+    return attention_dq_kernel[(triton.cdiv(T, config.block_m), H, B)](
         operand(q, config.block_m, path),
         operand(k, config.block_n, path),
         operand(v, config.block_n, path),

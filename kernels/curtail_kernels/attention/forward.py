@@ -10,7 +10,7 @@ import triton.language as tl
 from torch import Tensor
 
 from curtail_kernels.attention.configs import Config, Path
-from curtail_kernels.attention.operands import Unplaced, operand, precision
+from curtail_kernels.attention.operands import Compiled, Unplaced, operand, precision
 from curtail_kernels.attention.tiles import (
     joined,
     load_tables,
@@ -199,7 +199,7 @@ def launch_forward(
     path: Path,
     config: Config,
     unplaced: Unplaced | None = None,
-) -> None:
+) -> Compiled:
     """Write o [B, T, H, D] and lse, fp32 [B, H, T], contiguous; all else as in `reference_attention`.
 
     With `unplaced`, q is what the rotation and the norm are to be given: they are computed on the way, and
@@ -213,7 +213,7 @@ def launch_forward(
     windowed = window is not None and window < S - 1
     placed, rms, cos, sin, gain, eps = unplaced or (None, None, None, None, 1.0, 0.0)
     grid = (triton.cdiv(T, config.block_m), H, B)
-    attention_forward_kernel[grid](
+    return attention_forward_kernel[grid](
         operand(q, config.block_m, "pointers" if unplaced else path),
         operand(k, config.block_n, path),
         operand(v, config.block_n, path),

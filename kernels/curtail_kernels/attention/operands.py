@@ -1,12 +1,15 @@
 """How a tensor reaches a kernel: as a pointer with strides, or as a descriptor for the bulk copy engine."""
 
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
 from triton.tools.tensor_descriptor import TensorDescriptor
 
 from curtail_kernels.attention.configs import Path
+
+Compiled = Any
+"""What a launch gives: the kernel as Triton compiled it, which knows its spills; None in the interpreter."""
 
 
 def operand(x: Tensor, block: int, path: Path) -> Tensor | TensorDescriptor:  # x: [B, T, H, D]

@@ -7,6 +7,7 @@ import triton.language as tl
 from torch import Tensor
 
 from curtail_kernels.attention.configs import Config
+from curtail_kernels.attention.operands import Compiled
 from curtail_kernels.attention.tiles import load_tables, place_tile
 
 
@@ -46,7 +47,7 @@ def launch_rotary_norm(
     gain: float,
     eps: float,
     config: Config,
-) -> None:
+) -> Compiled:
     """Write what `reference_rotary_norm` gives for q [B, T, H, D] and k [B, T, Hkv, D]; q None: for k alone.
 
     cos and sin: [T, 1, D / 2], fp32 or 16 bit, equal strides. q_rms and k_rms: 1 / rms, fp32 [B, T, H] and
@@ -56,7 +57,7 @@ def launch_rotary_norm(
     H = 0 if q is None else q.size(2)
     if q is None or q_out is None or q_rms is None:
         q, q_out, q_rms = k, k_out, k_rms  # of no heads: nothing is read there
-    rotary_norm_kernel[(triton.cdiv(T, config.block_m), H + kv_heads, B)](
+    return rotary_norm_kernel[(triton.cdiv(T, config.block_m), H + kv_heads, B)](
         q,
         k,
         cos,

@@ -79,7 +79,7 @@ PRODUCTS = {
         "total.reshape(BLOCK_M, 2, half).permute(0, 2, 1).split()",
         "total.reshape(BLOCK_M, half, 2).split()",
     ),
-    "the second half is not written": ("    _finish(high, h, out, row, column + half, half, SLOPES)\n", ""),
+    "the second half is not written": ("    _finish(high, h, out, row, column + half, SLOPES)\n", ""),
     "the last terms are left out": ("range(0, K, DEPTH)", "range(0, K - DEPTH + 1, DEPTH)"),
     "the tile begins where the last one ended": (
         "total = tl.zeros([BLOCK_M, BLOCK_N], tl.float32)\n        for k",
