@@ -116,14 +116,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--minutes", type=float, default=8.0, help="for all of it")
     parser.add_argument("--tiny", action="store_true", help="all that a CPU can, small")
-    parser.add_argument(
-        "--tuned", type=Path, help="what tune_kernels.py chose, instead of the shipped tables"
-    )
+    parser.add_argument("--tuned", type=tuned.read, help="what tune_kernels.py chose, in place of the tables")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/gpu_kernels.json"))
     args = parser.parse_args()
-    chosen = tuned.read(args.tuned) if args.tuned else None
-    if chosen is not None:
-        tuned.put(chosen)
+    if args.tuned is not None:
+        tuned.put(args.tuned)
     began, budget = time.perf_counter(), Budget(60 * args.minutes)
     if not (args.tiny or torch.cuda.is_available()):
         print("bench_gpu_kernels: there is no CUDA device here, nothing was run")
@@ -135,7 +132,7 @@ def main() -> int:
         "what": "the fused kernels beside what torch has: right, then seconds, throughput and memory",
         "not_shown": "several GPUs; other chips; decoding; caches are warm or cold as the calls leave them",
         "tiny": args.tiny,
-        "tuned": chosen,
+        "tuned": args.tuned,
         "machine": {
             **machine(device, PACKAGES),
             "capability": torch.cuda.get_device_capability(device) if device.type == "cuda" else None,

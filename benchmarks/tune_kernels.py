@@ -163,12 +163,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--minutes", type=float, default=5.0, help="for all of it")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/tune_kernels.json"))
-    parser.add_argument(
-        "--write", type=Path, help="put what this file chose into the source; measure nothing"
-    )
+    parser.add_argument("--write", type=read, help="put what this file chose into the source, no more")
     args = parser.parse_args()
-    if args.write:
-        print("written:", *write(read(args.write), KERNELS))
+    if args.write is not None:
+        print("written:", *write(args.write, KERNELS))
         return 0
     if not torch.cuda.is_available():
         print("tune_kernels: there is no CUDA device here, nothing was run")

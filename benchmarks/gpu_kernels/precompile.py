@@ -67,7 +67,7 @@ def compile_all(tasks: Sequence[Task], device: str, budget: Budget, workers: int
         results = [pool.apply_async(_is_done, (task, device)) for task in tasks]
         for result in results:
             result.wait(max(0.0, budget.left()))
-        return sum(result.get() for result in results if result.ready())
+        return sum(one.ready() and one.successful() and one.get() for one in results)
 
 
 def _is_done(task: Task, device: str) -> bool:

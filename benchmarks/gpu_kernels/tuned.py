@@ -1,6 +1,7 @@
 """What tuning chose for a device: read, put into the tables of this process, written into their source."""
 
 import json
+from argparse import ArgumentTypeError
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -27,16 +28,17 @@ def put(chosen: Chosen) -> None:
         mlp_products.IN_PRODUCT[key] = row["in_product"]
 
 
-def read(path: Path) -> Chosen:
+def read(path: str | Path) -> Chosen:
     """What a run of `tune_kernels.py` left there.
 
     Raises:
-        ValueError: It is no such file.
+        ArgumentTypeError: It is no such file.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))["chosen"]
+        return json.loads(Path(path).read_text(encoding="utf-8"))["chosen"]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{path} is no result of tune_kernels.py ({error!r}); run that first") from None
+        said = f"{path} is no result of tune_kernels.py ({error!r}); run that first"
+        raise ArgumentTypeError(said) from None
 
 
 def write(chosen: Chosen, folder: Path) -> list[Path]:

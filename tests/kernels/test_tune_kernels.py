@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+from argparse import ArgumentTypeError
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -128,7 +129,9 @@ def test_a_file_that_is_none_is_said(tune: Any, tmp_path: Path, text: str) -> No
     assert tune
     file = tmp_path / "found.json"
     file.write_text(text)
-    with pytest.raises(ValueError, match=r"found\.json is no result of tune_kernels\.py .*; run that first"):
+    with pytest.raises(
+        ArgumentTypeError, match=r"found\.json is no result of tune_kernels\.py .*; run that first"
+    ):
         tuned.read(file)
 
 
