@@ -80,7 +80,7 @@ def _is_done(task: Task, device: str) -> bool:
 
 @cache
 def _bench(D: int, device: str) -> Bench:
-    return Bench(replace(case_of(D), B=1, T=POSITIONS), torch.device(device))
+    return Bench(replace(case_of(D), B=1, T=POSITIONS, width=2 * D), torch.device(device))
 
 
 @cache

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from accuracy import assert_accurate
-from curtail_kernels import mlp
+from curtail_kernels import mlp, mlp_products
 from curtail_kernels.mlp_products import IN_PRODUCT, Config
 from curtail_kernels.mlp_relu2 import reference_squares
 from torch import Tensor
@@ -48,7 +48,8 @@ def test_both_ways_err_no_more_than_torch(in_product, dtype):
 
 
 def test_what_was_not_measured_is_not_taken(monkeypatch):
-    given = drawn(4096, 16), drawn(24, 16), drawn(8, 24), drawn(4096, 8)
+    monkeypatch.setattr(mlp_products, "LEAST_ROWS", 70)
+    given = drawn(70, 16), drawn(24, 16), drawn(8, 24), drawn(70, 8)
     in_product, apart = both(*given, True), both(*given, False)
     assert not torch.equal(in_product[0], apart[0])  # z is not rounded in the product: the ways can be told
     assert all(map(torch.equal, both(*given, None), apart))
@@ -59,7 +60,8 @@ def test_what_was_not_measured_is_not_taken(monkeypatch):
 
 def test_what_cannot_be_described_is_done_apart_and_is_refused_when_asked_for(monkeypatch):
     monkeypatch.setitem(IN_PRODUCT, ("squares", HOPPER), True)
-    x, up = drawn(4096, 15), drawn(24, 15)
+    monkeypatch.setattr(mlp_products, "LEAST_ROWS", 70)
+    x, up = drawn(70, 15), drawn(24, 15)
     assert torch.equal(mlp.squares(x, up, None), mlp.squares(x, up, False))
     with pytest.raises(ValueError, match="rows that begin at 16 bytes; leave in_product out"):
         mlp.squares(x, up, True)
