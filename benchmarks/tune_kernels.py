@@ -18,20 +18,22 @@ import argparse
 import json
 import sys
 from collections.abc import Iterable, Iterator
+from functools import partial
 from itertools import product
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from curtail_kernels.attention.configs import HEAD_DIMS, PATHS, TABLE, Config, Kernel
 from curtail_kernels.attention.configs import Path as Reach
+from gpu_kernels.candidates import Found, best, shipped_first, timed
 from gpu_kernels.mlp import PRODUCTS
-from gpu_kernels.mlp_tuning import FoundProduct, Tuned, tune_products
+from gpu_kernels.mlp_tuning import Tuned, tune_products
 from gpu_kernels.mlp_tuning import candidates as mlp_candidates
 from gpu_kernels.precompile import AttentionTask, ProductTask, Task, compile_all
 from gpu_kernels.timing import FAILURES, Budget, failure
 from gpu_kernels.tuned import Chosen, read, write
-from gpu_kernels.tuning import WINDOWS, Bench, Placed, case_of
+from gpu_kernels.tuning import WINDOWS, Bench, Placed, case_of, windows_of
 from torch import Tensor
 
 REPEATS = 10
@@ -54,17 +56,6 @@ BLOCKS: dict[Kernel, tuple[tuple[int, int], ...]] = {
 """(block_m, block_n) worth trying."""
 
 
-class Found(NamedTuple):
-    """What one candidate of one row took."""
-
-    key: Key
-    config: Config
-    took: float
-    """Seconds, over all windows; infinite if it failed or is wrong."""
-    why: str | None
-    """Why it is out."""
-
-
 def candidates(kernel: Kernel) -> Iterator[Config]:
     """What is tried for a row."""
     stages = (1,) if kernel == "prologue" else (2, 3)
@@ -74,18 +65,16 @@ def candidates(kernel: Kernel) -> Iterator[Config]:
 
 def tried(key: Key) -> Iterator[Config]:
     """The candidates of a row, the shipped one first."""
-    if key in TABLE:
-        yield TABLE[key]
-    yield from (each for each in candidates(key[0]) if each != TABLE.get(key))
+    return shipped_first(TABLE, key, candidates(key[0]))
 
 
 def tasks(capability: tuple[int, int]) -> Iterator[Task]:
     """What is to be compiled before it is timed, in the order in which it will be."""
     for each in PRODUCTS:
-        yield from (ProductTask(product=each, config=one) for one in mlp_candidates(each, capability))
+        yield from (ProductTask(product=each, config=one) for one in mlp_candidates((each, capability)))
     for key in keys(capability):
         kernel, _, D, path = key
-        for config, window in product(tried(key), WINDOWS if kernel != "prologue" else (None,)):
+        for config, window in product(tried(key), windows_of(kernel)):
             yield AttentionTask(kernel=kernel, path=path, D=D, config=config, window=window)
 
 
@@ -96,15 +85,6 @@ def keys(capability: tuple[int, int]) -> Iterator[Key]:
         yield kernel, capability, D, path
     for D in (128, 64):
         yield "prologue", capability, D, "pointers"
-
-
-def best(found: Iterable[Found]) -> dict[Key, Config]:
-    """Of each row the candidate that took least, if any was right."""
-    least: dict[Key, Found] = {}
-    for one in found:
-        if one.took < least.get(one.key, one._replace(took=float("inf"))).took:
-            least[one.key] = one
-    return {key: one.config for key, one in least.items()}
 
 
 def choice(
@@ -141,11 +121,8 @@ def measure(budget: Budget, device: torch.device) -> Iterator[Found]:
                 return
             if D not in benches:
                 benches[D] = Bench(case_of(D), device)
-            try:
-                took = benches[D].took(kernel, path, config, rights.setdefault(D, {}), REPEATS)
-                yield Found(key, config, took, None)
-            except FAILURES as error:
-                yield Found(key, config, float("inf"), failure(error))
+            took = partial(benches[D].took, kernel, path, config, rights.setdefault(D, {}), REPEATS)
+            yield timed(key, config, took)
 
 
 def measure_placed(device: torch.device) -> dict[int, Placed | str]:
@@ -201,7 +178,7 @@ def main() -> int:
     return 0
 
 
-def _in_and_out(found: Iterable[Found | FoundProduct]) -> dict[str, list[dict[str, Any]]]:
+def _in_and_out(found: Iterable[Found]) -> dict[str, list[dict[str, Any]]]:
     """What was timed, and what was not right or failed, which took no time."""
     rows = [{**one._asdict(), "config": one.config._asdict()} for one in found]
     return {

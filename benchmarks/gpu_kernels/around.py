@@ -1,18 +1,23 @@
 """What stands around attention, measured: head, relu^2, codec and Muon; all but relu^2 beside plain torch."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from curtail_kernels import codec, head, mlp_relu2, muon
 from torch import Tensor
 
 from curtail_dist.outer.codec import Blockwise
-from gpu_kernels.timing import peak_bytes, relative_error, same_bits, seconds
+from gpu_kernels.beside import beside, with_gradients
+from gpu_kernels.timing import relative_error, same_bits, seconds
 from nanochat.optim.muon import NORM_EPS, NORM_MARGIN, POLAR_EXPRESS
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 SOFTCAP = 15.0
+APART = 2e-2
+"""How far the head's loss and gradients may be from torch's, relative."""
 BITS = ((8, 128), (4, 64))
 """Bits and block of each codec."""
 
@@ -50,29 +55,16 @@ def measure_head(sizes: Sizes, device: torch.device) -> dict[str, Any]:
     def plain() -> Tensor:
         return head.reference_head_loss(x, weight, targets, softcap=SOFTCAP)
 
-    ways = {"ours": ours, "torch": torch.compile(plain) if device.type == "cuda" else plain}
+    losses = {"torch": torch.compile(plain) if device.type == "cuda" else plain, "ours": ours}
+    ways = {name: lambda loss=loss: with_gradients(loss(), (x, weight)) for name, loss in losses.items()}
     row: dict[str, Any] = {"what": "head", "tokens": sizes.tokens, "vocabulary": sizes.vocabulary}
-    found: dict[str, tuple[Tensor, ...]] = {}
-    for name, way in ways.items():
-
-        def both(way: Callable[[], Tensor] = way) -> tuple[Tensor, ...]:
-            loss = way()
-            return loss.detach(), *torch.autograd.grad(loss, (x, weight))
-
-        found[name] = both()
-        row[name] = {
-            "both_s": seconds(both, device, repeats=sizes.repeats, warmup=2),
-            "peak_bytes": peak_bytes(both, device),
-        }
-    row["apart"] = [relative_error(*pair) for pair in zip(found["ours"], found["torch"], strict=True)]
-    row["holds"] = max(row["apart"]) <= 2e-2
-    return row
+    return row | beside(ways, device, repeats=sizes.repeats, apart=APART, memory=True)
 
 
 def measure_relu2(sizes: Sizes, device: torch.device) -> dict[str, Any]:
-    """GB/s of both passes in place, each of the memory that it reads and writes."""
-    dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
-    h = torch.relu(torch.randn(sizes.tokens, 4 * sizes.width, device=device, dtype=dtype)).square()
+    """GB/s of both passes in place, each of the memory that it reads and writes; needs a GPU."""
+    shape = sizes.tokens, 4 * sizes.width
+    h = torch.relu(torch.randn(shape, device=device, dtype=torch.bfloat16)).square()
     z = torch.randn_like(h)
     passes: dict[str, tuple[int, Callable[[], None]]] = {
         "squares": (2, lambda: mlp_relu2.launch_squares(h, h)),

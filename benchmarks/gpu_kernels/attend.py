@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from gpu_kernels.beside import beside, with_gradients
 from gpu_kernels.cases import Case, Inputs, inputs
 from gpu_kernels.contenders import Attention, contenders, whole_paths
 from gpu_kernels.timing import FAILURES, failure, relative_error, seconds
@@ -60,21 +61,9 @@ def _bare(
 def whole(case: Case, device: torch.device, repeats: int) -> dict[str, Any]:
     """Rotary, norm and attention of raw projections, forward and backward together, as a model calls them."""
     q, k, v, do, place = inputs(case, device)
-    right: tuple[Tensor, ...] | None = None
+    ways = {
+        name: lambda path=path: with_gradients(path(q, k, v), (q, k, v), do)
+        for name, path in whole_paths(case, place, device).items()
+    }
     row: dict[str, Any] = {"what": "whole", **case.label()}
-    for name, path in whole_paths(case, place, device).items():
-
-        def both(path: Attention = path) -> tuple[Tensor, ...]:
-            y = path(q, k, v)
-            return y.detach(), *torch.autograd.grad(y, (q, k, v), do)
-
-        try:
-            row[name] = {"both_s": seconds(both, device, repeats=repeats)}
-            found = both()
-        except FAILURES as error:
-            row[name] = {"failed": failure(error)}
-            continue
-        right = right or found
-        apart = max(relative_error(*pair) for pair in zip(found, right, strict=True))
-        row[name] |= {"apart_from_torch": apart, "holds": apart <= WHOLE_APART}
-    return row
+    return row | beside(ways, device, repeats=repeats, apart=WHOLE_APART)

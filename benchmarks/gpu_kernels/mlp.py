@@ -1,7 +1,6 @@
 """The MLP measured, and its products with relu squared at their end beside cuBLAS's with a pass after."""
 
-from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from curtail_kernels.attention.operands import Compiled
@@ -16,12 +15,19 @@ from curtail_kernels.mlp_products import (
 from curtail_kernels.mlp_relu2 import launch_slopes, launch_squares
 from torch import Tensor
 
-from gpu_kernels.timing import peak_bytes, refuse_spills, relative_error, seconds
+from gpu_kernels.beside import beside, with_gradients
+from gpu_kernels.timing import refuse_spills, relative_error, seconds
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 PRODUCTS: tuple[Product, ...] = ("squares", "slopes")
 
 IN_PRODUCT = "ours, relu2 in the products"
 """The MLP with both products so; `ours` does as the table says."""
+
+MLP_APART = 2e-2
+"""How far the MLP and its gradients may be from torch's, relative."""
 
 APART = 6e-3
 """How far two ways to a product in bf16 may be apart, relative: some 3e-3 is rounding, and one tile of the
@@ -35,30 +41,17 @@ def measure_mlp(tokens: int, width: int, device: torch.device, repeats: int) -> 
     up = (torch.randn(4 * width, width, device=device, dtype=dtype) * width**-0.5).requires_grad_()
     down = (torch.randn(width, 4 * width, device=device, dtype=dtype) * width**-0.5).requires_grad_()
     dout = torch.randn_like(x)
-    plain = torch.compile(reference_mlp) if device.type == "cuda" else reference_mlp
-    ways: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
-        "torch": plain,
+    paths: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
+        "torch": torch.compile(reference_mlp) if device.type == "cuda" else reference_mlp,
         "ours": mlp,
         IN_PRODUCT: lambda x, up, down: mlp(x, up, down, in_product=True),
     }
+    leaves = x, up, down
+    ways = {
+        name: lambda path=path: with_gradients(path(*leaves), leaves, dout) for name, path in paths.items()
+    }
     row: dict[str, Any] = {"what": "mlp", "tokens": tokens, "width": width}
-    right: tuple[Tensor, ...] | None = None
-    for name, way in ways.items():
-
-        def both(way: Callable[[Tensor, Tensor, Tensor], Tensor] = way) -> tuple[Tensor, ...]:
-            out = way(x, up, down)
-            return out.detach(), *torch.autograd.grad(out, (x, up, down), dout)
-
-        found = both()
-        right = right or found
-        apart = max(relative_error(*pair) for pair in zip(found, right, strict=True))
-        row[name] = {
-            "both_s": seconds(both, device, repeats=repeats),
-            "peak_bytes": peak_bytes(both, device),
-            "apart_from_torch": apart,
-            "holds": apart <= 2e-2,
-        }
-    return row
+    return row | beside(ways, device, repeats=repeats, apart=MLP_APART, memory=True)
 
 
 class ProductBench:
@@ -117,17 +110,16 @@ class ProductBench:
         Raises:
             ValueError: It computes something else than the two steps do, or spills.
         """
-        refuse_spills(self.fused(config))
         if (apart := self.apart(config)) > APART:
             raise ValueError(f"is {apart:.1e} from the two steps; it must be at most {APART}")
         return seconds(lambda: self.fused(config), self._device, repeats=repeats)["median"]
 
     def apart(self, config: Config) -> float:
-        """How far one launch is from the two steps, relative."""
+        """How far one launch is from the two steps, relative; ValueError if it spills."""
         self.two_steps()
         right = self.out.clone()
         self.out.fill_(torch.nan)
-        self.fused(config)
+        refuse_spills(self.fused(config))
         return relative_error(self.out, right)
 
     def row(self, config: Config, repeats: int) -> dict[str, Any]:

@@ -6,8 +6,11 @@ from typing import Any, NamedTuple
 import torch
 from curtail_kernels.mlp_products import TABLE, Config, Product
 
+from gpu_kernels.candidates import Found, best, shipped_first, timed
 from gpu_kernels.mlp import PRODUCTS, ProductBench
-from gpu_kernels.timing import FAILURES, Budget, failure
+from gpu_kernels.timing import Budget
+
+Key = tuple[Product, tuple[int, int]]
 
 SHAPE = (65_536, 3_072, 768)
 """M, N, K of a d12's pass."""
@@ -24,42 +27,23 @@ CANDIDATES = (
 )
 
 
-class FoundProduct(NamedTuple):
-    """What one candidate of one product took."""
-
-    product: Product
-    config: Config
-    took: float
-    """Seconds; infinite if it failed or is wrong."""
-    why: str | None
-    """Why it is out."""
+def candidates(key: Key) -> Iterator[Config]:
+    """What is tried for a row, what is shipped first."""
+    return shipped_first(TABLE, key, CANDIDATES)
 
 
-def candidates(product: Product, capability: tuple[int, int]) -> Iterator[Config]:
-    """What is tried, what is shipped first."""
-    shipped = TABLE.get((product, capability))
-    if shipped is not None:
-        yield shipped
-    yield from (each for each in CANDIDATES if each != shipped)
-
-
-def measure_candidates(
-    bench: ProductBench, capability: tuple[int, int], budget: Budget, repeats: int
-) -> Iterator[FoundProduct]:
+def measure_candidates(key: Key, bench: ProductBench, budget: Budget, repeats: int) -> Iterator[Found]:
     """Every candidate of one product, while there is time."""
-    for config in candidates(bench.product, capability):
+    for config in candidates(key):
         if budget.left() <= 0:
             return
-        try:
-            yield FoundProduct(bench.product, config, bench.took(config, repeats), None)
-        except FAILURES as error:
-            yield FoundProduct(bench.product, config, float("inf"), failure(error))
+        yield timed(key, config, lambda config=config: bench.took(config, repeats))
 
 
 class Tuned(NamedTuple):
     """What came of all products."""
 
-    found: list[FoundProduct]
+    found: list[Found]
     rows: dict[Product, dict[str, Any]]
     """Of each product its best config beside cuBLAS; none where no candidate was right."""
 
@@ -73,9 +57,8 @@ def tune_products(
     each_s = budget.left() / len(PRODUCTS)
     for product in PRODUCTS:
         bench = ProductBench(product, shape, device)
-        found = list(measure_candidates(bench, capability, Budget(each_s), repeats))
+        found = list(measure_candidates((product, capability), bench, Budget(each_s), repeats))
         tuned.found.extend(found)
-        best = min(found, key=lambda one: one.took, default=None)
-        if best is not None and best.why is None:
-            tuned.rows[product] = bench.row(best.config, repeats)
+        for config in best(found).values():
+            tuned.rows[product] = bench.row(config, repeats)
     return tuned

@@ -4,8 +4,14 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
+from curtail_kernels.attention import reference
 from curtail_kernels.attention.configs import SMALL, Config, Kernel, Path
-from curtail_kernels.attention.operands import Compiled
+from curtail_kernels.attention.cuda import placed_forward
+from curtail_kernels.attention.dkdv import launch_dkdv
+from curtail_kernels.attention.dq import launch_dq
+from curtail_kernels.attention.forward import launch_forward
+from curtail_kernels.attention.operands import Compiled, Placing
+from curtail_kernels.attention.prologue import launch_rotary_norm
 from torch import Tensor
 
 from gpu_kernels.cases import Case, inputs
@@ -16,6 +22,11 @@ APART = 2e-2
 """How far a candidate may be from the reference, relative."""
 CHECKED = 2
 """So many batch rows are compared with it, and so many heads: it is slow and large."""
+
+
+def windows_of(kernel: Kernel) -> tuple[int | None, ...]:
+    """Those that a kernel is timed with: the prologue knows none."""
+    return (None,) if kernel == "prologue" else WINDOWS
 
 
 def case_of(D: int) -> Case:
@@ -36,9 +47,6 @@ class Bench:
     """The tensors of one head dim, and what a right result of each kernel is."""
 
     def __init__(self, case: Case, device: torch.device, dtype: torch.dtype = torch.bfloat16) -> None:
-        from curtail_kernels.attention.operands import Placing
-        from curtail_kernels.attention.prologue import launch_rotary_norm
-
         self.device = device
         self.case = case
         given = inputs(case, device, dtype)
@@ -64,11 +72,6 @@ class Bench:
         self, kernel: Kernel, path: Path, config: Config, window: int | None
     ) -> Callable[[], Compiled]:
         """One kernel ready to be launched; it leaves its outputs in `self.outputs`."""
-        from curtail_kernels.attention.dkdv import launch_dkdv
-        from curtail_kernels.attention.dq import launch_dq
-        from curtail_kernels.attention.forward import launch_forward
-        from curtail_kernels.attention.prologue import launch_rotary_norm
-
         q, k, v, do = self.q, self.k, self.v, self.do
         scale = self.case.D**-0.5
         shared: dict[str, Any] = {"scale": scale, "window": window, "lengths": None, "path": path}
@@ -97,7 +100,6 @@ class Bench:
 
     def right(self, kernel: Kernel, window: int | None) -> list[Tensor]:
         """The outputs of a kernel by the plain reference, of a few rows and heads."""
-        from curtail_kernels.attention import reference
 
         def cut(x: Tensor) -> Tensor:
             return x[:CHECKED, :, :CHECKED]
@@ -128,7 +130,7 @@ class Bench:
             ValueError: It computes something else, or spills.
         """
         total = 0.0
-        for window in WINDOWS if kernel != "prologue" else (None,):
+        for window in windows_of(kernel):
             launch = self.launch(kernel, path, config, window)
             refuse_spills(launch())
             if (kernel, window) not in rights:
@@ -157,7 +159,5 @@ class Bench:
         return Placed(*took)
 
     def _placed(self, window: int | None, in_forward: bool) -> Callable[[], tuple[Tensor, ...]]:
-        from curtail_kernels.attention.cuda import placed_forward
-
         place = self.place._asdict()
         return lambda: placed_forward(*self.raw, self.v, **place, window=window, in_forward=in_forward)

@@ -4,10 +4,12 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "benchmarks/bench_gpu_kernels.py"
@@ -89,3 +91,23 @@ def test_steps_are_held_against_torchs(goals: Any) -> None:
     assert found["d12 with our attention"] == (pytest.approx(1.04), True)
     assert found["d12 with our attention, head and relu2"] == (pytest.approx(1.06), False)
     assert found["memory of a d12 at vocabulary 65,536, GB saved"] == (pytest.approx(7.0), True)
+
+
+def test_ours_holds_only_beside_a_way_of_torchs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    from gpu_kernels.beside import beside
+
+    def fails() -> tuple[torch.Tensor]:
+        raise RuntimeError("out of memory")
+
+    def gives(number: float) -> Callable[[], tuple[torch.Tensor]]:
+        return lambda: (torch.full((2,), number),)
+
+    def held(**ways: Callable[[], tuple[torch.Tensor]]) -> dict[str, Any]:
+        found = beside(ways, torch.device("cpu"), repeats=1, apart=0.1)
+        return {name: row.get("holds", row.get("failed")) for name, row in found.items()}
+
+    assert held(torch=gives(1.0), ours=gives(1.05)) == {"torch": True, "ours": True}
+    assert held(torch=gives(1.0), ours=gives(1.2)) == {"torch": True, "ours": False}
+    assert held(flex=fails, cudnn=gives(1.0), ours=gives(1.2))["ours"] is False
+    assert held(torch=fails, ours=gives(1.0)) == {"torch": "RuntimeError: out of memory", "ours": False}

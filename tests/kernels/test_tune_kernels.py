@@ -1,4 +1,4 @@
-"""The tuning script's choice, and that what it prints is the table as it stands in the source."""
+"""The tuning script's choice, and that what it writes is the table as it stands in the source."""
 
 import json
 import shutil

@@ -65,11 +65,11 @@ def products(tune: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
 def test_of_each_product_the_fastest_right_candidate_stands_beside_cublas(products: Any) -> None:
     mlp, tuning = products
     tuned = tuning.tune_products(torch.device("cpu"), tuning.Budget(60), 1, SHAPE)
-    assert [(one.product, one.why) for one in tuned.found] == [
+    assert [(one.key[0], one.why) for one in tuned.found] == [
         (product, None) for product in mlp.PRODUCTS for _ in SMALL_PRODUCTS
     ]
     for product, row in tuned.rows.items():
-        least = min((one for one in tuned.found if one.product == product), key=lambda one: one.took)
+        least = min((one for one in tuned.found if one.key[0] == product), key=lambda one: one.took)
         assert row["config"] == least.config._asdict()
         assert row["holds"]
         assert row["over_two_steps"] > 0
