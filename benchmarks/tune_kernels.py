@@ -3,21 +3,23 @@
     python benchmarks/tune_kernels.py [--minutes 5] [--out benchmarks/results/tune_kernels.json]
     python benchmarks/tune_kernels.py --write benchmarks/results/tune_kernels.json
 
-First all cores compile the candidates. Then the MLP's products with relu squared at their end: every
-candidate is held against cuBLAS and a pass, and timed; the best one of each stands beside cuBLAS, and is to
-be taken where it is faster than both steps. Then attention: for each kernel, D and path every candidate is
-held against the plain reference, and timed with and without a window; the row is the one with the least sum
-of both times. With those rows it is then measured whether forward had better rotate and norm its queries.
+First all cores compile the candidates; then one process measures them. The MLP's products with relu squared
+at their end: every candidate is held against cuBLAS and a pass, and timed; the best one of each stands beside
+cuBLAS, and is to be taken where it is faster than both steps. Then attention: for each kernel, D and path
+every candidate is held against the plain reference, and timed with and without a window; the row is the one
+with the least sum of both times. With those rows it is then measured whether forward had better rotate and
+norm its queries. A candidate that never ends, or takes its process along, is out; another process goes on.
 
-What was chosen is saved, and `bench_gpu_kernels.py --tuned FILE` measures by it at once. `--write` puts it
-into the tables of `curtail_kernels.attention.configs` and `mlp_products`, with no need of a GPU; what there
-was no time for keeps its row. What spills registers or takes too much shared memory is out.
+What was chosen is saved, as far as it goes, after each candidate, and `bench_gpu_kernels.py --tuned FILE`
+measures by it at once. `--write` puts it into the tables of `curtail_kernels.attention.configs` and
+`mlp_products`, with no need of a GPU; what there was no time for keeps its row. What spills registers or
+takes too much shared memory is out.
 """
 
 import argparse
 import json
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from itertools import product
 from pathlib import Path
@@ -25,16 +27,15 @@ from typing import Any
 
 import torch
 from curtail_kernels.attention.configs import HEAD_DIMS, PATHS, TABLE, Config, Kernel
-from curtail_kernels.attention.configs import Path as Reach
-from gpu_kernels.candidates import Found, best, shipped_first, timed
+from gpu_kernels.candidates import Do, Found, best, shipped_first, timed
+from gpu_kernels.child import Child, Undone
 from gpu_kernels.mlp import PRODUCTS
 from gpu_kernels.mlp_tuning import Tuned, tune_products
 from gpu_kernels.mlp_tuning import candidates as mlp_candidates
-from gpu_kernels.precompile import AttentionTask, ProductTask, Task, compile_all
-from gpu_kernels.timing import FAILURES, Budget, failure
+from gpu_kernels.precompile import Task, attention_task, compile_all, product_task
+from gpu_kernels.timing import Budget
 from gpu_kernels.tuned import Chosen, read, write
-from gpu_kernels.tuning import WINDOWS, Bench, Placed, case_of, windows_of
-from torch import Tensor
+from gpu_kernels.tuning import WINDOWS, Key, Placed, candidate_took, placed_took, windows_of
 
 REPEATS = 10
 COMPILE_SHARE = 0.5
@@ -44,8 +45,8 @@ PRODUCTS_SHARE = 0.2
 KERNELS = Path(__file__).parents[1] / "kernels/curtail_kernels"
 WHOLE_S = 30.0
 """Kept back for who places the queries."""
-
-Key = tuple[Kernel, tuple[int, int], int, Reach]
+CANDIDATE_S = 40.0
+"""After so long a candidate is given up: a compiler that begins with it needs half of that."""
 
 BLOCKS: dict[Kernel, tuple[tuple[int, int], ...]] = {
     "forward": ((128, 128), (128, 64), (64, 128), (64, 64)),
@@ -71,11 +72,11 @@ def tried(key: Key) -> Iterator[Config]:
 def tasks(capability: tuple[int, int]) -> Iterator[Task]:
     """What is to be compiled before it is timed, in the order in which it will be."""
     for each in PRODUCTS:
-        yield from (ProductTask(product=each, config=one) for one in mlp_candidates((each, capability)))
+        yield from (partial(product_task, each, one) for one in mlp_candidates((each, capability)))
     for key in keys(capability):
         kernel, _, D, path = key
         for config, window in product(tried(key), windows_of(kernel)):
-            yield AttentionTask(kernel=kernel, path=path, D=D, config=config, window=window)
+            yield partial(attention_task, kernel, path, D, config, window)
 
 
 def keys(capability: tuple[int, int]) -> Iterator[Key]:
@@ -90,7 +91,7 @@ def keys(capability: tuple[int, int]) -> Iterator[Key]:
 def choice(
     capability: tuple[int, int],
     attention: dict[Key, Config],
-    placed: dict[int, Placed | str],
+    placed: dict[int, Placed | Undone],
     products: Tuned,
 ) -> Chosen:
     """What the tables are to say, of all that has figures."""
@@ -101,7 +102,7 @@ def choice(
             for (kernel, _, D, path), config in attention.items()
         ],
         "places_queries": {
-            D: took.in_forward < took.before for D, took in placed.items() if not isinstance(took, str)
+            D: took.in_forward < took.before for D, took in placed.items() if isinstance(took, Placed)
         },
         "products": [
             {"product": product, "config": row["config"], "in_product": row["over_two_steps"] > 1}
@@ -110,30 +111,33 @@ def choice(
     }
 
 
-def measure(budget: Budget, device: torch.device) -> Iterator[Found]:
+def measure(capability: tuple[int, int], do: Do, budget: Budget) -> Iterator[Found]:
     """Every candidate of every row, while there is time; the shipped row first."""
-    benches: dict[int, Bench] = {}
-    rights: dict[int, dict[Any, list[Tensor]]] = {}
-    for key in keys(torch.cuda.get_device_capability(device)):
-        kernel, _, D, path = key
+    for key in keys(capability):
         for config in tried(key):
             if budget.left() < WHOLE_S:
                 return
-            if D not in benches:
-                benches[D] = Bench(case_of(D), device)
-            took = partial(benches[D].took, kernel, path, config, rights.setdefault(D, {}), REPEATS)
-            yield timed(key, config, took)
+            yield timed(key, config, do, partial(candidate_took, key, config, REPEATS))
 
 
-def measure_placed(device: torch.device) -> dict[int, Placed | str]:
-    """Of each D both ways, or why there are no figures."""
-    found: dict[int, Placed | str] = {}
-    for D in HEAD_DIMS:
-        try:
-            found[D] = Bench(case_of(D), device).took_placed(REPEATS)
-        except FAILURES as error:
-            found[D] = failure(error)
-    return found
+def save(
+    out: Path,
+    capability: tuple[int, int],
+    found: Sequence[Found],
+    placed: dict[int, Placed | Undone],
+    products: Tuned,
+) -> None:
+    """Choose by what there is so far, and write it."""
+    result = {
+        "gpu": torch.cuda.get_device_name(),
+        "windows": WINDOWS,
+        "chosen": choice(capability, best(found), placed, products),
+        **_in_and_out(found),
+        "placed": {D: took._asdict() for D, took in placed.items()},
+        "products": {**_in_and_out(products.found), "best": list(products.rows.values())},
+    }
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(json.dumps(result, indent=1) + "\n")
 
 
 def main() -> int:
@@ -148,32 +152,28 @@ def main() -> int:
     if not torch.cuda.is_available():
         print("tune_kernels: there is no CUDA device here, nothing was run")
         return 0
-    device, budget = torch.device("cuda"), Budget(60 * args.minutes)
-    capability = torch.cuda.get_device_capability(device)
+    budget, capability = Budget(60 * args.minutes), torch.cuda.get_device_capability()
     wanted = list(tasks(capability))
-    compiled = compile_all(wanted, "cuda", Budget(COMPILE_SHARE * budget.left()))
+    compiled = compile_all(wanted, Budget(COMPILE_SHARE * budget.left()))
     print(f"{compiled} of {len(wanted)} candidates are compiled, {budget.left():.0f} s are left", flush=True)
-    products = tune_products(device, Budget(PRODUCTS_SHARE * budget.left()), REPEATS)
-    print(*products.found, *products.rows.values(), sep="\n", flush=True)
     found: list[Found] = []
-    for one in measure(budget, device):
-        found.append(one)
-        print(one, flush=True)
-    rows = best(found)
-    TABLE.update(rows)
-    placed = measure_placed(device)
-    print(placed, flush=True)
-    chosen = choice(capability, rows, placed, products)
-    result = {
-        "gpu": torch.cuda.get_device_name(),
-        "windows": WINDOWS,
-        "chosen": chosen,
-        **_in_and_out(found),
-        "placed": {D: took if isinstance(took, str) else took._asdict() for D, took in placed.items()},
-        "products": {**_in_and_out(products.found), "best": list(products.rows.values())},
-    }
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    args.out.write_text(json.dumps(result, indent=1) + "\n")
+    placed: dict[int, Placed | Undone] = {}
+    with Child(int, torch.cuda.synchronize) as child:
+
+        def do(job: Callable[[], Any]) -> Any:
+            return child.do(job, min(CANDIDATE_S, max(1.0, budget.left())))
+
+        products = tune_products(capability, do, Budget(PRODUCTS_SHARE * budget.left()), REPEATS)
+        print(*products.found, *products.rows.values(), sep="\n", flush=True)
+        save(args.out, capability, found, placed, products)
+        for one in measure(capability, do, budget):
+            found.append(one)
+            print(one, flush=True)
+            save(args.out, capability, found, placed, products)
+        for D in HEAD_DIMS:
+            placed[D] = do(partial(placed_took, D, best(found), REPEATS))
+            print(D, placed[D], flush=True)
+            save(args.out, capability, found, placed, products)
     print(f"saved: {args.out}; --write {args.out} puts what it chose into the tables")
     return 0
 

@@ -6,7 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gpu_kernels.timing import FAILURES, failure, peak_bytes, relative_error, seconds
+from gpu_kernels.failures import FAILURES, failure
+from gpu_kernels.timing import peak_bytes, relative_error, seconds
 
 Results = tuple[Tensor, ...]
 

@@ -3,10 +3,13 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple, TypeVar
 
-from gpu_kernels.timing import FAILURES, failure
+from gpu_kernels.child import Undone
 
 K = TypeVar("K")
 C = TypeVar("C")
+
+Do = Callable[[Callable[[], Any]], Any]
+"""Does a job, or gives `Undone`: see `Child.do`."""
 
 
 class Found(NamedTuple):
@@ -28,12 +31,12 @@ def shipped_first(table: Mapping[K, C], key: K, others: Iterable[C]) -> Iterator
     yield from (each for each in others if each != table.get(key))
 
 
-def timed(key: Any, config: Any, took: Callable[[], float]) -> Found:
-    """Let `took` say how long a candidate takes, or fail."""
-    try:
-        return Found(key, config, took(), None)
-    except FAILURES as error:
-        return Found(key, config, float("inf"), failure(error))
+def timed(key: Any, config: Any, do: Do, took: Callable[[], float]) -> Found:
+    """What a candidate takes, by a job that says how many seconds."""
+    seconds = do(took)
+    if isinstance(seconds, Undone):
+        return Found(key, config, float("inf"), seconds.why)
+    return Found(key, config, seconds, None)
 
 
 def best(found: Iterable[Found]) -> dict[Any, Any]:

@@ -1,18 +1,21 @@
 """The MLP's products tuned: which config each is to have, and whether relu squared is to be at its end."""
 
 from collections.abc import Iterator
+from functools import cache, partial
 from typing import Any, NamedTuple
 
 import torch
 from curtail_kernels.mlp_products import TABLE, Config, Product
 
-from gpu_kernels.candidates import Found, best, shipped_first, timed
+from gpu_kernels.candidates import Do, Found, best, shipped_first, timed
+from gpu_kernels.child import Undone
 from gpu_kernels.mlp import PRODUCTS, ProductBench
 from gpu_kernels.timing import Budget
 
 Key = tuple[Product, tuple[int, int]]
+Shape = tuple[int, int, int]
 
-SHAPE = (65_536, 3_072, 768)
+SHAPE: Shape = (65_536, 3_072, 768)
 """M, N, K of a d12's pass."""
 CANDIDATES = (
     Config(128, 256, 64, 8, 3, 1, True),
@@ -32,14 +35,6 @@ def candidates(key: Key) -> Iterator[Config]:
     return shipped_first(TABLE, key, CANDIDATES)
 
 
-def measure_candidates(key: Key, bench: ProductBench, budget: Budget, repeats: int) -> Iterator[Found]:
-    """Every candidate of one product, while there is time."""
-    for config in candidates(key):
-        if budget.left() <= 0:
-            return
-        yield timed(key, config, lambda config=config: bench.took(config, repeats))
-
-
 class Tuned(NamedTuple):
     """What came of all products."""
 
@@ -49,16 +44,38 @@ class Tuned(NamedTuple):
 
 
 def tune_products(
-    device: torch.device, budget: Budget, repeats: int, shape: tuple[int, int, int] = SHAPE
+    capability: tuple[int, int],
+    do: Do,
+    budget: Budget,
+    repeats: int,
+    shape: Shape = SHAPE,
+    device: str = "cuda",
 ) -> Tuned:
-    """Half of the budget for each product."""
-    capability = torch.cuda.get_device_capability(device)
+    """Every candidate of each product, while there is time: half of it for each."""
     tuned = Tuned([], {})
     each_s = budget.left() / len(PRODUCTS)
     for product in PRODUCTS:
-        bench = ProductBench(product, shape, device)
-        found = list(measure_candidates((product, capability), bench, Budget(each_s), repeats))
+        key, own = (product, capability), Budget(each_s)
+        found: list[Found] = []
+        for config in candidates(key):
+            if own.left() > 0:
+                found.append(timed(key, config, do, partial(_took, product, shape, device, config, repeats)))
         tuned.found.extend(found)
         for config in best(found).values():
-            tuned.rows[product] = bench.row(config, repeats)
+            row = do(partial(_row, product, shape, device, config, repeats))
+            if not isinstance(row, Undone):
+                tuned.rows[product] = row
     return tuned
+
+
+def _took(product: Product, shape: Shape, device: str, config: Config, repeats: int) -> float:
+    return _bench(product, shape, device).took(config, repeats)
+
+
+def _row(product: Product, shape: Shape, device: str, config: Config, repeats: int) -> dict[str, Any]:
+    return _bench(product, shape, device).row(config, repeats)
+
+
+@cache
+def _bench(product: Product, shape: Shape, device: str) -> ProductBench:
+    return ProductBench(product, shape, torch.device(device))

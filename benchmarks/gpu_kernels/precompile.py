@@ -1,78 +1,86 @@
-"""Candidates compiled by all cores before they are timed by one: Triton keeps on disk what it has compiled.
+"""Kernels compiled by all cores before they are timed by one process: compilers keep on disk what they made.
 
-A compiler needs seconds for a candidate, a device needs milliseconds. Each task is a launch on tensors that
-are small but of the same kind, so that the code is the one that will be asked for.
+A compiler needs seconds for a kernel, a device needs milliseconds. A task is whatever asks for the code that
+will be asked for. Triton's kernels are not launched by it: the worst of them could only be wrong later on.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import cache
 from multiprocessing import get_context
+from typing import Any
 
 import torch
 from curtail_kernels import mlp_products
 from curtail_kernels.attention import configs
+from triton.runtime.jit import JITFunction
 
+from gpu_kernels.failures import FAILURES
 from gpu_kernels.mlp import ProductBench
-from gpu_kernels.timing import FAILURES, Budget
+from gpu_kernels.timing import Budget
 from gpu_kernels.tuning import WINDOWS, Bench, case_of
 
 POSITIONS = max(window for window in WINDOWS if window is not None) + 256
 """Enough for every window to leave something out."""
 
-
-@dataclass(frozen=True, kw_only=True)
-class AttentionTask:
-    """A candidate of a row of attention's table."""
-
-    kernel: configs.Kernel
-    path: configs.Path
-    D: int
-    config: configs.Config
-    window: int | None
-
-    def perform(self, device: str) -> None:
-        """Launch it once."""
-        _bench(self.D, device).launch(self.kernel, self.path, self.config, self.window)()
+Task = Callable[[], object]
+"""To be pickled."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class ProductTask:
-    """A candidate of a row of the products' table."""
-
-    product: mlp_products.Product
-    config: mlp_products.Config
-
-    def perform(self, device: str) -> None:
-        """Launch it once."""
-        _product_bench(self.product, device).fused(self.config)
-
-
-Task = AttentionTask | ProductTask
+def attention_task(
+    kernel: configs.Kernel,
+    path: configs.Path,
+    D: int,
+    config: configs.Config,
+    window: int | None,
+    device: str = "cuda",
+) -> None:
+    """Launch a candidate of a row of attention's table, on tensors that are small but of the same kind."""
+    _bench(D, device).launch(kernel, path, config, window)()
 
 
-def compile_all(tasks: Sequence[Task], device: str, budget: Budget, workers: int | None = None) -> int:
+def product_task(product: mlp_products.Product, config: mlp_products.Config, device: str = "cuda") -> None:
+    """Launch a candidate of a row of the products' table so."""
+    _product_bench(product, device).fused(config)
+
+
+def compile_all(
+    tasks: Sequence[Task], budget: Budget, *, setup: Task | None = None, workers: int | None = None
+) -> int:
     """Compile what can be compiled in that time; no process is left when it is over.
 
     Args:
         tasks: In the order in which they are to be done.
-        device: Where they are launched.
         budget: What is not done by then is left.
+        setup: What each process does first.
         workers: Processes; None: one a core.
 
     Returns:
         How many compiled; the others failed, or were left.
     """
-    with get_context("spawn").Pool(workers) as pool:  # which ends its processes
-        results = [pool.apply_async(_is_done, (task, device)) for task in tasks]
+    with get_context("spawn").Pool(workers, _begin, (setup,)) as pool:  # which ends its processes
+        results = [pool.apply_async(_is_done, (task,)) for task in tasks]
         for result in results:
             result.wait(max(0.0, budget.left()))
         return sum(one.ready() and one.successful() and one.get() for one in results)
 
 
-def _is_done(task: Task, device: str) -> bool:
+def _begin(setup: Task | None) -> None:
+    """From now on a launch in this process is a compilation, and torch compiles by this process alone."""
+    run = JITFunction.run
+
+    def compile_only(kernel: Any, *arguments: Any, grid: Any, warmup: bool, **options: Any) -> Any:
+        return run(kernel, *arguments, grid=grid, warmup=True, **options)
+
+    JITFunction.run = compile_only
+    torch._inductor.config.compile_threads = 1
+    if setup is not None:
+        setup()
+
+
+def _is_done(task: Task) -> bool:
     try:
-        task.perform(device)
+        task()
     except FAILURES:
         return False  # whoever times it is told why
     return True

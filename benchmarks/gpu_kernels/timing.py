@@ -8,10 +8,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from triton.errors import TritonError
-
-FAILURES = (RuntimeError, ValueError, TypeError, AttributeError, ImportError, AssertionError, TritonError)
-"""What a family of kernels may fail with and be recorded as failed, while the others go on."""
 
 
 class Budget:
@@ -88,9 +84,3 @@ def refuse_spills(compiled: Any) -> None:
     spills = getattr(compiled, "n_spills", 0)
     if spills:
         raise ValueError(f"spills {spills} registers; a row of a table must spill none")
-
-
-def failure(error: BaseException) -> str:
-    """One line of an error."""
-    first = (str(error).strip().splitlines() or [""])[0]
-    return f"{type(error).__name__}: {first}"[:300]

@@ -1,11 +1,12 @@
 """One attention kernel of one config: held against the plain reference, then timed."""
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any, NamedTuple
 
 import torch
 from curtail_kernels.attention import reference
-from curtail_kernels.attention.configs import SMALL, Config, Kernel, Path
+from curtail_kernels.attention.configs import SMALL, TABLE, Config, Kernel, Path
 from curtail_kernels.attention.cuda import placed_forward
 from curtail_kernels.attention.dkdv import launch_dkdv
 from curtail_kernels.attention.dq import launch_dq
@@ -16,6 +17,9 @@ from torch import Tensor
 
 from gpu_kernels.cases import Case, inputs
 from gpu_kernels.timing import refuse_spills, relative_error, seconds
+
+Key = tuple[Kernel, tuple[int, int], int, Path]
+"""Of a row of attention's table."""
 
 WINDOWS = (None, 768)
 APART = 2e-2
@@ -67,6 +71,7 @@ class Bench:
         )
         self.placing = Placing(*norms, self.place.cos, self.place.sin, self.place.gain)
         self.outputs: list[Tensor] = []
+        self._rights: dict[tuple[Kernel, int | None], list[Tensor]] = {}
 
     def launch(
         self, kernel: Kernel, path: Path, config: Config, window: int | None
@@ -121,10 +126,8 @@ class Bench:
         ]
         return turned[:1] if kernel == "dq" else [turned[1], dv]
 
-    def took(
-        self, kernel: Kernel, path: Path, config: Config, rights: dict[Any, list[Tensor]], repeats: int
-    ) -> float:
-        """Seconds of a candidate over all windows. `rights` keeps what is right of each.
+    def took(self, kernel: Kernel, path: Path, config: Config, repeats: int) -> float:
+        """Seconds of a candidate over all windows.
 
         Raises:
             ValueError: It computes something else, or spills.
@@ -133,9 +136,9 @@ class Bench:
         for window in windows_of(kernel):
             launch = self.launch(kernel, path, config, window)
             refuse_spills(launch())
-            if (kernel, window) not in rights:
-                rights[kernel, window] = self.right(kernel, window)
-            for found, right in zip(self.outputs, rights[kernel, window], strict=True):
+            if (kernel, window) not in self._rights:
+                self._rights[kernel, window] = self.right(kernel, window)
+            for found, right in zip(self.outputs, self._rights[kernel, window], strict=True):
                 apart = relative_error(found[:CHECKED, :, :CHECKED], right)
                 if apart > APART:
                     raise ValueError(f"is {apart:.1e} from the reference; it must be at most {APART}")
@@ -161,3 +164,20 @@ class Bench:
     def _placed(self, window: int | None, in_forward: bool) -> Callable[[], tuple[Tensor, ...]]:
         place = self.place._asdict()
         return lambda: placed_forward(*self.raw, self.v, **place, window=window, in_forward=in_forward)
+
+
+def candidate_took(key: Key, config: Config, repeats: int) -> float:
+    """`Bench.took` of a candidate of a row."""
+    kernel, _, D, path = key
+    return _bench(D).took(kernel, path, config, repeats)
+
+
+def placed_took(D: int, rows: dict[Key, Config], repeats: int) -> Placed:
+    """`Bench.took_placed` where these rows are the table's."""
+    TABLE.update(rows)
+    return _bench(D).took_placed(repeats)
+
+
+@cache
+def _bench(D: int) -> Bench:
+    return Bench(case_of(D), torch.device("cuda"))

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,27 @@ def test_without_a_gpu_it_says_so_and_leaves_the_results_alone(tmp_path: Path) -
     assert done.returncode == 0
     assert "there is no CUDA device here" in done.stdout
     assert not out.exists()
+
+
+@pytest.mark.slow
+def test_a_part_that_takes_its_process_along_has_failed_and_the_others_are_measured(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    import bench_gpu_kernels as bench
+
+    cpu = torch.device("cpu")
+    names = {"fatal": partial(os._exit, 3), "fine": partial(dict, holds=True), "late": dict}
+    parts = [
+        bench.Part(name=name, takes_s=1e9 if name == "late" else 1, run=run) for name, run in names.items()
+    ]
+    with bench.Child(partial(bench.begin, None), partial(bench.end_of_job, cpu)) as child:
+        fatal, fine, late = bench.measure(parts, child, bench.Budget(1000), cpu)
+    assert (fatal["what"], fatal["failed"]) == ("fatal", "ended its process, with exit code 3")
+    assert (fine["what"], fine["holds"]) == ("fine", True)
+    assert late["left_out"].endswith("s were left, it takes 1000000000")
+    assert bench.is_right([fine, late])
+    assert not bench.is_right([fatal, fine])
 
 
 def _bare(forward: float, rival: float, **shape: int | None) -> dict[str, object]:

@@ -118,7 +118,7 @@ def test_a_kernel_that_spills_is_refused(tune: Any) -> None:
 def test_what_has_no_figures_is_not_chosen(tune: Any) -> None:
     from gpu_kernels.mlp_tuning import Tuned
 
-    chosen = tune.choice((9, 0), {}, {64: "RuntimeError: no"}, Tuned([], {}))
+    chosen = tune.choice((9, 0), {}, {64: tune.Undone("RuntimeError: no")}, Tuned([], {}))
     assert chosen == {"capability": [9, 0], "attention": [], "places_queries": {}, "products": []}
 
 
