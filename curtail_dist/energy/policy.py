@@ -157,18 +157,20 @@ class Threshold(_Rule):
 
     def _decide(self, memory: PolicyMemory, seen: _Seen) -> tuple[Decision, PolicyMemory]:
         value, now = seen.reading.value, seen.now
-        if value < self.leaves_at:
+        if value < self.leaves_at and memory.above_since is not None:
             memory = replace(memory, above_since=None)
         if value < self.threshold:
             return _on(seen, f"{value:g} g/kWh is below {self.threshold:g}"), memory
         if value < self.leaves_at:
             reason = f"{value:g} g/kWh is between {self.threshold:g} and {self.leaves_at:g}"
             return Decision(action="keep", reason=reason), memory
-        since = now if memory.above_since is None else memory.above_since
+        since = memory.above_since
+        if since is None:
+            since, memory = now, replace(memory, above_since=now)
         above = f"{value:g} g/kWh, at or above {self.leaves_at:g} for {now - since:.0f} s"
         if seen.running and now - since >= self.leave_delay_s:
             return Decision(action="drain", reason=above), replace(memory, above_since=None)
-        return Decision(action="keep", reason=above), replace(memory, above_since=since)
+        return Decision(action="keep", reason=above), memory
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,7 +11,8 @@ Several futures are solved side by side (scenarios), and several prices.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import product
+from functools import cached_property
+from itertools import pairwise, product
 
 import numpy as np
 from numpy.typing import NDArray
@@ -74,11 +75,17 @@ class Slots:
             return 0.0
         return self.join_s - (own - 1) * (self.edges[1] - self.edges[0])
 
-    def following(self, slot: int) -> list[int]:
-        """Return the local state in `slot` of a site that goes on, by its local state in the slot before."""
+    @cached_property
+    def following(self) -> tuple[list[int], ...]:
+        """By slot: the local state in it of a site that goes on, by its local state in the slot before."""
         first = self.edges[1] - self.edges[0]
-        length = self.edges[slot] - self.edges[slot - 1] if slot else first
-        passed = max(1, round(length / first))
+        lengths = [first, *(stop - start for start, stop in pairwise(self.edges))]
+        by_length = {length: self._after(length) for length in set(lengths)}
+        return tuple(by_length[length] for length in lengths[:-1])
+
+    def _after(self, length: Seconds) -> list[int]:
+        """The local state after a slot of this length of a site that goes on, by its state in that slot."""
+        passed = max(1, round(length / (self.edges[1] - self.edges[0])))
 
         def after(own: int) -> int:
             joined = own == self.training or self.joins_s(own) <= length + 1e-9
@@ -116,10 +123,7 @@ class Programme:
         self.slots = slots
         sites = len(scenarios[0])
         self._shape = (slots.training + 1,) * sites
-        local = [
-            [_Local.of([future[site] for future in scenarios], slots, own) for own in range(self._shape[0])]
-            for site in range(sites)
-        ]
+        local = [_locals([future[site] for future in scenarios], slots) for site in range(sites)]
         self.options = list(product(*(range(own[0].paces) for own in local)))
         """The pace of each site (an index into `paces`), by the last axis of cost and work."""
         size = (len(slots.edges) - 1, len(scenarios), *self._shape, len(self.options))
@@ -153,21 +157,21 @@ class Programme:
         least: Array = np.zeros((len(prices), self.cost.shape[1], *self._shape))
         rest: list[Array] = []
         value = _least_option(self.cost, self.work, by_price)
+        off = [(slice(None),) * axis + (slice(0, 1),) for axis in range(2, 2 + sites)]
         for slot in reversed(range(len(self.slots.edges) - 1)):
             least = value[slot] + least
             rest.append(least)
-            following = self.slots.following(slot)
-            for axis in range(2, 2 + sites):
+            following = self.slots.following[slot]
+            for axis, is_off in enumerate(off, start=2):
                 on = least.take(following, axis=axis)
                 if change_s:
-                    starts = (slice(None),) * axis + (slice(0, 1),)
-                    on[starts] += by_price * change_s
-                least = np.minimum(least.take([0], axis=axis), on)
+                    on[is_off] += by_price * change_s
+                least = np.minimum(least[is_off], on)
         return least, rest[::-1]
 
     def ways_on(self, state: State, slot: int) -> list[State]:
         """Return the joint states in `slot` that may follow `state` in the slot before."""
-        following = self.slots.following(slot)
+        following = self.slots.following[slot]
         return list(product(*((0, following[own]) for own in state)))
 
 
@@ -185,25 +189,6 @@ class _Local:
     speed: Array
     """By pace and scenario."""
 
-    @classmethod
-    def of(cls, futures: Sequence[Grid], slots: Slots, own: int) -> "_Local":
-        starts, stops = np.array(slots.edges[:-1]), np.array(slots.edges[1:])
-        middle = np.minimum(starts + slots.joins_s(own), stops)
-        before = [_integrals(future.intensity, starts, middle, stops) for future in futures]
-        after = [_integrals(future.intensity, middle, stops, stops) for future in futures]
-        ways = [paces(future.power) for future in futures]
-        most = max(len(way) for way in ways)
-        padded = [[*way, *[way[0]] * (most - len(way))] for way in ways]
-        join_w = np.array([future.power.join_w for future in futures])
-        return cls(
-            join_g=np.stack(before, axis=1) * (join_w / JOULES_PER_KWH),
-            grid_g=np.stack(after, axis=1) / JOULES_PER_KWH,
-            train_s=np.repeat((stops - middle)[:, None], len(futures), axis=1),
-            sync_w=np.array([future.power.sync_w for future in futures]),
-            watts=np.array([[pace.watts for pace in way] for way in padded]).T,
-            speed=np.array([[pace.speed for pace in way] for way in padded]).T,
-        )
-
     @property
     def paces(self) -> int:
         return len(self.watts)
@@ -220,16 +205,48 @@ class _Local:
         return np.where(np.isnan(cost), np.inf, cost), share * self.speed[pace] * self.train_s
 
 
-def _integrals(series: StepFunction, starts: Array, stops: Array, slot_stops: Array) -> Array:
-    """Return the integral over each [start, stop); infinite where its slot is not all known."""
-    low, high = float(starts[0]), float(slot_stops[-1])
-    known = series.clipped(low - 1.0, high + 1.0)
-    if known is None:
-        return np.full(len(starts), np.inf)
-    edges = np.array(known.edges)
-    sums = np.concatenate([[0.0], np.cumsum(np.diff(edges) * np.array(known.values))])
-    found = np.interp(stops, edges, sums) - np.interp(starts, edges, sums)
-    return np.where((starts >= series.start) & (slot_stops <= series.end), found, np.inf)
+def _locals(futures: Sequence[Grid], slots: Slots) -> list[_Local]:
+    """One site, or one for each scenario, in every local state."""
+    starts, stops = np.array(slots.edges[:-1]), np.array(slots.edges[1:])
+    integrals = [_Integrals(future.intensity, slots.edges[0], slots.edges[-1]) for future in futures]
+    ways = [paces(future.power) for future in futures]
+    most = max(len(way) for way in ways)
+    padded = [[*way, *[way[0]] * (most - len(way))] for way in ways]
+    join_w = np.array([future.power.join_w for future in futures])
+    sync_w = np.array([future.power.sync_w for future in futures])
+    watts = np.array([[pace.watts for pace in way] for way in padded]).T
+    speed = np.array([[pace.speed for pace in way] for way in padded]).T
+
+    def local(own: int) -> _Local:
+        middle = np.minimum(starts + slots.joins_s(own), stops)
+        before = [each.over(starts, middle, stops) for each in integrals]
+        after = [each.over(middle, stops, stops) for each in integrals]
+        return _Local(
+            join_g=np.stack(before, axis=1) * (join_w / JOULES_PER_KWH),
+            grid_g=np.stack(after, axis=1) / JOULES_PER_KWH,
+            train_s=np.repeat((stops - middle)[:, None], len(futures), axis=1),
+            sync_w=sync_w,
+            watts=watts,
+            speed=speed,
+        )
+
+    return [local(own) for own in range(slots.training + 1)]
+
+
+class _Integrals:
+    """Of what is known of a series between two moments."""
+
+    def __init__(self, series: StepFunction, start: Seconds, stop: Seconds) -> None:
+        self._series = series
+        known = series.clipped(start - 1.0, stop + 1.0)
+        self._edges = np.array([start] if known is None else known.edges)
+        values: Array = np.array([] if known is None else known.values)
+        self._sums = np.concatenate([[0.0], np.cumsum(np.diff(self._edges) * values)])
+
+    def over(self, starts: Array, stops: Array, slot_stops: Array) -> Array:
+        """Return the integral over each [start, stop); infinite where its slot is not all known."""
+        sums = np.interp(stops, self._edges, self._sums) - np.interp(starts, self._edges, self._sums)
+        return np.where((starts >= self._series.start) & (slot_stops <= self._series.end), sums, np.inf)
 
 
 def _least_option(cost: Array, work: Array, by_price: Array) -> Array:

@@ -164,7 +164,8 @@ class Rehearsal:
         )
         value = None if reading is None else reading.value
         self._note_mark(now, name, (site.standing, standing), decision.action, value)
-        self._sites[name] = self._moved(name, replace(site, standing=standing), move, value)
+        asked = site if standing is site.standing else replace(site, standing=standing)
+        self._sites[name] = self._moved(name, asked, move, value)
 
     def _note_mark(
         self,

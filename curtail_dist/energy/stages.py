@@ -100,7 +100,8 @@ def polled(
     decision, memory = policy.decide(
         standing.memory, running=standing.runs, reading=reading, now=now, wanted=wanted
     )
-    standing = replace(standing, memory=memory, capped=decision.capped)
+    if memory is not standing.memory or decision.capped != standing.capped:
+        standing = replace(standing, memory=memory, capped=decision.capped)
     if bar is not None:
         decision = overruled(standing, bar) or decision
         if decision.action == "start":
@@ -125,7 +126,7 @@ def _moved(
     elif stage is Stage.DRAINING and cancels and not standing.final:
         move = Move.STAY if action == "start" else Move.NONE
     elif stage is Stage.OFF and action != "start":
-        standing = replace(standing, failures=0)
+        standing = replace(standing, failures=0) if standing.failures else standing
     elif stage is Stage.OFF:
         waits = standing.gives_up or (standing.failures > 0 and now < standing.retry_at)
         move = Move.NONE if waits and not standing.parked else Move.START
