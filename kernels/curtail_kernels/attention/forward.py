@@ -16,6 +16,7 @@ from curtail_kernels.attention.tiles import (
     load_tables,
     load_tile,
     place_tile,
+    rounded,
     runs_of_keys,
     seen,
     store_tile,
@@ -77,10 +78,10 @@ def _attend(
             norm = norm * shrink
             acc = acc * shrink[:, None]
             aside = highest
+        p = rounded(p, q.dtype)
+        norm += tl.sum(p.to(tl.float32), 1)
         values = load_tile(v, batch, head, n, live, v_b, v_t, v_h, BLOCK_N, D, TMA, MASKED)
-        rounded = p.to(values.dtype)
-        norm += tl.sum(rounded.to(tl.float32), 1)
-        acc = tl.dot(rounded, values, acc, input_precision=PRECISION)
+        acc = tl.dot(p, values, acc, input_precision=PRECISION)
     return acc, norm, aside
 
 

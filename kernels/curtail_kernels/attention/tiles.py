@@ -1,4 +1,4 @@
-"""Pieces of the kernels: a tile of a [B, T, H, D] tensor in, out and placed; which keys a query sees."""
+"""Pieces of the kernels: tiles of a tensor [B, T, H, D] in, out, placed, rounded; which keys a query sees."""
 # ruff: noqa: ANN001, ANN201, PLR0913
 # pyright: basic, reportIndexIssue=false, reportOperatorIssue=false, reportArgumentType=false
 
@@ -47,6 +47,25 @@ def store_tile(
     base = x + (batch.to(tl.int64) * stride_b + head * stride_h + tl.cast(start, tl.int64) * stride_t)
     at = base + (local[:, None] * stride_t + tl.arange(0, D)[None, :])
     tl.store(at, value.to(x.dtype.element_ty), mask=(start + local < end)[:, None])
+
+
+@triton.jit
+def rounded(x, dtype: tl.constexpr):
+    """fp32 x in dtype, to nearest, ties to even.
+
+    Two numbers an instruction where dtype has 16 bits. A cast whose result is used before a wait and after it
+    becomes one instruction a number, by the unit that exponentiates too.
+    """
+    if dtype == tl.bfloat16:
+        return tl.inline_asm_elementwise(
+            "cvt.rn.bf16x2.f32 $0, $2, $1;", "=r,r,r", [x], dtype=tl.bfloat16, is_pure=True, pack=2
+        )
+    elif dtype == tl.float16:
+        return tl.inline_asm_elementwise(
+            "cvt.rn.f16x2.f32 $0, $2, $1;", "=r,r,r", [x], dtype=tl.float16, is_pure=True, pack=2
+        )
+    else:
+        return x.to(dtype)
 
 
 @triton.jit

@@ -16,6 +16,8 @@ import triton
 SHARED_AT_MOST = 232_448
 """Bytes of shared memory that one program may have on Hopper; more is no error of the compiler."""
 
+_COUNTED = Path(__file__).read_bytes()
+"""What was kept by another version of this file may lack a figure."""
 _BIN = Path(triton.__file__).parent / "backends/nvidia/bin"
 _OPCODE = re.compile(r"^\s*/\*[0-9a-f]+\*/\s+(?:@!?U?P\w+\s+)?([A-Z][A-Z0-9_]*)", re.MULTILINE)
 _DOT_16_BIT = re.compile(r"tt\.dot .*xb?f16>.*->")
@@ -44,6 +46,8 @@ class Figures:
     """Products by those of the chips before it."""
     tma_loads: int
     """Loads of a tile by the bulk copy engine."""
+    conversions: int
+    """Of one number each, by the unit that exponentiates too; of two at once there are others."""
     wants_hgmma: bool
     """Whether the source multiplies 16-bit tiles."""
     wants_tma: bool
@@ -79,6 +83,7 @@ def broken(one: Figures) -> list[str]:
         (one.shared > SHARED_AT_MOST, f"{one.shared} bytes of shared memory, more than {SHARED_AT_MOST}"),
         (one.wants_hgmma and not one.hgmma, "16-bit products, but no HGMMA"),
         (one.wants_hgmma and one.hmma > 0, f"{one.hmma} HMMA"),
+        (one.wants_hgmma and one.conversions > 0, f"{one.conversions} conversions of one number"),
         (one.wants_tma and not one.tma_loads, "descriptors, but no UTMALDG"),
         ("tma" in one.label.split() and not one.wants_tma, "the TMA path, but no descriptor"),
     ]
@@ -86,7 +91,7 @@ def broken(one: Figures) -> list[str]:
 
 
 def _of_code(code: bytes, cache: Path) -> dict[str, int]:
-    kept = cache / f"{hashlib.sha256(code).hexdigest()}.json"
+    kept = cache / f"{hashlib.sha256(code + _COUNTED).hexdigest()}.json"
     if kept.exists():
         return json.loads(kept.read_text())
     with tempfile.TemporaryDirectory() as directory:
@@ -102,6 +107,7 @@ def _of_code(code: bytes, cache: Path) -> dict[str, int]:
         "hgmma": counts.get("HGMMA", 0),
         "hmma": counts.get("HMMA", 0),
         "tma_loads": counts.get("UTMALDG", 0),
+        "conversions": counts.get("F2F", 0),
     }
     cache.mkdir(parents=True, exist_ok=True)
     part = Path(tempfile.mkstemp(dir=cache)[1])

@@ -45,6 +45,7 @@ def test_what_is_not_fit_is_found(triton: Triton) -> None:
     assert found.pop("fit") == []
     assert found.pop("fit tma") == ["the TMA path, but no descriptor"]
     assert "16-bit products, but no HGMMA" in found.pop("old units")
+    assert found.pop("conversions") == ["64 conversions of one number"]
     assert any("instructions on local memory" in what for what in found["spills"])
     assert any("a stack of" in what for what in found.pop("spills"))
     assert any("shared memory, more than" in what for what in found.pop("shared memory"))
@@ -66,7 +67,7 @@ def _figures(label: str, **changed: int | bool) -> Figures:
     plain = {
         "kernel": "k", "num_warps": 8, "num_stages": 2, "registers": 200, "shared": SHARED_AT_MOST,
         "stack": 0, "spills": 0, "hgmma": 8, "hmma": 0, "tma_loads": 2,
-        "wants_hgmma": True, "wants_tma": True,
+        "conversions": 0, "wants_hgmma": True, "wants_tma": True,
     }  # fmt: skip
     return Figures(label=label, **{**plain, **changed})
 
@@ -80,6 +81,7 @@ def _figures(label: str, **changed: int | bool) -> Figures:
         {"hgmma": 0},
         {"hmma": 1},
         {"tma_loads": 0},
+        {"conversions": 1},
         {"wants_tma": False},
     ],
 )

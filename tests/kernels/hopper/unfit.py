@@ -18,6 +18,22 @@ def _product(a, b, out, n, M: tl.constexpr, N: tl.constexpr, K: tl.constexpr):
     tl.store(out + rows[:, None] * N + columns[None, :], acc)
 
 
+@triton.jit
+def _weights(a, b, out, sums, M: tl.constexpr, N: tl.constexpr, K: tl.constexpr):
+    """Weights that are rounded for a product, and summed as they were rounded before it."""
+    rows, columns, inner = tl.arange(0, M), tl.arange(0, N), tl.arange(0, K)
+    left = tl.load(a + rows[:, None] * K + inner[None, :])
+    right = tl.load(b + inner[:, None] * N + columns[None, :])
+    acc = tl.zeros([M, N], tl.float32)
+    total = tl.zeros([M], tl.float32)
+    for _ in range(4):
+        weights = tl.exp2(tl.dot(left, tl.trans(left))).to(tl.bfloat16)
+        total += tl.sum(weights.to(tl.float32), 1)
+        acc = tl.dot(weights, right, acc)
+    tl.store(out + rows[:, None] * N + columns[None, :], acc)
+    tl.store(sums + rows, total)
+
+
 def hopper_launches() -> Iterator[str]:
     a, b, out = (
         torch.zeros(2**16, dtype=torch.bfloat16),
@@ -33,3 +49,5 @@ def hopper_launches() -> Iterator[str]:
     ):
         _product[(1,)](a, b, out, 512, M=M, N=N, K=K, num_warps=warps, num_stages=stages)
         yield label
+    _weights[(1,)](a, b, out, out, M=128, N=64, K=128, num_warps=8, num_stages=2)
+    yield "conversions"

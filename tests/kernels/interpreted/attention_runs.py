@@ -71,6 +71,10 @@ def inputs(case: Case) -> Inputs:
     elif case.kind == "one hot":
         q = F.one_hot(torch.arange(case.T) * 5 % D, D)[None, :, None].expand_as(q) * 24.0
         k = F.one_hot(torch.arange(case.S) % D, D)[None, :, None].expand_as(k) * 24.0
+    elif case.kind == "normed one hot":
+        peak = 1.2 * case.D**0.5
+        q = F.one_hot(torch.arange(case.T) * 5 % D, D)[None, :, None].expand_as(q) * peak
+        k = F.one_hot(torch.arange(case.S) % D, D)[None, :, None].expand_as(k) * peak
     elif case.kind == "large norms":
         q, k = q * 6, k * 6
     elif case.kind == "fair norms":

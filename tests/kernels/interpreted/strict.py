@@ -8,6 +8,7 @@ fp32 cuts off the low half. It loads 0 into masked lanes, where a GPU leaves wha
 - `tl.dot` of bf16 multiplies exactly and sums in fp32; of fp32 with the precision tf32, the default, it first
   cuts the operands to TF32 as the matrix units do, so that a missing `input_precision="ieee"` shows;
 - arithmetic, comparison and reduction of bf16 raise `RawBfloat16`: a kernel must say `.to(tl.float32)`;
+- of assembly, the conversions of two numbers at once are known;
 - masked lanes of a load without `other` are NaN, or a byte pattern in integers that is no fit index;
 - loads and stores are checked as `strict_memory` says.
 
@@ -17,6 +18,7 @@ Floating-point warnings of numpy are off during a launch: NaN in lanes that nobo
 from __future__ import annotations
 
 import warnings
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -26,6 +28,11 @@ from triton.runtime import interpreter
 
 POISON = 0x5A
 """Each byte of a masked integer lane."""
+CONVERSIONS = {
+    "cvt.rn.bf16x2.f32 $0, $2, $1;": tl.bfloat16,
+    "cvt.rn.f16x2.f32 $0, $2, $1;": tl.float16,
+}
+"""To nearest, ties to even, the first of two numbers into the low half."""
 _FLOATS = {tl.float16: np.nan, tl.bfloat16: 0x7FC0, tl.float32: np.nan, tl.float64: np.nan}
 
 Handle = interpreter.TensorHandle
@@ -59,6 +66,7 @@ def install() -> None:
         return
     Builder.is_strict = True
     _install_casts()
+    _install_assembly()
     _install_arithmetic()
     _install_memory()
 
@@ -91,6 +99,18 @@ def _install_casts() -> None:
         return cast(self, source, to) if nearest and ours else plain_rounding(self, source, to, mode)
 
     Builder.cast_impl, Builder.create_fp_to_fp = cast, rounding
+
+
+def _install_assembly() -> None:
+    def assembly(
+        self: Any, text: str, _constraints: str, values: list[Handle], _types: Any, _is_pure: bool, _pack: int
+    ) -> SimpleNamespace:
+        if text not in CONVERSIONS:
+            raise NotImplementedError(f"{text!r} is none of {', '.join(map(repr, CONVERSIONS))}")
+        found = self.cast_impl(values[0], CONVERSIONS[text])
+        return SimpleNamespace(get_result=lambda _: found)
+
+    Builder.create_inline_asm = assembly
 
 
 def _install_arithmetic() -> None:

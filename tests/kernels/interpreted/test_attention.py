@@ -98,6 +98,11 @@ def test_attention_is_right_for_adversarial_inputs(kind, D, window, bounded, dty
     check(Case(T=130, D=D, group=2, window=window, bounded=bounded, dtype=dtype, kind=kind, config=WIDE))
 
 
+@pytest.mark.parametrize("D", [64, 128])
+def test_a_row_that_few_keys_rule_is_right_wherever_they_lie(D):
+    check(Case(T=256, D=D, bounded=True, kind="normed one hot", config=Config(64, 64, 4, 1)))
+
+
 @pytest.mark.parametrize(
     "case",
     [

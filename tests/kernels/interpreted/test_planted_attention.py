@@ -89,6 +89,18 @@ BUGS: dict[str, tuple[str, str, str, Check]] = {
         "acc = acc * 1.0",
         attends(PLAIN),
     ),
+    "forward: sum of what was not rounded": (
+        "forward.py",
+        "        p = rounded(p, q.dtype)\n        norm += tl.sum(p.to(tl.float32), 1)",
+        "        norm += tl.sum(p, 1)\n        p = rounded(p, q.dtype)",
+        attends(Case(T=1, group=2, bounded=True)),
+    ),
+    "forward: another conversion": (
+        "tiles.py",
+        "cvt.rn.bf16x2.f32 $0, $2, $1;",
+        "cvt.rn.bf16x2.f32 $0, $1, $2;",
+        attends(PLAIN),
+    ),
     "forward: maximum missing in lse": (
         "forward.py",
         "else aside + tl.log2(norm)",

@@ -21,6 +21,13 @@ def _cast(x, out, N: tl.constexpr):
 
 
 @triton.jit
+def _convert_by(x, out, N: tl.constexpr, text: tl.constexpr, to: tl.constexpr):
+    at = tl.arange(0, N)
+    value = tl.load(x + at)
+    tl.store(out + at, tl.inline_asm_elementwise(text, "=r,r,r", [value], dtype=to, is_pure=True, pack=2))
+
+
+@triton.jit
 def _twice(x, out, N: tl.constexpr):
     at = tl.arange(0, N)
     value = tl.load(x + at)
@@ -134,6 +141,22 @@ def test_a_cast_from_bf16_is_exact(target: torch.dtype) -> None:
     out = torch.zeros(8, dtype=target)
     _cast[(1,)](x, out, N=8)
     assert torch.equal(out, x.to(target))
+
+
+@pytest.mark.parametrize(("name", "dtype"), [("bf16x2", torch.bfloat16), ("f16x2", torch.float16)])
+def test_two_numbers_are_converted_at_once_as_torch_does_one_by_one(name: str, dtype: torch.dtype) -> None:
+    x = torch.randn(256, generator=torch.Generator().manual_seed(1)) * 1e3
+    x[:4] = torch.tensor([NAN, float("inf"), 0.0, 1.00390625])
+    out = torch.full_like(x, 7.0, dtype=dtype)
+    to = {torch.bfloat16: tl.bfloat16, torch.float16: tl.float16}[dtype]
+    _convert_by[(1,)](x, out, N=256, text=f"cvt.rn.{name}.f32 $0, $2, $1;", to=to)
+    torch.testing.assert_close(out, x.to(dtype), rtol=0, atol=0, equal_nan=True)
+
+
+def test_assembly_that_is_not_known_raises() -> None:
+    x, out = torch.ones(8), torch.zeros(8, dtype=torch.bfloat16)
+    with pytest.raises(InterpreterError, match="is none of 'cvt"):
+        _convert_by[(1,)](x, out, N=8, text="cvt.rz.bf16x2.f32 $0, $2, $1;", to=tl.bfloat16)
 
 
 def test_a_dot_of_bf16_multiplies_exactly() -> None:
