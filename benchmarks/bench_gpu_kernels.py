@@ -36,6 +36,7 @@ from gpu_kernels.contenders import IN_FORWARD, ONLINE
 from gpu_kernels.correct import attention_checks
 from gpu_kernels.correct_around import around_checks
 from gpu_kernels.goals import judge
+from gpu_kernels.keeping import keep
 from gpu_kernels.precompile import compile_all
 from gpu_kernels.timing import Budget
 from gputrain.device import machine, release
@@ -80,24 +81,26 @@ def parts(device: torch.device, *, tiny: bool) -> Iterator[Part]:
     cases = attentions(tiny=tiny)
     repeats = 1 if tiny else 20
 
+    def part(name: str, takes_s: float, of: Callable[..., Row | list[Row]], *arguments: Any) -> Part:
+        return Part(name=name, takes_s=takes_s, run=partial(alone, device, of, *arguments))
+
     def attention(of: Callable[..., Row], chosen: slice) -> Iterator[Part]:
         for case in cases[chosen]:
             name = f"{of.__name__} T {case.T} D {case.D} window {case.window} group {case.group}"
-            yield Part(name=name, takes_s=20, run=partial(of, case, device, repeats))
+            yield part(name, 20, of, case, device, repeats)
 
     yield from attention(bare, slice(0, 4))
     yield from attention(whole, slice(0, 4))
     for means in steps.MEANS:
-        run = partial(steps.measure_steps, means, of_steps, device)
-        yield Part(name=f"steps, {means}", takes_s=60, run=run)
-    yield Part(name="head", takes_s=15, run=partial(around.measure_head, sizes, device))
+        yield part(f"steps, {means}", 60, steps.measure_steps, means, of_steps, device)
+    yield part("head", 15, around.measure_head, sizes, device)
     of_mlp = sizes.tokens, sizes.width, device, repeats
-    yield Part(name="mlp", takes_s=10, run=partial(mlp.measure_mlp, *of_mlp))
+    yield part("mlp", 10, mlp.measure_mlp, *of_mlp)
     if device.type == "cuda":  # the rest of the MLP is launches, which a CPU cannot do
-        yield Part(name="products", takes_s=15, run=partial(mlp.measure_products, *of_mlp))
-        yield Part(name="relu2", takes_s=5, run=partial(around.measure_relu2, sizes, device))
-    yield Part(name="codec", takes_s=10, run=partial(around.measure_codec, sizes, device))
-    yield Part(name="muon", takes_s=10, run=partial(around.measure_muon, sizes, device))
+        yield part("products", 15, mlp.measure_products, *of_mlp)
+        yield part("relu2", 5, around.measure_relu2, sizes, device)
+    yield part("codec", 10, around.measure_codec, sizes, device)
+    yield part("muon", 10, around.measure_muon, sizes, device)
     yield from attention(bare, slice(4, None))
     yield from attention(whole, slice(4, None))
 
@@ -115,7 +118,13 @@ def compile_attention(device: torch.device, setup: Callable[[], object]) -> int:
     return compile_all(tasks, Budget(COMPILE_S), setup=setup)
 
 
-def measure(all_parts: Iterable[Part], child: Child, budget: Budget, device: torch.device) -> Iterator[Row]:
+def alone(device: torch.device, of: Callable[..., Row | list[Row]], *arguments: Any) -> Row | list[Row]:
+    """Measure on a device that holds nothing of what came before."""
+    release(device)
+    return of(*arguments)
+
+
+def measure(all_parts: Iterable[Part], child: Child, budget: Budget) -> Iterator[Row]:
     """The rows of each part, or why it has none."""
     for part in all_parts:
         left = budget.left()
@@ -124,17 +133,11 @@ def measure(all_parts: Iterable[Part], child: Child, budget: Budget, device: tor
             continue
         began = time.perf_counter()
         limit = min(max(PATIENCE * part.takes_s, LEAST_PATIENCE_S), left - CLOSING_S / 2)
-        found = child.do(partial(alone, part.run, device), limit)
+        found = child.do(part.run, limit)
         if isinstance(found, Undone):
             found = {"failed": found.why}
         for row in found if isinstance(found, list) else [found]:
             yield {"what": part.name, **row, "part_s": round(time.perf_counter() - began, 1)}
-
-
-def alone(run: Callable[[], Row | list[Row]], device: torch.device) -> Row | list[Row]:
-    """Run it on a device that holds nothing of what came before."""
-    release(device)
-    return run()
 
 
 def begin(chosen: tuned.Chosen | None) -> None:
@@ -142,12 +145,6 @@ def begin(chosen: tuned.Chosen | None) -> None:
     torch._dynamo.config.recompile_limit = COMPILATIONS
     if chosen is not None:
         tuned.put(chosen)
-
-
-def end_of_job(device: torch.device) -> None:
-    """Raise RuntimeError where the device is lost to this process."""
-    if device.type == "cuda":
-        torch.cuda.synchronize()
 
 
 def is_right(rows: Sequence[Row]) -> bool:
@@ -163,8 +160,7 @@ def save(result: Row, out: Path) -> None:
     result["goals"] = [] if result["tiny"] else judge(result["rows"])
     result["is_right"] = is_right([*result["correctness"], *result["rows"]])
     result["measured_at"] = datetime.now(UTC).isoformat(timespec="seconds")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(json.dumps(result, indent=1) + "\n")
+    keep(result, out)
 
 
 def main() -> int:
@@ -191,8 +187,8 @@ def main() -> int:
     setup = partial(begin, args.tuned)
     if not args.tiny:
         print(json.dumps({"compiled": compile_attention(device, setup), "left_s": round(budget.left())}))
-    with Child(setup, partial(end_of_job, device)) as child:
-        found = partial(measure, child=child, budget=budget, device=device)
+    with Child(setup, torch.cuda.synchronize if device.type == "cuda" else None) as child:
+        found = partial(measure, child=child, budget=budget)
         for kind, row in chain(
             (("correctness", row) for row in found(checks(device))),
             (("rows", row) for row in found(parts(device, tiny=args.tiny))),

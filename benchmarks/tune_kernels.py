@@ -17,7 +17,6 @@ takes too much shared memory is out.
 """
 
 import argparse
-import json
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
@@ -29,6 +28,7 @@ import torch
 from curtail_kernels.attention.configs import HEAD_DIMS, PATHS, TABLE, Config, Kernel
 from gpu_kernels.candidates import Do, Found, best, shipped_first, timed
 from gpu_kernels.child import Child, Undone
+from gpu_kernels.keeping import keep
 from gpu_kernels.mlp import PRODUCTS
 from gpu_kernels.mlp_tuning import Tuned, tune_products
 from gpu_kernels.mlp_tuning import candidates as mlp_candidates
@@ -136,8 +136,7 @@ def save(
         "placed": {D: took._asdict() for D, took in placed.items()},
         "products": {**_in_and_out(products.found), "best": list(products.rows.values())},
     }
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(json.dumps(result, indent=1) + "\n")
+    keep(result, out)
 
 
 def main() -> int:
@@ -158,7 +157,7 @@ def main() -> int:
     print(f"{compiled} of {len(wanted)} candidates are compiled, {budget.left():.0f} s are left", flush=True)
     found: list[Found] = []
     placed: dict[int, Placed | Undone] = {}
-    with Child(int, torch.cuda.synchronize) as child:
+    with Child(check=torch.cuda.synchronize) as child:
 
         def do(job: Callable[[], Any]) -> Any:
             return child.do(job, min(CANDIDATE_S, max(1.0, budget.left())))

@@ -31,11 +31,11 @@ class Child:
     """Owns one process at most, from a job on until it is closed.
 
     Args:
-        setup: What each process does first. Like jobs and their results it is pickled.
-        check: Asked after each job; raises one of FAILURES where its process can do no more of them.
+        setup: What each process does first, if anything. Like jobs and their results it is pickled.
+        check: Asked after each job, if given; raises one of FAILURES where its process can do no more.
     """
 
-    def __init__(self, setup: Call, check: Call) -> None:
+    def __init__(self, setup: Call | None = None, check: Call | None = None) -> None:
         self._setup = setup
         self._check = check
         self._running: tuple[SpawnProcess, Connection] | None = None
@@ -100,8 +100,9 @@ class Child:
         )
 
 
-def _work(jobs: Connection, setup: Call, check: Call) -> None:
-    setup()
+def _work(jobs: Connection, setup: Call | None, check: Call | None) -> None:
+    if setup is not None:
+        setup()
     jobs.send("ready")
     is_fit = True
     while is_fit:
@@ -114,7 +115,8 @@ def _work(jobs: Connection, setup: Call, check: Call) -> None:
         except FAILURES as error:
             result = Undone(failure(error))
         try:
-            check()
+            if check is not None:
+                check()
         except FAILURES as error:
             is_fit = False
             result = result if isinstance(result, Undone) else Undone(f"lost the device: {failure(error)}")

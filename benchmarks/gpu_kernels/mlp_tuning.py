@@ -69,13 +69,14 @@ def tune_products(
 
 
 def _took(product: Product, shape: Shape, device: str, config: Config, repeats: int) -> float:
-    return _bench(product, shape, device).took(config, repeats)
+    return bench_of(product, shape, device).took(config, repeats)
 
 
 def _row(product: Product, shape: Shape, device: str, config: Config, repeats: int) -> dict[str, Any]:
-    return _bench(product, shape, device).row(config, repeats)
+    return bench_of(product, shape, device).row(config, repeats)
 
 
 @cache
-def _bench(product: Product, shape: Shape, device: str) -> ProductBench:
+def bench_of(product: Product, shape: Shape, device: str) -> ProductBench:
+    """The tensors of a product, made once."""
     return ProductBench(product, shape, torch.device(device))

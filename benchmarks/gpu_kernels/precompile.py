@@ -6,7 +6,6 @@ will be asked for. Triton's kernels are not launched by it: the worst of them co
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import cache
 from multiprocessing import get_context
 from typing import Any
 
@@ -16,12 +15,15 @@ from curtail_kernels.attention import configs
 from triton.runtime.jit import JITFunction
 
 from gpu_kernels.failures import FAILURES
-from gpu_kernels.mlp import ProductBench
+from gpu_kernels.mlp_tuning import bench_of as bench_of_product
 from gpu_kernels.timing import Budget
-from gpu_kernels.tuning import WINDOWS, Bench, case_of
+from gpu_kernels.tuning import WINDOWS, bench_of, case_of
 
 POSITIONS = max(window for window in WINDOWS if window is not None) + 256
 """Enough for every window to leave something out."""
+
+SMALL = (256, 256, 64)
+"""M, N, K of a product."""
 
 Task = Callable[[], object]
 """To be pickled."""
@@ -36,12 +38,13 @@ def attention_task(
     device: str = "cuda",
 ) -> None:
     """Launch a candidate of a row of attention's table, on tensors that are small but of the same kind."""
-    _bench(D, device).launch(kernel, path, config, window)()
+    small = replace(case_of(D), B=1, T=POSITIONS, width=2 * D)
+    bench_of(small, device).launch(kernel, path, config, window)()
 
 
 def product_task(product: mlp_products.Product, config: mlp_products.Config, device: str = "cuda") -> None:
     """Launch a candidate of a row of the products' table so."""
-    _product_bench(product, device).fused(config)
+    bench_of_product(product, SMALL, device).fused(config)
 
 
 def compile_all(
@@ -84,13 +87,3 @@ def _is_done(task: Task) -> bool:
     except FAILURES:
         return False  # whoever times it is told why
     return True
-
-
-@cache
-def _bench(D: int, device: str) -> Bench:
-    return Bench(replace(case_of(D), B=1, T=POSITIONS, width=2 * D), torch.device(device))
-
-
-@cache
-def _product_bench(product: mlp_products.Product, device: str) -> ProductBench:
-    return ProductBench(product, (256, 256, 64), torch.device(device))

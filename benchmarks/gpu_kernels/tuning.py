@@ -169,15 +169,16 @@ class Bench:
 def candidate_took(key: Key, config: Config, repeats: int) -> float:
     """`Bench.took` of a candidate of a row."""
     kernel, _, D, path = key
-    return _bench(D).took(kernel, path, config, repeats)
+    return bench_of(case_of(D), "cuda").took(kernel, path, config, repeats)
 
 
 def placed_took(D: int, rows: dict[Key, Config], repeats: int) -> Placed:
     """`Bench.took_placed` where these rows are the table's."""
     TABLE.update(rows)
-    return _bench(D).took_placed(repeats)
+    return bench_of(case_of(D), "cuda").took_placed(repeats)
 
 
 @cache
-def _bench(D: int) -> Bench:
-    return Bench(case_of(D), torch.device("cuda"))
+def bench_of(case: Case, device: str) -> Bench:
+    """The tensors of a case, made once."""
+    return Bench(case, torch.device(device))

@@ -58,13 +58,12 @@ def test_a_part_that_takes_its_process_along_has_failed_and_the_others_are_measu
     monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
     import bench_gpu_kernels as bench
 
-    cpu = torch.device("cpu")
     names = {"fatal": partial(os._exit, 3), "fine": partial(dict, holds=True), "late": dict}
     parts = [
         bench.Part(name=name, takes_s=1e9 if name == "late" else 1, run=run) for name, run in names.items()
     ]
-    with bench.Child(partial(bench.begin, None), partial(bench.end_of_job, cpu)) as child:
-        fatal, fine, late = bench.measure(parts, child, bench.Budget(1000), cpu)
+    with bench.Child(partial(bench.begin, None)) as child:
+        fatal, fine, late = bench.measure(parts, child, bench.Budget(1000))
     assert (fatal["what"], fatal["failed"]) == ("fatal", "ended its process, with exit code 3")
     assert (fine["what"], fine["holds"]) == ("fine", True)
     assert late["left_out"].endswith("s were left, it takes 1000000000")

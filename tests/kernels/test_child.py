@@ -32,7 +32,7 @@ def health(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def child(module: Any, health: Path) -> Iterator[Any]:
-    with module.Child(int, partial(runpy.run_path, str(health))) as child:
+    with module.Child(check=partial(runpy.run_path, str(health))) as child:
         yield child
 
 
@@ -75,7 +75,7 @@ def test_no_process_is_left(child: Any) -> None:
 
 def test_a_process_that_does_not_start_is_said(module: Any) -> None:
     with (
-        module.Child(partial(os._exit, 7), int) as child,
+        module.Child(partial(os._exit, 7)) as child,
         pytest.raises(RuntimeError, match="does not start, its exit code is 7"),
     ):
         child.do(os.getpid, LIMIT_S)

@@ -68,11 +68,8 @@ def inputs(case: Case) -> Inputs:
     k, v = (torch.randn(case.B, case.S, case.kv_heads, D, generator=g) for _ in range(2))
     if case.kind == "constant logits":
         q, k = torch.full_like(q, 0.5), torch.full_like(k, 0.25)
-    elif case.kind == "one hot":
-        q = F.one_hot(torch.arange(case.T) * 5 % D, D)[None, :, None].expand_as(q) * 24.0
-        k = F.one_hot(torch.arange(case.S) % D, D)[None, :, None].expand_as(k) * 24.0
-    elif case.kind == "normed one hot":
-        peak = 1.2 * case.D**0.5
+    elif case.kind in ("one hot", "normed one hot"):
+        peak = 24.0 if case.kind == "one hot" else 1.2 * D**0.5
         q = F.one_hot(torch.arange(case.T) * 5 % D, D)[None, :, None].expand_as(q) * peak
         k = F.one_hot(torch.arange(case.S) % D, D)[None, :, None].expand_as(k) * peak
     elif case.kind == "large norms":
