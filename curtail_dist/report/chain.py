@@ -4,6 +4,9 @@ A rewind goes to an ancestor, and every rewind has an epoch of its own. So whoev
 was in an earlier epoch than whoever announces what took its place; within one epoch there is one chain. Since
 epochs need no clock, records are replayed in their order.
 
+Whoever commits a version may die before it tells of it. If the others die with it, the site that comes in
+next tells what it found, which counts as a member's word of that commit.
+
 A founder that dies between the rewind and its word on it tells neither of the rewind nor of its epoch. A
 version that takes the place of another is therefore no divergence where it names its parent, and where an
 epoch lies between the two that nobody told of, or that began with a rewind. If all epochs in between were
@@ -88,7 +91,7 @@ def read_chain(records: Iterable[Record]) -> Chain:
     Raises StateDiverged when members recorded different bytes, parents or work for one version and no rewind
     can lie between them.
     """
-    records = list(records)
+    records = [_told(record) for record in records]
     ordinary = frozenset(r.epoch for r in records if r.event == "epoch" and r["reason"] != "rewound")
     reader = _Reader(ordinary=ordinary)
     for record in _replayed(records):
@@ -109,6 +112,13 @@ def read_chain(records: Iterable[Record]) -> Chain:
         dropped=tuple(reader.dropped),
         ends=tuple(record.t for record in finishes if reader.stands(record)),
     )
+
+
+def _told(record: Record) -> Record:
+    """Return a head that was found as the commit that made it, in its epoch; any other record as it is."""
+    if record.event != "head_found":
+        return record
+    return replace(record, event="commit", epoch=record["committed_in"])
 
 
 def _returned(commits: Sequence[Commit]) -> Iterator[Returned]:

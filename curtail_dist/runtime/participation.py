@@ -33,9 +33,9 @@ from curtail_dist.runtime.open_round import OpenRound
 from curtail_dist.runtime.progress import Progress
 from curtail_dist.runtime.rounds import Rounds
 from curtail_dist.runtime.snapshots import SnapshotKeeper
-from curtail_dist.runtime.world import World
+from curtail_dist.runtime.world import World, agreed
 from curtail_dist.state.transfer import StateServer
-from curtail_dist.telemetry.events import Joined, RunStarted
+from curtail_dist.telemetry.events import HeadFound, Joined, RunStarted
 
 if TYPE_CHECKING:
     from curtail_dist.state.version import Version
@@ -234,16 +234,21 @@ class Participation:
         wall_s = time.monotonic() - self._began
         links.events.emit(Joined(version=head.version, how=how, wall_s=wall_s, causes=causes))
         if how == "founded":
-            config = links.config
-            links.events.emit(
-                RunStarted(
-                    run=config.run.name,
-                    seed=config.run.seed,
-                    start=links.start.isoformat(),
-                    rows=self._total_rows,
-                    virtual=config.clock.kind == "virtual",
-                )
+            self._tell_of_start()
+        elif head.version:
+            links.events.emit(HeadFound(committed_in=head.epoch, **agreed(head)))
+
+    def _tell_of_start(self) -> None:
+        links, config = self._links, self._links.config
+        links.events.emit(
+            RunStarted(
+                run=config.run.name,
+                seed=config.run.seed,
+                start=links.start.isoformat(),
+                rows=self._total_rows,
+                virtual=config.clock.kind == "virtual",
             )
+        )
 
     def _attend(self) -> None:
         try:

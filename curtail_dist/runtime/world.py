@@ -257,17 +257,11 @@ class World:
         record, account = effect.record, self.account
         self.events.emit(
             Committed(
-                version=record.version,
-                hash=record.hash,
-                parent=record.parent,
-                tokens=record.tokens,
-                rows=record.ledger.rows_done,
-                work=[asdict(one) for one in record.work],
+                **agreed(record),
                 joiners=list(record.joiners),
                 loss=account.loss,
                 bytes_sent=self.group.bytes_sent - account.sent,
                 stall_s=account.stall_s + time.monotonic() - account.ended,
-                returned=[list(one) for one in record.returned],
                 synced=list(record.synced),
             )
         )
@@ -281,6 +275,19 @@ class World:
 
     def _place(self, version: int) -> None:
         self.events.place(round=version + 1)
+
+
+def agreed(record: Commit) -> dict[str, Any]:
+    """Return what is told of a version by whoever tells of it, the same at all members."""
+    return {
+        "version": record.version,
+        "hash": record.hash,
+        "parent": record.parent,
+        "tokens": record.tokens,
+        "rows": record.ledger.rows_done,
+        "work": [asdict(one) for one in record.work],
+        "returned": [list(one) for one in record.returned],
+    }
 
 
 def at_once(members: Sequence[Member], holds: Callable[[Member], bool]) -> frozenset[Member]:

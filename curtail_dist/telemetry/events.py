@@ -241,6 +241,25 @@ class Joined(Event):
 
 
 @dataclass(frozen=True, kw_only=True)
+class HeadFound(Event):
+    """The head that a site found as it came in: whoever committed it may not have lived to tell of it.
+
+    Its fields are those of a commit on which all members agree.
+    """
+
+    NAME = "head_found"
+    version: int
+    hash: str
+    parent: str
+    committed_in: int
+    """The epoch of its commit."""
+    tokens: int
+    rows: int
+    work: list[dict[str, Any]]
+    returned: list[list[Any]]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Fetched(Event):
     """A file of the data set was not on the site's disk, and came."""
 

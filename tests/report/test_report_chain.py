@@ -44,6 +44,13 @@ def resumed(version: int, epoch: int) -> Record:
     return say("joined", epoch=epoch, version=version, how="resumed")
 
 
+def found(version: int, parent: str, hash: str, *, committed_in: int, epoch: int) -> Record:
+    """What a site tells that comes in at this head."""
+    return record(
+        "texas", version, hash, event="head_found", epoch=epoch, parent=parent, committed_in=committed_in
+    )
+
+
 def standing(chain: Chain) -> list[tuple[int, str]]:
     return [(commit.version, commit.hash) for commit in chain.commits]
 
@@ -209,6 +216,30 @@ def test_a_finish_whose_commit_nobody_lived_to_record_is_one():
     assert read_chain(records).ends == (9.0,)
 
 
+def test_a_head_that_only_a_later_site_tells_of_stands_for_its_commit():
+    records = [record("texas", 1, "aa", parent="root"), epoch(2, "resumed"), resumed(2, epoch=2)]
+    assert standing(read_chain(records)) == [(1, "aa")]
+    later = [found(2, "aa", "bb", committed_in=1, epoch=2), found(2, "aa", "bb", committed_in=1, epoch=2)]
+    chain = read_chain([*records, *later, record("texas", 3, "cc", parent="bb", epoch=2)])
+    assert standing(chain) == [(1, "aa"), (2, "bb"), (3, "cc")]
+    assert gone(chain) == []
+    assert chain.commits[1].work[0]["rows"] == [[0, 4]]
+
+
+def test_a_head_that_was_found_and_told_of_counts_once():
+    told = record("texas", 1, "aa", parent="root")
+    chain = read_chain([told, resumed(1, epoch=2), found(1, "root", "aa", committed_in=1, epoch=2)])
+    assert (standing(chain), gone(chain)) == ([(1, "aa")], [])
+    assert chain.commits[0].t == told.t
+
+
+def test_a_head_that_was_found_and_then_dropped_does_not_stand():
+    records = [record("texas", 1, "aa", parent="root"), epoch(2, "joined")]
+    records += [found(2, "aa", "bb", committed_in=1, epoch=2), rewound(1), epoch(3, "rewound")]
+    chain = read_chain([*records, record("texas", 2, "dd", parent="aa", epoch=3)])
+    assert (standing(chain), gone(chain)) == ([(1, "aa"), (2, "dd")], ["bb"])
+
+
 class Play:
     """A made-up run, and the records of it: what stands is known here without reading them."""
 
@@ -218,6 +249,7 @@ class Play:
         self.late: list[Record] = []
         self.heads = ["root"]
         self.epoch = 0
+        self.epochs = [0]  # of each head's commit
         self.found("founded")
 
     def found(self, reason: str) -> None:
@@ -229,13 +261,41 @@ class Play:
         parent, hash = self.heads[-2:]
         return record(site, version, hash, parent=parent, epoch=self.epoch)
 
-    def commit(self) -> None:
+    def step(self) -> None:
         choice = self.draw(st.integers(0, 2))  # of a round that is done again the bytes may be the same
         self.heads.append(hashlib.sha256(f"{self.heads[-1]} {choice}".encode()).hexdigest()[:8])
+        self.epochs.append(self.epoch)
+
+    def come_back(self) -> None:
+        """After the dark somebody takes the epoch, and tells what it found."""
+        self.found("resumed")
+        version = len(self.heads) - 1
+        self.records.append(resumed(version, self.epoch))
+        if version:
+            committed_in = self.epochs[-1]
+            self.records.append(found(version, *self.heads[-2:], committed_in=committed_in, epoch=self.epoch))
+
+    def commit(self) -> None:
+        self.step()
         sites = self.draw(st.lists(st.sampled_from(SITES), min_size=1, unique=True))
         self.records.append(self.announce(sites[0]))
         for site in sites[1:]:
             (self.late if self.draw(st.booleans()) else self.records).append(self.announce(site))
+
+    def die(self) -> None:
+        """Somebody commits, and dies before anybody tells of it."""
+        self.step()
+        self.come_back()
+
+    def recover(self) -> None:
+        """The store is lost; the newest snapshot is some versions old, or of one that nobody told of."""
+        if self.draw(st.booleans()):
+            self.step()
+        else:
+            kept = self.draw(st.integers(1, len(self.heads)))
+            del self.heads[kept:], self.epochs[kept:]
+        self.epoch += 1000
+        self.come_back()
 
     def lose(self) -> None:
         self.found("lost")
@@ -246,6 +306,7 @@ class Play:
         if len(self.heads) < 2:
             return
         self.heads.pop()
+        self.epochs.pop()
         base = len(self.heads) - 1
         self.epoch += 1
         if self.draw(st.booleans()):
@@ -263,7 +324,14 @@ class Play:
 @st.composite
 def plays(draw: st.DrawFn) -> Play:
     play = Play(draw)
-    acts = {"commit": play.commit, "lose": play.lose, "rewind": play.rewind, "wake": play.wake}
+    acts = {
+        "commit": play.commit,
+        "die": play.die,
+        "lose": play.lose,
+        "recover": play.recover,
+        "rewind": play.rewind,
+        "wake": play.wake,
+    }
     for act in draw(st.lists(st.sampled_from([*acts, "commit"]), max_size=14)):
         acts[act]()
     play.commit()
