@@ -25,6 +25,10 @@ VERBS = {
     "drain": ("curtail_dist.cli.operator:DRAIN", "have a site leave now, and keep it from starting"),
     "release": ("curtail_dist.cli.operator:RELEASE", "take back a hold, a drain or the stop of the run"),
     "stop": ("curtail_dist.cli.operator:STOP", "have every site leave and every agent end"),
+    "recover": (
+        "curtail_dist.cli.recover:VERB",
+        "etcd's data is gone: a new chain from the newest complete snapshot",
+    ),
     "secret": ("curtail_dist.cli.secret:VERB", "make the secret that lets sites into a run"),
     "etcd": (
         "curtail_dist.cli.etcd:VERB",

@@ -13,7 +13,7 @@ from pathlib import Path
 from curtail_dist.cli.verb import Verb, add_overrides
 from curtail_dist.clock import SystemClock, open_clock
 from curtail_dist.config import RunConfig, SignalConfig
-from curtail_dist.coordination import open_store
+from curtail_dist.coordination import CoordinationStore, open_store
 from curtail_dist.energy.meters.opening import open_meter
 from curtail_dist.energy.meters.spans import Metering
 from curtail_dist.energy.policy import build_policy
@@ -24,10 +24,13 @@ from curtail_dist.energy.windows import check_threshold_opens
 from curtail_dist.errors import CurtailError, SignalUnavailable, TraceError, UserError
 from curtail_dist.membership.agent.controller import Agent, Parts
 from curtail_dist.membership.agent.crew import FAILED, Crew, worst
+from curtail_dist.membership.keys import Keys
 from curtail_dist.membership.provision import open_provisioner, program_arguments
+from curtail_dist.membership.recovering import forgotten
 from curtail_dist.membership.run_start import run_start
 from curtail_dist.report.metrics import served_metrics
 from curtail_dist.report.wandbprocess import WandbProcess
+from curtail_dist.state.places import newest_number
 from curtail_dist.telemetry.record import EventLog
 from curtail_dist.units import SECONDS_PER_HOUR, Seconds
 
@@ -77,6 +80,7 @@ def _metrics(config: RunConfig, sites: Sequence[str]) -> Generator[None]:
 
 def _run_agents(config: RunConfig, sites: Sequence[str], run_file: Path) -> int:
     with open_store(config.coordination) as store:
+        refuse_forgotten(config, store)
         start = run_start(config, store)
     if len(sites) == 1:
         return run_agent(config, sites[0], run_file, start=start)
@@ -86,6 +90,22 @@ def _run_agents(config: RunConfig, sites: Sequence[str], run_file: Path) -> int:
         tell=_tell,
     )
     return worst(crew.run())
+
+
+def refuse_forgotten(config: RunConfig, store: CoordinationStore) -> None:
+    """Raise UserError where etcd has lost a run whose snapshots are on this machine.
+
+    The ranks refuse that wherever the snapshots are; here it is said before anything of a run that would
+    begin anew is written.
+    """
+    if "://" in config.snapshot_url:
+        return  # an agent may not have what it takes to look there
+    try:
+        newest = newest_number(config.snapshot_url)
+    except OSError as error:
+        raise UserError(f"snapshots below {config.snapshot_url} cannot be looked for: {error}") from error
+    if newest and store.get(Keys(config.run.name).head) is None:
+        raise UserError(f"run {config.run.name}: {forgotten(newest)}")
 
 
 def chosen_sites(config: RunConfig, names: Sequence[str]) -> list[str]:

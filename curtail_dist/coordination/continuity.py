@@ -51,7 +51,8 @@ class Continuity:
                 self._broken = (
                     f"{where} is cluster {cluster:x} at revision {revision}; it must be cluster {known:x} at "
                     f"revision {begun} or later, which this process has seen: stop all sites, then bring the "
-                    "newest data directory back, or start a new chain from the newest snapshot"
+                    "newest data directory back, or have `curtail recover` begin a new chain from the newest "
+                    "snapshot"
                 )
                 raise StoreReplaced(self._broken)
             self._cluster = cluster

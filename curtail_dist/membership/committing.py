@@ -43,7 +43,9 @@ def attempt(part: Part, record: Commit) -> Steps[Commit | None]:
     entries = yield from ask(Read([keys.epoch, keys.head]))
     epoch, head = entries[keys.epoch], entries[keys.head]
     if epoch is None or head is None:
-        raise PeerLost("the run's keys vanished from the store; recover the run from its newest snapshot")
+        raise PeerLost(
+            "the run's keys vanished from the store; have `curtail recover` go on from its newest snapshot"
+        )
     standing = Commit.decode(head.value)
     if record.hash in (standing.hash, standing.parent):
         return standing

@@ -286,6 +286,14 @@ class Readable(Effect[bool]):
 
 
 @dataclass(frozen=True)
+class Newest(Effect[int]):
+    """The newest version of which this site finds a snapshot, by its name; 0 if it finds none.
+
+    Raises OSError.
+    """
+
+
+@dataclass(frozen=True)
 class Secure(Effect[None]):
     """Keep on this disk what cannot be handed over: the local parameters, and S. Raises OSError."""
 

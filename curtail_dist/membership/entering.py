@@ -12,6 +12,7 @@ from curtail_dist.membership.effects import (
     Knock,
     Load,
     Look,
+    Newest,
     Probe,
     Pull,
     Put,
@@ -27,6 +28,7 @@ from curtail_dist.membership.effects import (
 from curtail_dist.membership.part import Part
 from curtail_dist.membership.patience import patiently
 from curtail_dist.membership.records import CloseRequest, Commit, Epoch, Member, Presence, decode
+from curtail_dist.membership.recovering import forgotten
 from curtail_dist.membership.regroup import take_seat
 from curtail_dist.membership.view import View
 from curtail_dist.telemetry.events import Rewound
@@ -84,8 +86,12 @@ def _refuse_superseded(part: Part, entry: Entry | None) -> None:
 
 
 def _found(part: Part) -> Steps[str | None]:
-    """Write version 0 and epoch 1 in one transaction; None if another site was faster."""
+    """Write version 0 and epoch 1 in one transaction; None if another site was faster.
+
+    Raises StateError where snapshots say that the run has been there before.
+    """
     keys = part.keys
+    yield from _refuse_forgotten(part)
     first = Commit(
         version=0, hash=(yield from ask(Held())), parent="", epoch=1, total_rows=part.rules.total_rows
     )
@@ -100,6 +106,17 @@ def _found(part: Part) -> Steps[str | None]:
     yield from take_seat(part, epoch)
     yield from ask(SnapshotSoon(first))
     return "founded"
+
+
+def _refuse_forgotten(part: Part) -> Steps[None]:
+    """Raise StateError if there are snapshots of a run that the store knows nothing of.
+
+    To found it anew would throw the work in them away: they fall out of retention as the new chain grows. The
+    store is asked last, since a run that others found meanwhile has snapshots soon.
+    """
+    newest = yield from ask(Newest())
+    if newest and (yield from ask(Read([part.keys.head])))[part.keys.head] is None:
+        raise StateError(f"site {part.me.site}: {forgotten(newest)}")
 
 
 def _resume(part: Part, epoch: Epoch, head: Commit) -> Steps[str | None]:
@@ -187,7 +204,7 @@ def _base(part: Part, epoch: Epoch, head: Commit) -> Steps[Commit | None]:
             return None  # the run went on meanwhile, and these versions were forgotten
         raise StateError(
             f"neither version {head.version} nor its parent can be read ({missing}; {error}); bring back a "
-            "site's snapshots, or recover the run from the newest one there is"
+            "site's snapshots, or have `curtail recover --replace` go on from the newest one there is"
         ) from error
     _LOG.warning("site %s: %s; going on from version %d", part.me.site, missing, parent.version)
     return parent

@@ -47,9 +47,14 @@ class Keys:
         """Present while the site is asked to leave; written and removed by its agent."""
         return f"{self.root}drain/{site}"
 
+    @property
+    def orders(self) -> str:
+        """Prefix of what an operator ordered for single sites."""
+        return f"{self.root}operator/sites/"
+
     def order(self, site: str) -> str:
         """What an operator ordered for this site, above its policy."""
-        return f"{self.root}operator/sites/{site}"
+        return f"{self.orders}{site}"
 
     @property
     def stop(self) -> str:

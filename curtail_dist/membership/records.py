@@ -89,7 +89,7 @@ class Epoch:
     number: int
     members: tuple[Member, ...]
     reason: str
-    """`founded`, `resumed`, `rewound`, `joined`, `left` or `lost`."""
+    """`founded`, `resumed`, `rewound`, `joined`, `left` or `lost`; `recovered` of one without members."""
 
     @property
     def sites(self) -> list[str]:

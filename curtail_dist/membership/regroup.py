@@ -110,7 +110,9 @@ def read_head(part: Part) -> Steps[Commit]:
     """Read the head that stands. Raises StoreUnavailable."""
     entry = (yield from ask(Read([part.keys.head])))[part.keys.head]
     if entry is None:
-        raise PeerLost("the run's keys vanished from the store; recover the run from its newest snapshot")
+        raise PeerLost(
+            "the run's keys vanished from the store; have `curtail recover` go on from its newest snapshot"
+        )
     return Commit.decode(entry.value)
 
 

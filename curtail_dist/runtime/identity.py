@@ -22,16 +22,23 @@ def identity(config: RunConfig, outer: DiLoCo, *, data: str, program: Mapping[st
         data: Hash of the data manifest.
         program: What the rank program adds: its tokenizer, its model's configuration.
     """
+    return {
+        "data": data,
+        "model": like(outer.state.tensors),
+        "numerics": fingerprint(),
+        **of_run_file(config),
+        **program,
+    }
+
+
+def of_run_file(config: RunConfig) -> dict[str, str]:
+    """Return those that the run file alone says."""
     section = json.dumps(config.to_mapping()["outer"], sort_keys=True)
     return {
         "protocol": str(SCHEMA),
-        "data": data,
-        "model": like(outer.state.tensors),
         "outer": hashlib.sha256(section.encode()).hexdigest(),
-        "numerics": fingerprint(),
         "seed": str(config.run.seed),
         "passes": str(config.data.passes),
         "order": order.NAME,
         "round.steps": str(config.round.steps),
-        **program,
     }

@@ -189,7 +189,12 @@ class Participation:
         links, config, board = self._links, self._links.config, self._board
         contact = Contact(links.store, board, links.events, ttl=config.coordination.lease_ttl_s)
         snapshots = SnapshotKeeper(
-            config.snapshot_url, keep=config.state.keep, store=links.store, board=board, events=links.events
+            config.snapshot_url,
+            keep=config.state.keep,
+            identity=self._part.rules.identity,
+            store=links.store,
+            board=board,
+            events=links.events,
         )
         snapshots.start()
         stack.callback(snapshots.close)

@@ -3,12 +3,14 @@
 import logging
 import threading
 import time
+from collections.abc import Mapping
 
 from curtail_dist.coordination.store import CoordinationStore
 from curtail_dist.errors import CurtailError, SnapshotCorrupt
 from curtail_dist.membership.board import Board
 from curtail_dist.membership.records import Commit, encode
 from curtail_dist.state import snapshot
+from curtail_dist.state.places import newest_number
 from curtail_dist.state.shelf import open_shelf
 from curtail_dist.state.snapshot import Snapshot
 from curtail_dist.state.version import Version
@@ -29,11 +31,19 @@ class SnapshotKeeper:
     """
 
     def __init__(
-        self, url: str, *, keep: int, store: CoordinationStore, board: Board, events: EventLog
+        self,
+        url: str,
+        *,
+        keep: int,
+        identity: Mapping[str, str],
+        store: CoordinationStore,
+        board: Board,
+        events: EventLog,
     ) -> None:
         """Keep the snapshots of the newest `keep` versions below `url`. Raises ConfigError for an odd URL."""
         open_shelf(url)
         self._url = url
+        self._identity = identity
         self._keep = keep
         self._store = store
         self._board = board
@@ -76,7 +86,7 @@ class SnapshotKeeper:
     def secure(self, version: Version, record: Commit) -> None:
         """Write a snapshot without a word to the store, which is away. Raises OSError."""
         if not self._is_written(record):
-            snapshot.write(self._url, version, record)
+            snapshot.write(self._url, version, record, self._identity)
 
     def load(self, number: int, hash: str) -> Snapshot:
         """Read the snapshot of a version. Raises SnapshotMissing, SnapshotCorrupt.
@@ -96,6 +106,10 @@ class SnapshotKeeper:
         except OSError as error:
             _LOG.warning("%s cannot be reached from here: %s", self._url, error)
             return False
+
+    def newest(self) -> int:
+        """Return the newest version of which a snapshot is to be seen here, 0 without any. Raises OSError."""
+        return newest_number(self._url)
 
     def close(self) -> None:
         """Finish what waits and stop the thread; idempotent."""
@@ -137,7 +151,7 @@ class SnapshotKeeper:
     def _write(self, version: Version, record: Commit) -> None:
         began, key = time.monotonic(), (record.version, record.hash)
         if not self._is_written(record):  # it is where the store was away when it was to be told
-            snapshot.write(self._url, version, record)
+            snapshot.write(self._url, version, record, self._identity)
             self._written = key
             self._corrupt.discard(key)
         holder = encode({"hash": record.hash, "path": self._url})

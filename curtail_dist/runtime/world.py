@@ -170,6 +170,7 @@ class World:
             do.MakeDurable: holding.make_durable,
             do.SnapshotSoon: holding.snapshot_soon,
             do.Readable: lambda effect: holding.snapshots.is_readable(effect.commit),
+            do.Newest: lambda _: holding.snapshots.newest(),
             do.Secure: holding.secure,
             do.TakeKept: holding.take_kept,
             do.Knock: self._knock,

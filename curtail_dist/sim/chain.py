@@ -1,6 +1,6 @@
 """What the store's history says of the run: each head and epoch that ever stood, and how it came to."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -25,7 +25,7 @@ class Headed:
     epoch: Epoch | None
     """The epoch that stood when it was written; if both were written at once, the new one."""
     moved: bool
-    """Whether the epoch was written in the same transaction: founding, or a rewind."""
+    """Whether the epoch was written in the same transaction: founding, a rewind, or recovering."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,23 +52,26 @@ class Chain:
         heads: list[Headed] = []
         epochs: list[Seated] = []
         writes = [(index, one) for index, one in enumerate(history.happenings) if one.kind == "write"]
-        by_revision: dict[int, Epoch] = {}
-        for index, one in writes:
+        stores = list(_stores(one.what for _, one in writes))
+        by_revision: dict[tuple[int, int], Epoch] = {}
+        for (index, one), store in zip(writes, stores, strict=True):
             write: Write = one.what
             if write.key == KEYS.epoch and write.value is not None:
                 epoch = Epoch.decode(write.value)
                 before = epochs[-1].epoch if epochs else None
                 epochs.append(Seated(index=index, at=one.at, writer=one.who, epoch=epoch, before=before))
-                by_revision[write.revision] = epoch
+                by_revision[store, write.revision] = epoch
         stood = 0
-        for index, one in writes:
+        for (index, one), store in zip(writes, stores, strict=True):
             write = one.what
             if write.key != KEYS.head or write.value is None:
                 continue
             while stood < len(epochs) and epochs[stood].index < index:
                 stood += 1
-            moved = write.revision in by_revision
-            epoch = by_revision[write.revision] if moved else (epochs[stood - 1].epoch if stood else None)
+            moved = (store, write.revision) in by_revision
+            epoch = (
+                by_revision[store, write.revision] if moved else (epochs[stood - 1].epoch if stood else None)
+            )
             heads.append(
                 Headed(
                     index=index,
@@ -81,3 +84,12 @@ class Chain:
                 )
             )
         return cls(heads=heads, epochs=epochs)
+
+
+def _stores(writes: Iterable[Write]) -> Iterator[int]:
+    """Number the stores that writes went to: one that lost all data begins to count revisions anew."""
+    store = last = 0
+    for write in writes:
+        store += write.revision < last
+        last = write.revision
+        yield store

@@ -45,6 +45,11 @@ class Disk:
             raise SnapshotCorrupt(f"the snapshot of version {version} at {self.url} is corrupt")
         return found
 
+    def newest(self) -> Stored | None:
+        """Return the newest whole snapshot, by epoch and version."""
+        whole = [one for one in self.stored.values() if not one.rotten]
+        return max(whole, key=lambda one: (one.commit.epoch, one.commit.version), default=None)
+
     def rot(self, version: int, hash: str) -> bool:
         """Make a snapshot unreadable, if it is there."""
         found = self.stored.get((version, hash))

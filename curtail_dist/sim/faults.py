@@ -1,13 +1,19 @@
 """Carries out a schedule's faults, at a time or at an effect, and ends them."""
 
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 
 from curtail_dist.membership.effects import Effect
 from curtail_dist.membership.records import Commit
+from curtail_dist.membership.recovering import Recovered
 from curtail_dist.sim.agent import Agent
+from curtail_dist.sim.chain import Chain
 from curtail_dist.sim.process import Fiber, Process
-from curtail_dist.sim.setting import KEYS, Fault
+from curtail_dist.sim.setting import KEYS, OPERATOR, Fault
 from curtail_dist.sim.world import World
+
+_LOOK_S = 0.1
+_START = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 class Faults:
@@ -33,6 +39,7 @@ class Faults:
             "cut_store": self._cut_store,
             "mute": lambda fault: world.store.mute.append(fault.site),
             "outage": self._outage,
+            "forget": self._forget,
             "disk": self._disk,
             "rot": self._rot,
         }
@@ -144,6 +151,34 @@ class Faults:
         self._world.store.stop()
         ttl_s = self._world.setting.rules.ttl_s
         self._world.kernel.after(fault.lasts, self._world.store.restart, ttl_s)
+
+    def _forget(self, fault: Fault) -> None:
+        """All data of the store is gone. Every process that lived through it ends; agents start others."""
+        self._world.store.forget()
+        for agent in self._agents.values():
+            agent.restart_s = fault.lasts * self._world.kernel.between(0.3, 1.5)
+        for process in list(self._world.processes.values()):
+            process.kill()
+        self._world.kernel.after(fault.lasts, self._recover)
+
+    def _recover(self) -> None:
+        """What `curtail recover` does, as soon as no process is there; without a snapshot the run is new."""
+        store, setting = self._world.store, self._world.setting
+        if self._world.processes or store.down_since is not None:
+            self._world.kernel.after(_LOOK_S, self._recover)
+            return
+        found = self._world.disk(setting.sites[0]).newest()
+        if found is None or store.contents.get(KEYS.head) is not None:
+            return
+        run = Recovered(
+            head=found.commit,
+            url=setting.url[setting.sites[0]],
+            identity=setting.rules.identity,
+            start=_START,
+            known_epoch=max(seated.epoch.number for seated in Chain.of(self._world.history).epochs),
+        )
+        store.contents.transact(compare={}, puts=run.puts(KEYS))
+        store.publish(OPERATOR)
 
     def _disk(self, fault: Fault) -> None:
         disk = self._world.disk(fault.site)

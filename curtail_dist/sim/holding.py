@@ -29,6 +29,7 @@ def handlers() -> dict[type[do.Effect[Any]], Handler]:
         do.MakeDurable: _make_durable,
         do.SnapshotSoon: _snapshot_soon,
         do.Readable: _readable,
+        do.Newest: _newest,
         do.Secure: _secure,
         do.TakeKept: _take_kept,
     }
@@ -198,6 +199,10 @@ def _snapshot_soon(process: Process, _fiber: Fiber, effect: do.SnapshotSoon) -> 
 def _readable(process: Process, _fiber: Fiber, effect: do.Readable) -> bool:
     commit = effect.commit
     return (commit.version, commit.hash) in process.world.disk(process.site).stored
+
+
+def _newest(process: Process, _fiber: Fiber, _effect: do.Newest) -> int:
+    return max((version for version, _ in process.world.disk(process.site).stored), default=0)
 
 
 def _secure(process: Process, _fiber: Fiber, effect: do.Secure) -> None:

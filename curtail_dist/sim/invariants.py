@@ -9,10 +9,11 @@ from curtail_dist.errors import (
     StoreUnavailable,
     Superseded,
 )
-from curtail_dist.sim.chain import Chain
-from curtail_dist.sim.recovery import run_ends, survivors_go_on
+from curtail_dist.membership.records import Epoch
+from curtail_dist.sim.chain import Chain, Headed
+from curtail_dist.sim.recovery import is_forgotten, run_ends, survivors_go_on, was_forgotten
 from curtail_dist.sim.rows import rows_done_once
-from curtail_dist.sim.setting import KEYS, Fault
+from curtail_dist.sim.setting import KEYS, OPERATOR, Fault
 from curtail_dist.sim.store import TIMEOUT_S
 from curtail_dist.sim.world import World
 
@@ -131,22 +132,43 @@ def _resumed(world: World, chain: Chain) -> Found:
         if not head.moved or head.before is None:
             continue
         dropped = head.before.version - head.commit.version
-        if dropped != 1 or head.commit.hash != head.before.parent:
+        if head.writer == OPERATOR or _founds_anew(world, head.epoch):
+            yield from _recovered(world, head, dropped, spoiled=spoiled)
+        elif dropped != 1 or head.commit.hash != head.before.parent:
             yield f"the run was set back from {head.before.version} to {head.commit.version} at {head.at:.3f}"
         elif world.setting.rules.durable_before_commit and not spoiled:
             yield f"head {head.before.version} was durable, and the run was set back at {head.at:.3f}"
 
 
+def _founds_anew(world: World, epoch: Epoch | None) -> bool:
+    """Whether the run began anew: allowed where the store lost a run of which no snapshot holds any work."""
+    return epoch is not None and epoch.reason == "founded" and was_forgotten(world)
+
+
+def _recovered(world: World, head: Headed, dropped: int, *, spoiled: bool) -> Found:
+    """After the store was lost the run goes on at head, or at what was about to be; else at head's parent."""
+    kept = not world.setting.rules.durable_before_commit
+    if dropped > kept and not spoiled:
+        yield f"{dropped} versions were lost with the store at {head.at:.3f}; it may be {kept:d}"
+
+
 def _fencing(world: World, chain: Chain) -> Found:
-    """I5: only members of the epoch that stands commit, and only once; epochs grow by one."""
-    del world
+    """I5: only members of the epoch that stands commit, and only once; epochs grow by one.
+
+    An operator who recovers the run leaves some out.
+    """
     for seated in chain.epochs:
         before = seated.before.number if seated.before else 0
-        if seated.epoch.number != before + 1:
+        grown = seated.epoch.number - before
+        if _founds_anew(world, seated.epoch):
+            continue
+        if grown < 1 or (grown > 1 and seated.writer != OPERATOR):
             yield f"{seated.writer} wrote epoch {seated.epoch.number} over {before} at {seated.at:.3f}"
     for head in chain.heads:
         members = head.epoch.members if head.epoch is not None else ()
-        if head.writer not in [f"{member.site}/{member.incarnation}" for member in members]:
+        if head.writer != OPERATOR and head.writer not in [
+            f"{member.site}/{member.incarnation}" for member in members
+        ]:
             yield f"{head.writer} wrote commit {head.commit.version} at {head.at:.3f} in an epoch without it"
         elif head.epoch is not None and not head.moved and head.commit.epoch != head.epoch.number:
             yield (
@@ -161,6 +183,8 @@ def _ends(world: World, chain: Chain) -> Found:
     spoiled = any(True for _ in world.history.of("rotten")) or not world.setting.shared
     for one in world.history.of("ended"):
         kind = str(one.what).split(":")[0]
+        if is_forgotten(str(one.what)) and was_forgotten(world):
+            continue
         if kind and kind not in _LEGAL_ENDS:
             yield f"{one.who} ended at {one.at:.3f} by {one.what}"
         elif (

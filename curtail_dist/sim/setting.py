@@ -11,13 +11,17 @@ from curtail_dist.units import Seconds
 KEYS = Keys("sim")
 """Where the simulated run's facts stand."""
 
+OPERATOR = "operator"
+"""Who recovers a run that the store has forgotten."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Fault:
     """Something that goes wrong.
 
     Kinds: `kill`, `kill_all`, `hang`, `hang_life`, `supersede`, `term`, `drain`, `drain_all`, `cut` (two
-    sites), `cut_store` (a site), `mute` (one answer of the store to a site is lost), `outage`, `disk`, `rot`.
+    sites), `cut_store` (a site), `mute` (one answer of the store to a site is lost), `outage`, `forget` (the
+    store loses all data, and every process ends), `disk`, `rot`.
     """
 
     kind: str
@@ -26,7 +30,8 @@ class Fault:
     site: str = ""
     other: str = ""
     lasts: Seconds = 0.0
-    """Until it is over; of a kill: until the site's process is started anew."""
+    """Until it is over; of a kill: until the site's process is started anew; of `forget`: until an operator
+    recovers the run."""
     effect: str = ""
     """Name of the effect of the site's life at which it strikes; empty: at the time."""
     phase: str = "before"

@@ -57,7 +57,7 @@ class SimStore:
 
     def call(self, who: str, work: Callable[[], Any], reply: Reply) -> None:
         """Carry out `work` for a process or an agent when the request arrives, and answer."""
-        call = _Call(who, work, reply, began=self._kernel.now)
+        call = _Call(who, work, reply, began=self._kernel.now, of=self.contents)
         if not self.reaches(call.site) and self._kernel.chance(0.5):
             self._kernel.after(_REFUSED_S, call.give_up)
         elif self._kernel.chance(self.loss / 2):
@@ -122,6 +122,15 @@ class SimStore:
         self.contents.extend_leases()
         self._kernel.after(ttl + _TICK_S, self.tick)
 
+    def forget(self) -> None:
+        """Lose all data: another store answers in its place, and nothing that was under way reaches it."""
+        former = self.contents
+        self.contents = Keyspace(cluster=former.cluster + 1)
+        self.contents.stand_in_for(former)
+        self._published = self.contents.revision
+        for mirror in self._mirrors:
+            mirror.sever()
+
     def cut_off(self, site: str) -> None:
         """Part a site from the store."""
         self.cut[site] = self._kernel.now
@@ -134,7 +143,7 @@ class SimStore:
         self.cut.pop(site, None)
 
     def _arrive(self, call: "_Call") -> None:
-        if not self.reaches(call.site):
+        if not self.reaches(call.site) or call.of is not self.contents:
             self._give_up_in_time(call)
             return
         value, error = None, None
@@ -181,7 +190,11 @@ class SimStore:
 class _Call:
     """One call under way. It is answered once; what it asked for may happen after that."""
 
-    def __init__(self, who: str, work: Callable[[], Any], reply: Reply, *, began: Seconds) -> None:
+    def __init__(
+        self, who: str, work: Callable[[], Any], reply: Reply, *, began: Seconds, of: Keyspace
+    ) -> None:
+        self.of = of
+        """The store that it was asked of."""
         self.who = who
         self.site = who.split("/")[0]
         self.work = work

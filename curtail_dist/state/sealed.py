@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from curtail_dist.state.shelf import sync
 from curtail_dist.state.tensorfile import read_tensors, write_tensors
 from curtail_dist.state.version import hash_of
 
@@ -59,15 +60,6 @@ def read_sealed(path: Path, *, schema: int) -> tuple[Mapping[str, torch.Tensor],
     if facts.get("schema") != schema:
         raise ValueError(f"its schema is {facts.get('schema')}; this version reads {schema}")
     return contents.tensors, facts
-
-
-def sync(path: Path) -> None:
-    """Return when a file, or the names in a folder, have reached the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _seal(text: str, tensors: Mapping[str, torch.Tensor]) -> str:

@@ -1,6 +1,7 @@
 """Where snapshots are kept: a folder of this host, or whatever fsspec opens; named groups of files in either.
 
-A group is there when it has its last file, which is written after all others and removed before them.
+A group is there when it has its last file, which is written after all others and removed before them. What
+the groups hold is nothing to this file, which therefore needs no torch.
 """
 
 import os
@@ -13,7 +14,6 @@ from typing import Any, BinaryIO, Protocol
 from urllib.parse import unquote, urlsplit
 
 from curtail_dist.errors import ConfigError, CurtailError
-from curtail_dist.state.sealed import sync
 
 Create = Callable[[str], AbstractContextManager[BinaryIO]]
 """Opens a new file of the group under way, to be written from its beginning to its end."""
@@ -69,6 +69,15 @@ def open_shelf(url: str) -> Shelf:
             f"state.url is {url!r}; it must be a directory or a URL that fsspec opens: {error}"
         ) from error
     return RemoteShelf(filesystem, root)
+
+
+def sync(path: Path) -> None:
+    """Return when a file, or the names in a folder, have reached the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 class LocalShelf:

@@ -5,32 +5,33 @@
 They stand below a directory, or below any URL that fsspec opens (s3://BUCKET/RUN). In a directory a snapshot
 is written beside its place and renamed into it; in an object store, where its other files carry a prefix of
 their writer's, its manifest is written last, and without one it does not count. Either way a reader sees all
-of it or nothing, and it is never written over. The manifest holds the hash of each file and of the state.
+of it or nothing, and it is never written over. The manifest holds the hash of each file and of the state, and
+what is trained: a snapshot is enough to go on from where the store has lost the run.
 """
 
 import errno
 import hashlib
 import json
 import logging
-import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 
 from curtail_dist.errors import MembershipError, SnapshotCorrupt, SnapshotMissing, StateDiverged
 from curtail_dist.membership.records import Commit
+from curtail_dist.state.places import MANIFEST, finished, name, number_of
 from curtail_dist.state.shelf import Create, Shelf, open_shelf
 from curtail_dist.state.tensorfile import read_tensors, write_tensors
 from curtail_dist.state.version import OPTIMIZER, PARAMETER, Version
 
 SCHEMA = 3
-MODEL, OUTER, LEDGER, MANIFEST = "model.safetensors", "outer.safetensors", "ledger.json", "manifest.json"
+MODEL, OUTER, LEDGER = "model.safetensors", "outer.safetensors", "ledger.json"
 _PARTS = {MODEL: PARAMETER, OUTER: OPTIMIZER}
 _TEXT_LIMIT = 256 * 2**20
-_NAME = re.compile(r"(?P<partial>\.?)(?P<number>\d{6,})-[0-9a-f]{8}(?(partial)|$)")
 _DAMAGED = (errno.EIO, errno.EBADMSG)
+_GARBLED = (ValueError, KeyError, TypeError, AttributeError, IndexError, MembershipError)
 _LOG = logging.getLogger(__name__)
 
 
@@ -41,15 +42,14 @@ class Snapshot:
     version: Version
     commit: Commit
     """The record of this version, as it was committed or was about to be."""
+    identity: Mapping[str, str] = field(default_factory=dict[str, str])
+    """What was trained, as named hashes; empty where the writer did not say."""
 
 
-def name(number: int, hash: str) -> str:
-    """Return the name of the snapshot of this version."""
-    return f"{number:06d}-{hash[:8]}"
-
-
-def write(url: str, version: Version, commit: Commit) -> None:
+def write(url: str, version: Version, commit: Commit, identity: Mapping[str, str] | None = None) -> None:
     """Write a snapshot durably, below `url`. Leaves an existing one of the same name alone if it is whole.
+
+    `identity` says what is trained, by named hashes: who recovers a run from the snapshot alone knows it.
 
     When this returns, a reader anywhere finds it. Equal versions give equal files, so writers that do the
     same at once do not harm each other. One that is torn or was changed is read to find that out, and
@@ -74,7 +74,13 @@ def write(url: str, version: Version, commit: Commit) -> None:
         with create(stored) as opened:
             opened.write(text)
         files[LEDGER] = [stored, hashlib.sha256(text).hexdigest()]
-        manifest = {"schema": SCHEMA, "version": version.number, "hash": commit.hash, "files": files}
+        manifest = {
+            "schema": SCHEMA,
+            "version": version.number,
+            "hash": commit.hash,
+            "identity": dict(identity or {}),
+            "files": files,
+        }
         text = json.dumps(manifest).encode()
         with create(MANIFEST) as opened:
             opened.write(text)
@@ -104,13 +110,17 @@ def read(url: str, number: int, hash: str) -> Snapshot:
 def newest(url: str) -> Snapshot | None:
     """Return the newest snapshot below `url` that is whole, None if there is none. Raises OSError.
 
-    Of which chain it is only its record says.
+    Every rewind begins a later epoch, so of two chains the one with the later epoch lives; within a chain the
+    higher version is the newer one. What is torn, or was changed, is passed over with a warning.
     """
     shelf = open_shelf(url)
-    places = [
-        (number, place) for place in shelf.names() if (number := _number(place, whole=True)) is not None
-    ]
-    for _, place in sorted(places, reverse=True):
+    ages: list[tuple[int, int, str]] = []
+    for place, number in finished(shelf).items():
+        try:
+            ages.append((_record(shelf, place).epoch, number, place))
+        except (OSError, *_GARBLED) as error:
+            _LOG.warning("snapshot %s below %s: its record cannot be read: %s", place, url, error)
+    for _, _, place in sorted(ages, reverse=True):
         try:
             return _read(shelf, place, f"snapshot {place} below {url}")
         except SnapshotCorrupt as error:
@@ -128,7 +138,7 @@ def prune(url: str, *, committed: int, keep: int) -> None:
     """
     shelf = open_shelf(url)
     for place in shelf.names():
-        number = _number(place)
+        number = number_of(place)
         if number is not None and number <= committed - keep:
             shelf.remove(place, MANIFEST)
 
@@ -158,7 +168,7 @@ def _read(shelf: Shelf, place: str, shown: str) -> Snapshot:
         if error.errno in _DAMAGED:
             raise SnapshotCorrupt(f"{shown} cannot be read: {error}") from error
         raise SnapshotMissing(f"{shown} cannot be reached from here: {error}") from error
-    except (ValueError, KeyError, TypeError, AttributeError, IndexError, MembershipError) as error:
+    except _GARBLED as error:
         raise SnapshotCorrupt(f"{shown} is torn or was changed: {error}; delete it") from error
 
 
@@ -181,16 +191,25 @@ def _contents(shelf: Shelf, place: str, manifest: Mapping[str, Any]) -> Snapshot
                 raise ValueError(f"{file}: {error}") from error
         _compare(file, contents.sha256, expected)
         tensors |= {prefix + key: value for key, value in contents.tensors.items()}
-    stored, expected = manifest["files"][LEDGER]
-    with shelf.open(place, stored) as opened:
-        text = opened.read(_TEXT_LIMIT)
-    _compare(LEDGER, hashlib.sha256(text).hexdigest(), expected)
-    commit = Commit.decode(text)
+    commit = _commit(shelf, place, manifest)
     version = Version(number=commit.version, tensors=tensors)
     named = (manifest["version"], manifest["hash"])
     if (version.number, version.hash) != named or commit.hash != version.hash:
         raise ValueError("it does not hold the state that its manifest and its record name")
-    return Snapshot(version=version, commit=commit)
+    return Snapshot(version=version, commit=commit, identity=manifest.get("identity", {}))
+
+
+def _record(shelf: Shelf, place: str) -> Commit:
+    """Return the record of a snapshot alone, whose tensors are not read."""
+    return _commit(shelf, place, _manifest(shelf, place))
+
+
+def _commit(shelf: Shelf, place: str, manifest: Mapping[str, Any]) -> Commit:
+    stored, expected = manifest["files"][LEDGER]
+    with shelf.open(place, stored) as opened:
+        text = opened.read(_TEXT_LIMIT)
+    _compare(LEDGER, hashlib.sha256(text).hexdigest(), expected)
+    return Commit.decode(text)
 
 
 def _compare(file: str, found: str, expected: str) -> None:
@@ -203,14 +222,6 @@ def _has_manifest(shelf: Shelf, place: str) -> bool:
         return shelf.has(place, MANIFEST)
     except OSError:
         return False
-
-
-def _number(place: str, *, whole: bool = False) -> int | None:
-    """Return the version that a snapshot's name stands for, else None; with `whole` partial ones are none."""
-    found = _NAME.match(place)
-    if found is None or (whole and found["partial"]):
-        return None
-    return int(found["number"])
 
 
 def _part(version: Version, prefix: str) -> dict[str, torch.Tensor]:

@@ -21,6 +21,7 @@ RUN_BY = {
     "curtail demo": "tests/launch/conftest.py",
     "curtail etcd": "tests/cli/test_cli_etcd.py",
     "curtail keys role": "tests/cli/test_cli_keys.py",
+    "curtail recover": "tests/cli/test_cli_recover.py",
     "curtail site": "tests/docs/test_new_user.py",
     "nanochat.chat": "tests/nanochat/test_generate.py",
     "nanochat.convert": "tests/nanochat/test_convert.py",

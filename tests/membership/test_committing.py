@@ -141,7 +141,7 @@ def test_a_head_that_changes_between_look_and_write_fences_the_commit_off(town, 
 @pytest.mark.parametrize("key", ["head", "epoch"])
 def test_a_run_whose_keys_vanished_is_not_begun_anew_by_a_commit(town, alone, key):
     town.store.delete(getattr(town.keys, key))
-    with pytest.raises(PeerLost, match="keys vanished from the store; recover the run"):
+    with pytest.raises(PeerLost, match="keys vanished from the store; have `curtail recover`"):
         commit(alone)
     assert town.store.get(getattr(town.keys, key)) is None
 

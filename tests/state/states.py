@@ -8,7 +8,7 @@ from curtail_dist.state import snapshot
 from curtail_dist.state.version import Version
 
 
-def make(number, *, seed=0):
+def make(number, *, seed=0, epoch=3):
     """Return a version and its commit."""
     generator = torch.Generator().manual_seed(1000 * seed + number)
     tensors = {
@@ -17,16 +17,16 @@ def make(number, *, seed=0):
         "outer/w/momentum_buffer": torch.randn(3, 5, generator=generator),
     }
     version = Version(number=number, tensors=tensors)
-    return version, commit_of(version)
+    return version, commit_of(version, epoch=epoch)
 
 
-def commit_of(version):
+def commit_of(version, *, epoch=3):
     """Return a record with something in every field."""
     return Commit(
         version=version.number,
         hash=version.hash,
         parent="0" * 64,
-        epoch=3,
+        epoch=epoch,
         total_rows=90,
         done=((0, 5), (7, 9)),
         open=((6, 11),),

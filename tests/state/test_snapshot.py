@@ -11,6 +11,7 @@ from states import Files, commit_of, make, numbers
 
 from curtail_dist.errors import ConfigError, SnapshotCorrupt, SnapshotMissing, StateDiverged
 from curtail_dist.state import snapshot
+from curtail_dist.state.places import newest_number
 from curtail_dist.state.version import Version
 
 VERSION, COMMIT = make(7)
@@ -160,6 +161,66 @@ def test_the_newest_whole_one_is_found(url, caplog):
     assert found is not None
     assert found.commit == make(9)[1]
     assert "000010" in caplog.text
+
+
+def test_of_two_chains_the_newest_is_of_the_one_that_lives(url):
+    snapshot.write(url, *make(8, epoch=4))
+    for number in (9, 10):
+        snapshot.write(url, *make(number, seed=1, epoch=4))  # dropped by a rewind to 8, which begins epoch 5
+    assert snapshot.newest(url).version.number == 10, "nothing has come after the rewind"
+    snapshot.write(url, *make(9, epoch=5))
+    assert snapshot.newest(url).commit == make(9, epoch=5)[1]
+
+
+def test_one_whose_record_is_torn_is_passed_over(url, caplog):
+    for number in (3, 9):
+        snapshot.write(url, *make(number))
+    Files(url, make(9)[0]).write("ledger.json", b"{")
+    with caplog.at_level(logging.WARNING):
+        assert snapshot.newest(url).version.number == 3
+    assert "000009" in caplog.text
+
+
+def test_a_snapshot_says_what_was_trained(url):
+    snapshot.write(url, VERSION, COMMIT, {"model": "abc", "seed": "1"})
+    snapshot.write(url, *make(8))
+    assert snapshot.read(url, 7, VERSION.hash).identity == {"model": "abc", "seed": "1"}
+    assert snapshot.newest(url).identity == {}
+
+
+def test_a_snapshot_of_a_writer_that_did_not_say_what_was_trained_is_read(url):
+    snapshot.write(url, VERSION, COMMIT)
+    files = Files(url, VERSION)
+    manifest = json.loads(files.read("manifest.json"))
+    del manifest["identity"]
+    files.write("manifest.json", json.dumps(manifest).encode())
+    assert snapshot.newest(url).identity == {}
+
+
+def test_the_newest_number_is_told_by_names_of_finished_snapshots(url):
+    assert newest_number(url) == 0
+    snapshot.write(url, *make(0))
+    assert newest_number(url) == 0, "nothing was trained for version 0"
+    for number in (7, 12):
+        snapshot.write(url, *make(number))
+    fs, root = fsspec.core.url_to_fs(url)
+    for place in (".000020-abcdef01.99", "000020-abcdef01"):
+        fs.makedirs(f"{root}/{place}", exist_ok=True)
+        fs.pipe_file(f"{root}/{place}/model.safetensors", b"half")
+    assert newest_number(url) == 12
+    Files(url, make(12)[0]).write("model.safetensors", b"torn")
+    assert newest_number(url) == 12
+
+
+def test_the_newest_number_is_found_without_torch(tmp_path):
+    snapshot.write(str(tmp_path), VERSION, COMMIT)
+    code = (
+        "import sys\n"
+        "from curtail_dist.state.places import newest_number\n"
+        f"assert newest_number({str(tmp_path)!r}) == 7\n"
+        "assert 'torch' not in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_versions_count_as_numbers_beyond_six_digits(url):
