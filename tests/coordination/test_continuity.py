@@ -31,7 +31,7 @@ def test_an_older_revision_is_a_store_that_was_set_back():
     assert str(raised.value) == (
         "etcd at 10.0.0.1:2379 is cluster a at revision 57; it must be cluster a at revision 92 or later, "
         "which this process has seen: stop all sites, then bring the newest data directory back, or have "
-        "new chain from the newest snapshot"
+        "`curtail recover` begin a new chain from the newest snapshot"
     )
 
 
