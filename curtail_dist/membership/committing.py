@@ -31,7 +31,7 @@ def write_commit(part: Part, record: Commit) -> Steps[bool]:
 
     while (head := (yield from patiently(part, write, f"commit {record.version}"))) is None:
         continue
-    return head.hash == record.hash
+    return head == record
 
 
 def attempt(part: Part, record: Commit) -> Steps[Commit | None]:
@@ -47,7 +47,7 @@ def attempt(part: Part, record: Commit) -> Steps[Commit | None]:
             "the run's keys vanished from the store; have `curtail recover` go on from its newest snapshot"
         )
     standing = Commit.decode(head.value)
-    if record.hash in (standing.hash, standing.parent):
+    if standing == record or standing.parent == record.hash:
         return standing
     if Epoch.decode(epoch.value) != part.epoch or standing.hash != record.parent:
         raise PeerLost(f"commit {record.version} is fenced off: the run has moved on without this epoch")
@@ -67,7 +67,7 @@ def _awaited(part: Part, record: Commit) -> Steps[bool]:
     epoch, lower = part.epoch, part.epoch.members[: part.rank]
 
     def standing(view: View) -> bool | None:
-        if view.head is not None and view.head.hash == record.hash:
+        if view.head == record:
             return True
         return None if any(counted_on(view, epoch, member) for member in lower) else False
 

@@ -7,7 +7,7 @@ from typing import Any, Self, TypeAlias, cast
 from curtail_dist.data.ledger import Ledger, Offset, Range
 from curtail_dist.errors import MembershipError
 
-SCHEMA = 2
+SCHEMA = 3
 """Version of the protocol; members of another one are refused."""
 
 Trained: TypeAlias = tuple[int, int]

@@ -26,7 +26,7 @@ from curtail_dist.state.shelf import Create, Shelf, open_shelf
 from curtail_dist.state.tensorfile import read_tensors, write_tensors
 from curtail_dist.state.version import OPTIMIZER, PARAMETER, Version
 
-SCHEMA = 3
+SCHEMA = 4
 MODEL, OUTER, LEDGER = "model.safetensors", "outer.safetensors", "ledger.json"
 _PARTS = {MODEL: PARAMETER, OUTER: OPTIMIZER}
 _TEXT_LIMIT = 256 * 2**20

@@ -1,4 +1,4 @@
-"""S(n): one version of the run's state as tensors, and the hash that names its bytes."""
+"""S(n): one version of the run's state as tensors, and the hash that names the version and its bytes."""
 
 import hashlib
 from collections.abc import Mapping
@@ -38,8 +38,12 @@ class Version:
 
     @cached_property
     def hash(self) -> str:
-        """SHA-256 over the digests, independent of the order of insertion."""
-        return combined(self.digests)
+        """SHA-256 over the number and the digests, independent of the order of insertion.
+
+        With the number, since a round that moves nothing (a learning rate of 0) makes a version of its own: a
+        commit is known by its hash.
+        """
+        return hashlib.sha256(f"{self.number} {combined(self.digests)}".encode()).hexdigest()
 
     def after(self, before: "Version") -> "Version":
         """Return this version, which need not hash again what it shares with the one before it."""

@@ -1,6 +1,7 @@
 """Writing a commit: fenced by epoch and parent, exactly once, through lost answers, outages and bad disks."""
 
 import threading
+from dataclasses import replace
 
 import pytest
 from town import HEAD, NEXT, at_once, eventually
@@ -118,6 +119,17 @@ def test_a_commit_on_another_parent_is_fenced_off(town, alone):
     with pytest.raises(PeerLost, match="commit 4 is fenced off"):
         commit(alone)
     assert town.head == other
+
+
+def test_a_commit_of_the_same_bytes_by_others_is_another_one(town, alone):
+    """The others went on without this member, and none of their rounds moved anything."""
+    move_on(town)
+    theirs = replace(NEXT, epoch=4, work=(), done=())
+    assert theirs != NEXT
+    town.store.put(town.keys.head, theirs.encode())
+    with pytest.raises(PeerLost, match="commit 4 is fenced off"):
+        commit(alone)
+    assert town.head == theirs
 
 
 def test_a_record_that_has_a_successor_already_stands_and_is_not_head(town, alone):

@@ -2,10 +2,10 @@
 
 Prints one JSON line at the end: what it trained on, and the hash of the anchor it ended with. Options of the
 run file's `train`, for tests: `step_s` (real time of a step, until there is a file `hurry`), `width` and
-`model_seed` (another model), `gate` (a file to be waited for before the first step), `enter` (one to be
-waited for before the site comes in), `die_at` (SITE:EFFECT:VERSION: SIGKILL before the first such step of the
-protocol on that version) and `holds`, a directory: while it holds the file SITE.hold, that site waits two
-steps into a round, and says so by SITE.held.
+`model_seed` (another model), `lr` (of the inner optimizer), `gate` (a file to be waited for before the first
+step), `enter` (one to be waited for before the site comes in), `die_at` (SITE:EFFECT:VERSION: SIGKILL before
+the first such step of the protocol on that version) and `holds`, a directory: while it holds the file
+SITE.hold, that site waits two steps into a round, and says so by SITE.held.
 """
 
 import argparse
@@ -96,7 +96,7 @@ def train(config, name):
     options = config.train.options
     torch.manual_seed(options.get("model_seed", 7))
     model = torch.nn.Linear(2, options.get("width", 3))
-    inner = torch.optim.SGD(model.parameters(), lr=0.01)
+    inner = torch.optim.SGD(model.parameters(), lr=options.get("lr", 0.01))
     warm_up(model, inner)
     seen = []
     look, held = deadly(name, options.get("die_at", "::0"))

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from curtail_dist.data.ledger import Assignment, Ledger, plan, split
 from curtail_dist.errors import MembershipError
-from curtail_dist.membership.records import Commit, Work
+from curtail_dist.membership.records import SCHEMA, Commit, Work
 from curtail_dist.runtime.order import Order
 
 positions = st.integers(0, 10**12)
@@ -88,6 +88,6 @@ def test_each_rank_hears_its_part_of_the_plan(ranks, done):
 def test_an_order_on_a_head_of_another_schema_is_refused():
     head = Commit(version=1, hash="h1", parent="h0", epoch=1, total_rows=10)
     raw = json.loads(Order(head=head, members=1, now=0.0).encode())
-    raw["head"] = raw["head"].replace('"schema":2', '"schema":3')
-    with pytest.raises(MembershipError, match="another schema than 2"):
+    raw["head"] = raw["head"].replace(f'"schema":{SCHEMA}', f'"schema":{SCHEMA + 1}')
+    with pytest.raises(MembershipError, match=f"another schema than {SCHEMA}"):
         Order.decode(json.dumps(raw).encode())

@@ -3,7 +3,7 @@ import uuid
 
 import fsspec
 import pytest
-from versions import KEYS, WAIT_S, Disk, Setting, make
+from versions import IDENTITY, KEYS, WAIT_S, Disk, Setting, make
 
 from curtail_dist.errors import ConfigError, SnapshotCorrupt, SnapshotMissing, StoreUnavailable
 from curtail_dist.membership.records import Commit, encode
@@ -251,13 +251,16 @@ def test_each_snapshot_is_an_event(setting):
 
 def test_an_odd_url_is_refused_at_once(setting):
     with pytest.raises(ConfigError):
-        SnapshotKeeper("nosuch://x", keep=2, store=setting.store, board=setting.board, events=setting.events)
+        SnapshotKeeper(
+            "nosuch://x", keep=2, identity={}, store=setting.store, board=setting.board, events=setting.events
+        )
 
 
 def test_close_is_idempotent_also_without_a_start(setting):
     keeper = SnapshotKeeper(
         f"memory://{uuid.uuid4().hex}",
         keep=2,
+        identity={},
         store=setting.store,
         board=setting.board,
         events=setting.events,
@@ -274,3 +277,11 @@ def test_the_record_in_a_snapshot_is_the_stored_one(setting):
     ledger = next(file for path, file in Disk.store.items() if path.endswith("ledger.json"))
     assert Commit.decode(ledger.getvalue()) == record
     assert ledger.getvalue() == setting.store.get(KEYS.head).value
+
+
+def test_a_snapshot_is_enough_to_know_what_was_trained(setting):
+    version, record = setting.commit(3)
+    assert setting.keeper.newest() == 0
+    setting.keeper.make_durable(version, record)
+    assert snapshot.newest(setting.url).identity == IDENTITY
+    assert setting.keeper.newest() == 3

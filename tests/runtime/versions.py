@@ -15,6 +15,7 @@ from curtail_dist.state.version import Version
 from curtail_dist.telemetry.record import EventLog
 
 KEYS = Keys("r")
+IDENTITY = {"model": "abc", "seed": "1"}
 WAIT_S = 20.0
 
 
@@ -77,7 +78,9 @@ class Setting:
 
     def another_keeper(self, *, keep=2, store=None):
         store = store or self.store
-        return SnapshotKeeper(self.url, keep=keep, store=store, board=self.board, events=self.events)
+        return SnapshotKeeper(
+            self.url, keep=keep, identity=IDENTITY, store=store, board=self.board, events=self.events
+        )
 
     def commit(self, number, *, seed=0):
         version, record = make(number, seed=seed)

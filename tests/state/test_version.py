@@ -27,3 +27,10 @@ def test_the_hash_sees_bytes_names_types_and_shapes():
 def test_a_strided_view_hashes_as_its_values():
     square = torch.arange(9.0).view(3, 3)
     assert make({"a": square.t()}).hash == make({"a": square.t().contiguous()}).hash
+
+
+def test_two_versions_of_the_same_bytes_are_told_apart():
+    tensors = {"parameter/w": torch.ones(3)}
+    one, next_one = (Version(number=number, tensors=tensors) for number in (7, 8))
+    assert one.hash != next_one.hash
+    assert next_one.after(one).hash == next_one.hash
