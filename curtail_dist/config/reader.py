@@ -21,8 +21,10 @@ def load_yaml(path: Path) -> dict[str, Any]:
     """Read a YAML file whose top level is a mapping; raises ConfigError with the file's name."""
     import yaml  # half of what importing this package would take
 
+    from curtail_dist.config import dialect
+
     try:
-        loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
+        loaded = dialect.load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(
             f"run file {path} cannot be read ({error.strerror}); give the path of an existing file"
@@ -40,6 +42,8 @@ def override(tree: dict[str, Any], assignment: str) -> None:
     """Apply one `a.b=c` to a tree in place; the value is read as YAML."""
     import yaml
 
+    from curtail_dist.config import dialect
+
     path, equals, text = assignment.partition("=")
     if not equals or not path:
         raise ConfigError(f"--set got {assignment!r}; it must read KEY.KEY=VALUE")
@@ -51,7 +55,7 @@ def override(tree: dict[str, Any], assignment: str) -> None:
             raise ConfigError(f"--set {path}: {key} is {child!r}, which holds no keys; name a section")
         node = typing.cast("dict[str, Any]", child)
     try:
-        node[last] = yaml.safe_load(text)
+        node[last] = dialect.load(text)
     except yaml.YAMLError as error:
         raise ConfigError(f"--set {path} got {text!r}, which is not YAML; quote it") from error
 

@@ -123,10 +123,10 @@ class RunConfig:
 
     def to_yaml(self, path: Path) -> None:
         """Write the effective configuration."""
-        import yaml
+        from curtail_dist.config import dialect  # imports yaml: see load_yaml
 
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(yaml.safe_dump(self.to_mapping(), sort_keys=False), encoding="utf-8")
+        path.write_text(dialect.dump(self.to_mapping()), encoding="utf-8")
 
 
 def _resolve(tree: dict[str, Any], base: Path) -> dict[str, Any]:

@@ -234,6 +234,30 @@ def test_overrides_replace_and_add_values_and_are_read_as_yaml(run_file):
     assert config.run.start == datetime(2026, 3, 21, 17, tzinfo=UTC)
 
 
+@pytest.mark.parametrize("said", ["1e-3", "1E-3", "1.e-3", "+1e-3", "0.1e-2", ".1e-2", "0.001"])
+def test_a_number_with_an_exponent_is_a_number_in_a_run_file_and_in_an_override(tmp_path, said):
+    sections = yaml.safe_dump(tree())
+    options = f"train: {{program: own.py, own_lr: {said}}}\nmodel: {{scale: {said}}}\n"
+    (tmp_path / "run.yaml").write_text(f"{sections}\nouter: {{lr: {said}}}\n{options}")
+    config = RunConfig.from_yaml(tmp_path / "run.yaml", [f"round.grace_s={said}"])
+    assert (config.outer.lr, config.round.grace_s) == (0.001, 0.001)
+    assert (config.train.options, config.model) == ({"own_lr": 0.001}, {"scale": 0.001})
+
+
+@pytest.mark.parametrize("said", ["e3", "1e", "1e3x", "0x1e3", "1_0e-3", "1:2e3", "ae-3", "1e3 m"])
+def test_what_only_resembles_a_number_is_read_as_ever(run_file, said):
+    path = run_file(tree())
+    config = RunConfig.from_yaml(path, [f"train.own={said}", f"model.own={said}"])
+    assert config.train.options == config.model == {"own": yaml.safe_load(said)}
+
+
+def test_text_that_looks_like_a_number_stays_text_in_the_effective_configuration(tmp_path):
+    site = {**SITE, "provisioner": {"environment": {"LR": "1e-3", "ID": "12e04"}}}
+    config = RunConfig.from_mapping(tree(sites={"texas": site}, train={"own": "1E5", "lr": 1e-3}))
+    config.to_yaml(tmp_path / "config.yaml")
+    assert RunConfig.from_yaml(tmp_path / "config.yaml") == config
+
+
 def test_of_two_overrides_of_one_key_the_last_counts(run_file):
     assert RunConfig.from_yaml(run_file(tree()), ["round.steps=7", "round.steps=8"]).round.steps == 8
 

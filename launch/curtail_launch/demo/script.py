@@ -5,8 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from curtail_dist.config import dialect
 from curtail_dist.errors import ConfigError
 from curtail_dist.units import SECONDS_PER_HOUR
 from curtail_launch.demo.day import DAYS, START, THRESHOLD_G_PER_KWH, write_day
@@ -144,7 +143,7 @@ def write_run_file(tree: dict[str, Any], directory: Path) -> Path:
     """Write the run file and return its path."""
     directory.mkdir(parents=True, exist_ok=True)
     path = directory / "run.yaml"
-    path.write_text(yaml.safe_dump(tree, sort_keys=False), encoding="utf-8")
+    path.write_text(dialect.dump(tree), encoding="utf-8")
     return path
 
 
