@@ -6,7 +6,7 @@ Unknown keys, wrong types and missing values are ConfigErrors that name the key 
 import dataclasses
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import UTC, date, datetime
 from difflib import get_close_matches
 from pathlib import Path
@@ -15,6 +15,22 @@ from typing import Any, TypeVar
 from curtail_dist.errors import ConfigError
 
 T = TypeVar("T")
+
+
+class Refused(ConfigError):
+    """A value that a section's own check refuses: `key is value; it must be must`."""
+
+    def __init__(self, key: str, value: object, must: str) -> None:
+        """Name the key by any path that ends in the section's own part of it."""
+        super().__init__(f"{key} is {value!r}; it must be {must}")
+        self._said = (key, value, must)
+
+    def below(self, path: str, section: Collection[str]) -> "Refused":
+        """Return the same of a section that is found at `path` and has these keys, by the key's full path."""
+        key, value, must = self._said
+        words = key.split(".")
+        first = next((place for place, word in enumerate(words) if word in section), 0)
+        return Refused(_join(path, ".".join(words[first:])), value, must)
 
 
 def load_yaml(path: Path) -> dict[str, Any]:
@@ -61,7 +77,10 @@ def override(tree: dict[str, Any], assignment: str) -> None:
 
 
 def build(kind: type[T], value: Any, path: str) -> T:
-    """Build dataclass `kind` from a mapping found at `path`."""
+    """Build dataclass `kind` from a mapping found at `path`.
+
+    Raises ConfigError. What the sections' own checks refuse is named by its full path, too.
+    """
     if not isinstance(value, Mapping):
         raise ConfigError(f"{path or 'the run file'} is {value!r}; it must be a mapping")
     given = typing.cast("Mapping[str, Any]", value)
@@ -78,7 +97,10 @@ def build(kind: type[T], value: Any, path: str) -> T:
             built[name] = _convert(hints[name], given[name], _join(path, name))
         elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
             raise ConfigError(f"{_join(path, name)} is missing; it must be given")
-    return kind(**built)
+    try:
+        return kind(**built)
+    except Refused as error:
+        raise error.below(path, fields) from None
 
 
 def plain(value: Any) -> Any:

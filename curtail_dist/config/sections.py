@@ -6,14 +6,14 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from curtail_dist.errors import ConfigError
+from curtail_dist.config.reader import Refused
 from curtail_dist.units import Seconds
 
 
 def require(holds: bool, key: str, value: object, must: str) -> None:
-    """Raise ConfigError(`key is value; it must be must`) unless `holds`."""
+    """Raise ConfigError(`key is value; it must be must`) unless `holds`; see Refused for the key's path."""
     if not holds:
-        raise ConfigError(f"{key} is {value!r}; it must be {must}")
+        raise Refused(key, value, must)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -114,6 +114,42 @@ def test_what_must_be_given_is_asked_for(missing, key):
     assert refused(**missing) == f"{key} is missing; it must be given"
 
 
+@pytest.mark.parametrize(
+    ("site", "said"),
+    [
+        ({"power": {"train_w": -300, "idle_w": 50}}, "sites.texas.power.train_w is -300.0; it must be"),
+        ({"signal": {"kind": "constant"}}, "sites.texas.signal.value is None; it must be"),
+        ({"average": {"kind": "constant"}}, "sites.texas.average.value is None; it must be"),
+        ({"provisioner": {"ranks": 0}}, "sites.texas.provisioner.ranks is 0; it must be"),
+        (
+            {"provisioner": {"kind": "slurm", "slurm": {"poll_s": 0}}},
+            "sites.texas.provisioner.slurm.poll_s is 0.0; it must be",
+        ),
+        (
+            {"signal": {"kind": "http", "url": "http://h", "value_at": "/a", "fallback": {"kind": "http"}}},
+            "sites.texas.signal.fallback.url is ''; it must be",
+        ),
+        ({"footprint": {"pue": 0.5}}, "sites.texas.footprint.pue is 0.5; it must be"),
+        ({"meter": {"kind": "steam"}}, "sites.texas.meter.kind is 'steam'; it must be"),
+        ({"price": {"per": "day"}}, "sites.texas.price.per_kwh is None; it must be"),
+        ({"address": ""}, "sites.texas.address is ''; it must be"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_what_a_sites_own_section_refuses_is_named_with_the_site(site, said):
+    assert refused(sites={"ohio": SITE, "texas": {**SITE, **site}}).startswith(said)
+
+
+def test_what_a_baselines_signal_refuses_is_named_by_the_baseline():
+    said = refused(baselines={"nuclear": {"kind": "trace"}})
+    assert said == "baselines.nuclear.path is None; it must be given with kind trace"
+
+
+def test_a_site_that_is_called_like_a_section_does_not_blur_the_path():
+    said = refused(sites={"power": {**SITE, "power": {"train_w": -1, "idle_w": 1}}})
+    assert said == "sites.power.power.train_w is -1.0; it must be at least 0"
+
+
 def test_a_run_file_without_sites_is_refused():
     assert refused(sites={}).startswith("sites is {}; it must be a mapping with at least one site")
     without = tree()
