@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from curtail_dist.config.hosts import is_host_and_port
 from curtail_dist.config.sections import require
 from curtail_dist.units import Seconds
 
@@ -48,8 +49,8 @@ class CoordinationConfig:
             bool(self.endpoints), "coordination.endpoints", self.endpoints, "a list of at least one HOST:PORT"
         )
         for endpoint in self.endpoints:
-            host, _, port = endpoint.rpartition(":")
-            require(bool(host) and port.isdigit(), "coordination.endpoints", endpoint, "HOST:PORT")
+            must = "HOST:PORT, without http:// or a path, the port from 1 to 65535"
+            require(is_host_and_port(endpoint), "coordination.endpoints", endpoint, must)
         require(
             self.lease_ttl_s >= 2, "coordination.lease_ttl_s", self.lease_ttl_s, "at least 2 (etcd's least)"
         )

@@ -33,7 +33,10 @@ class RunSection:
     """Length of the planned period in hours of run time: for baselines, the oracle and `simulate`."""
 
     def __post_init__(self) -> None:
-        require(bool(self.name) and "/" not in self.name, "run.name", self.name, "a name without slashes")
+        named = self.name not in ("", ".", "..") and "/" not in self.name and self.name.isprintable()
+        must = "a name other than . and .., without slashes and control characters"
+        require(named, "run.name", self.name, must)
+        require(0 <= self.seed < 2**63, "run.seed", self.seed, "at least 0 and below 2^63")
         require(self.deadline_h > 0, "run.deadline_h", self.deadline_h, "above 0")
 
 
@@ -145,8 +148,9 @@ class OuterConfig:
         require(self.sync_delay >= 0, "outer.sync_delay", self.sync_delay, "at least 0")
         require(0 <= self.mix_alpha <= 1, "outer.mix_alpha", self.mix_alpha, "in [0, 1]")
         for sites, pair in (self.by_sites or {}).items():
-            fits = _is_above_zero(sites) and len(pair) == 2
-            require(fits, f"outer.by_sites.{sites}", pair, "a number of sites: [lr, momentum]")
+            fits = _is_above_zero(sites) and len(pair) == 2 and pair[0] > 0 and 0 <= pair[1] < 1
+            must = "a number of sites: [lr, momentum], lr above 0 and momentum in [0, 1)"
+            require(fits, f"outer.by_sites.{sites}", list(pair), must)
         require(self.lr > 0, "outer.lr", self.lr, "above 0")
         require(0 <= self.momentum < 1, "outer.momentum", self.momentum, "in [0, 1)")
 
@@ -196,6 +200,8 @@ class StateConfig:
             self.unreachable in choices, "state.unreachable", self.unreachable, "one of " + ", ".join(choices)
         )
         require(self.inner_max_age_s >= 0, "state.inner_max_age_s", self.inner_max_age_s, "at least 0")
+        waits_s = self.transfer_timeout_s
+        require(waits_s > 0, "state.transfer_timeout_s", waits_s, "above 0")
         require(self.keep >= 2, "state.keep", self.keep, "at least 2 (head and its parent)")
 
 
@@ -215,5 +221,7 @@ class TrainConfig:
     """The other keys of `train`, for the program to check."""
 
     def __post_init__(self) -> None:
+        must = "a module, or a path that ends in .py"
+        require(bool(self.program.strip()), "train.program", self.program, must)
         require(self.stall_s > 0, "train.stall_s", self.stall_s, "above 0")
         require(self.warmup_steps >= 0, "train.warmup_steps", self.warmup_steps, "at least 0")

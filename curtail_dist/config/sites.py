@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from curtail_dist.config.hosts import is_host
 from curtail_dist.config.meter import FootprintConfig, MeterConfig
 from curtail_dist.config.price import PriceConfig
 from curtail_dist.config.provisioner import ProvisionerConfig
@@ -67,6 +68,7 @@ class SiteConfig:
 
     def __post_init__(self) -> None:
         variable = self.address.removeprefix(ENV_ADDRESS)
-        named = not self.address.startswith(ENV_ADDRESS) or variable.isidentifier()
-        must = "an address, auto, or env: and the name of a variable"
-        require(bool(self.address) and named, "address", self.address, must)
+        from_variable = self.address.startswith(ENV_ADDRESS)
+        named = variable.isidentifier() if from_variable else is_host(self.address)
+        must = "an address or a host name, without a scheme and a port; auto; or env: and a variable's name"
+        require(named, "address", self.address, must)

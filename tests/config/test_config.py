@@ -201,11 +201,51 @@ def test_a_run_file_without_sites_is_refused():
         {"sites": {"texas": {**SITE, "signal": {"kind": "constant", "value": 1.0, "path": "x.csv"}}}},
         {"sites": {"texas": {**SITE, "provisioner": {"kind": "slurm"}}}},
         {"sites": {"texas": {**SITE, "provisioner": {"ranks": 0}}}},
+        {"run": {"name": "."}},
+        {"run": {"name": ".."}},
+        {"run": {"name": "a\0b"}},
+        {"run": {"name": "a\nb"}},
+        {"run": {"name": "day", "seed": -1}},
+        {"run": {"name": "day", "seed": 10**23}},
+        {"state": {"transfer_timeout_s": 0}},
+        {"state": {"transfer_timeout_s": -5}},
+        {"outer": {"by_sites": {2: [-1, 0.5]}}},
+        {"outer": {"by_sites": {2: [0.7, 5]}}},
+        {"coordination": {"endpoints": ["http://localhost:2379"]}},
+        {"coordination": {"endpoints": ["localhost:99999"]}},
+        {"coordination": {"endpoints": ["localhost:0"]}},
+        {"coordination": {"endpoints": ["::1]:2379"]}},
+        {"train": {"program": ""}},
+        {"train": {"program": " "}},
+        {"sites": {"texas": {**SITE, "signal": {"kind": "constant", "value": -5}}}},
+        {"sites": {"texas": {**SITE, "address": "http://foo"}}},
+        {"sites": {"texas": {**SITE, "address": "foo:123"}}},
+        {"sites": {"texas": {**SITE, "address": "foo/bar"}}},
     ],
     ids=str,
 )
 def test_a_value_out_of_range_says_what_is_and_what_must_be(section):
     assert re.fullmatch(r"[\w.]+ is .*; it must be .+", refused(**section))
+
+
+@pytest.mark.parametrize(
+    "section",
+    [
+        {"coordination": {"endpoints": ["localhost:1", "etcd_1.example-net.org:65535", "10.0.0.1:2379"]}},
+        {"coordination": {"endpoints": ["[::1]:2379", "[fe80::1%eth0]:2379"]}},
+        {"sites": {"texas": {**SITE, "address": "site-1.example.org"}}},
+        {"sites": {"texas": {**SITE, "address": "fd00::7"}}},
+        {"sites": {"texas": {**SITE, "address": "auto"}}},
+        {"sites": {"texas": {**SITE, "address": "env:POD_IP"}}},
+        {"sites": {"texas": {**SITE, "signal": {"kind": "constant", "value": 0}}}},
+        {"run": {"name": "Übung 1.2"}},
+        {"run": {"name": "day", "seed": 2**63 - 1}},
+        {"outer": {"by_sites": {1: [0.7, 0], 2.5: [0.9, 0.6]}}},
+    ],
+    ids=str,
+)
+def test_a_value_at_the_edge_of_its_range_is_taken(section):
+    RunConfig.from_mapping(tree(**section))
 
 
 def test_an_unknown_site_is_answered_with_those_there_are():
@@ -358,7 +398,7 @@ names = st.from_regex(r"[a-z][a-z0-9_-]{0,8}", fullmatch=True)
 sites = st.fixed_dictionaries(
     {
         "signal": st.one_of(
-            st.fixed_dictionaries({"kind": st.just("constant"), "value": st.floats(-50, 900)}),
+            st.fixed_dictionaries({"kind": st.just("constant"), "value": st.floats(0, 900)}),
             st.fixed_dictionaries({"kind": st.sampled_from(["trace", "vessim"]), "path": names}),
         ),
         "power": st.fixed_dictionaries(
