@@ -13,6 +13,7 @@ from pathlib import Path
 from curtail_dist.cli.verb import Verb, add_overrides
 from curtail_dist.clock import SystemClock, open_clock
 from curtail_dist.config import RunConfig, SignalConfig
+from curtail_dist.config.reader import load_yaml
 from curtail_dist.coordination import CoordinationStore, open_store
 from curtail_dist.energy.meters.opening import open_meter
 from curtail_dist.energy.meters.spans import Metering
@@ -21,7 +22,7 @@ from curtail_dist.energy.prices import price_series
 from curtail_dist.energy.signals import open_signal, trace_of
 from curtail_dist.energy.stepfunction import StepFunction
 from curtail_dist.energy.windows import check_threshold_opens
-from curtail_dist.errors import CurtailError, SignalUnavailable, TraceError, UserError
+from curtail_dist.errors import ConfigError, CurtailError, SignalUnavailable, TraceError, UserError
 from curtail_dist.membership.agent.controller import Agent, Parts
 from curtail_dist.membership.agent.crew import FAILED, Crew, worst
 from curtail_dist.membership.keys import Keys
@@ -59,7 +60,7 @@ def _run(args: argparse.Namespace) -> int:
     config = RunConfig.from_yaml(args.config, list(args.set))
     sites = chosen_sites(config, args.site)
     check_opens(config)
-    run_file = write_effective(config, sites[0])
+    run_file = write_effective(config, sites[0], given=Path(args.config))
     if not args.unchecked:
         check_program(config, run_file)
     with _metrics(config, sites), WandbProcess(run_file, sites) if config.telemetry.wandb else nullcontext():
@@ -171,12 +172,21 @@ def past_of(signal: SignalConfig, start: datetime) -> StepFunction | None:
     return trace_of(signal).series(start)
 
 
-def write_effective(config: RunConfig, site: str) -> Path:
+def write_effective(config: RunConfig, site: str, *, given: Path) -> Path:
     """Write the effective configuration into the run directory and return its path.
 
-    The agents of several sites may share the directory; a reader never finds half a file.
+    The agents of several sites may share the directory; a reader never finds half a file. Raises ConfigError
+    where the run file that was `given` stands there itself: it is its author's. One that says all that the
+    effective configuration says is taken as it is.
     """
     final = config.run.directory / "config.yaml"
+    if final.exists() and final.samefile(given):
+        if load_yaml(final) == config.to_mapping():
+            return final
+        raise ConfigError(
+            f"the run file is {str(final)!r}, where the effective configuration would be written over it; "
+            "run.directory must be another directory, or the run file must have another name: change either"
+        )
     partial = final.with_name(f"config.{site}.{os.getpid()}.partial")
     config.to_yaml(partial)
     partial.replace(final)

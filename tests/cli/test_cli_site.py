@@ -66,3 +66,45 @@ def test_all_stands_for_every_site_and_a_site_that_is_given_twice_is_one(run_fil
 def test_one_unknown_site_among_several_stops_them_all(run_file, capsys):
     assert site(run_file, "--site", "b") == 2
     assert "site 'b' is not in the run file" in capsys.readouterr().err
+
+
+def beside(run_file, name):
+    """The same run file under a name, with the run written where it stands."""
+    path = run_file.with_name(name)
+    path.write_text("# mine\n" + run_file.read_text().replace("directory: run", "directory: ."))
+    return path
+
+
+def test_a_run_file_that_stands_where_the_effective_configuration_goes_is_kept(run_file, capsys):
+    path = beside(run_file, "config.yaml")
+    before = path.read_bytes()
+    assert site(path) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert f"the run file is '{path}'" in said
+    assert path.read_bytes() == before
+
+
+def test_a_run_file_that_is_linked_to_from_there_is_kept(run_file, capsys):
+    path = beside(run_file, "run.yaml")
+    link = path.with_name("config.yaml")
+    link.symlink_to("run.yaml")
+    assert site(path) == 2
+    assert "must be another directory" in capsys.readouterr().err
+    assert link.is_symlink()
+
+
+def test_a_run_file_of_another_name_may_stand_in_the_run_directory(run_file, capsys):
+    path = beside(run_file, "mine.yaml")
+    assert site(path) == 1
+    assert "etcd does not answer" in capsys.readouterr().err
+    assert RunConfig.from_yaml(path.with_name("config.yaml")) == RunConfig.from_yaml(path)
+
+
+def test_a_run_goes_on_by_its_effective_configuration(run_file, capsys):
+    assert site(run_file) == 1
+    effective = run_file.parent / "run" / "config.yaml"
+    before = effective.read_bytes()
+    assert site(effective) == 1
+    assert capsys.readouterr().err.count("etcd does not answer") == 2
+    assert effective.read_bytes() == before

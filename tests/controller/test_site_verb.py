@@ -88,7 +88,7 @@ def test_a_program_that_fails_is_no_mistake_of_the_user(checked):
 
 
 def test_the_effective_configuration_stands_in_the_run_directory(config, tmp_path):
-    path = write_effective(config, "texas")
+    path = write_effective(config, "texas", given=tmp_path / "run.yaml")
     assert path == tmp_path / "config.yaml"
     assert RunConfig.from_yaml(path) == config
     assert [entry.name for entry in tmp_path.iterdir()] == ["config.yaml"]
