@@ -11,6 +11,7 @@ from datetime import datetime
 from pathlib import Path
 
 from curtail_dist.cli.verb import Verb, add_overrides
+from curtail_dist.cli.writable import require_writable
 from curtail_dist.clock import SystemClock, open_clock
 from curtail_dist.config import RunConfig, SignalConfig
 from curtail_dist.config.reader import load_yaml
@@ -60,6 +61,7 @@ def _run(args: argparse.Namespace) -> int:
     config = RunConfig.from_yaml(args.config, list(args.set))
     sites = chosen_sites(config, args.site)
     check_opens(config)
+    require_writable(config.run.directory, "run.directory")
     run_file = write_effective(config, sites[0], given=Path(args.config))
     if not args.unchecked:
         check_program(config, run_file)

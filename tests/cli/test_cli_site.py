@@ -108,3 +108,31 @@ def test_a_run_goes_on_by_its_effective_configuration(run_file, capsys):
     assert site(effective) == 1
     assert capsys.readouterr().err.count("etcd does not answer") == 2
     assert effective.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("directory", "reason"),
+    [
+        ("taken", "File exists"),
+        ("taken/below", "Not a directory"),
+        ("/proc/nope", "No such file or directory"),
+        ('"a\\0b"', "embedded null byte"),
+    ],
+)
+def test_a_run_directory_that_cannot_be_written_is_the_users_error(run_file, capsys, directory, reason):
+    (run_file.parent / "taken").touch()
+    assert site(run_file, "--set", f"run.directory={directory}") == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert said.startswith("curtail: run.directory is ")
+    assert f"({reason}); it must be a directory that can be written" in said
+
+
+@pytest.mark.parametrize("part", ["events", "logs"])
+def test_what_stands_where_events_or_logs_go_is_named(run_file, capsys, part):
+    (run_file.parent / "run").mkdir()
+    (run_file.parent / "run" / part).touch()
+    assert site(run_file) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert f"run/{part}' of it (Not a directory)" in said

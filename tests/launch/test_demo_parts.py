@@ -79,6 +79,14 @@ def test_a_directory_that_holds_something_else_is_left_alone(tmp_path, capsys):
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
 
 
+def test_a_directory_that_cannot_be_written_is_one_line(tmp_path, capsys):
+    (tmp_path / "out").touch()
+    assert main(["demo", "--out", str(tmp_path / "out")]) == 2
+    err = capsys.readouterr().err
+    assert f"--out is '{tmp_path / 'out'}' (File exists); it must be a directory" in err
+    assert err.count("\n") == 1
+
+
 def test_an_earlier_run_is_kept_beside_the_new_one(tmp_path):
     out, said = tmp_path / "demo", io.StringIO()
     for number in (1, 2):

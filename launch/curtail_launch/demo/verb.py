@@ -9,6 +9,7 @@ from typing import Any
 from rich.console import Console
 
 from curtail_dist.cli.verb import Verb
+from curtail_dist.cli.writable import require_writable
 from curtail_dist.config import RunConfig
 from curtail_dist.config.reader import load_yaml
 from curtail_dist.errors import ConfigError, CurtailError
@@ -57,6 +58,7 @@ def _run(args: argparse.Namespace) -> int:
         console, f"A curtailment day at {len(names)} sites: {', '.join(names)}. Real training, virtual time."
     )
     _make_room(wishes.out, console)
+    require_writable(wishes.out, "--out")
     material = prepare(wishes)
     _say(console, f"Corpus and tokenizer: {material.tokens:,} tokens of this Python's own library.")
     finished = _play(wishes, material, console, kill)
@@ -112,7 +114,7 @@ def _checked(tree: dict[str, Any]) -> tuple[RunConfig, Path]:
 
 def _make_room(out: Path, console: Console) -> None:
     """Move an earlier run of the same directory aside: nothing is lost, and the path stays the same."""
-    if not out.exists() or not any(out.iterdir()):
+    if not out.is_dir() or not any(out.iterdir()):
         return
     if not (out / "run.yaml").exists() and not (out / "data").exists():
         raise ConfigError(f"--out is {out}, which holds something else than a demo; give a new directory")
