@@ -20,6 +20,8 @@ from curtail_dist.membership.agent.state import AgentState
 from curtail_dist.membership.keys import Keys
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+_LONGEST_D = 36_500
+"""Days that an order may last at most: far below where dates end."""
 
 
 def duration(text: str) -> timedelta:
@@ -27,7 +29,12 @@ def duration(text: str) -> timedelta:
     found = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", text)
     if found is None or float(found[1]) <= 0:
         raise argparse.ArgumentTypeError(f"{text!r} is no duration above 0, such as 90s, 30m, 2h or 1d")
-    return timedelta(seconds=float(found[1]) * _UNITS[found[2]])
+    seconds = float(found[1]) * _UNITS[found[2]]
+    if seconds > _LONGEST_D * _UNITS["d"]:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is longer than {_LONGEST_D}d; leave it out for an order that stands until released"
+        )
+    return timedelta(seconds=seconds)
 
 
 def _add_run(parser: argparse.ArgumentParser) -> None:

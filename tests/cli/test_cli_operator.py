@@ -120,6 +120,20 @@ def test_a_duration_that_is_none_is_the_users_mistake(file, lasts, capsys):
     assert "such as 90s, 30m, 2h or 1d" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("lasts", ["99999999999d", "3000000d", f"{'9' * 400}s", "36500.1d"])
+def test_a_duration_beyond_the_end_of_dates_is_the_users_mistake(file, store, lasts, capsys):
+    assert main(["drain", "texas", "--config", str(file), "--for", lasts]) == 2
+    said = capsys.readouterr().err
+    assert "is longer than 36500d; leave it out for an order that stands until released" in said
+    assert said.count("\n") == 1
+    assert ordered(store) is None
+
+
+def test_an_order_may_last_for_a_century(file, store):
+    assert main(["hold", "texas", "--config", str(file), "--for", "36500d"]) == 0
+    assert ordered(store, now=datetime.now(UTC) + timedelta(days=36_499)) is not None
+
+
 @pytest.mark.parametrize("verb", ["hold", "drain", "release"])
 def test_a_site_that_the_run_file_does_not_name_is_the_users_mistake(file, verb, capsys):
     assert main([verb, "nowhere", "--config", str(file)]) == 2
