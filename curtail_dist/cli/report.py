@@ -81,14 +81,19 @@ def _text(summary: dict[str, Any], page: Path) -> str:
         f"  always on at {name}: {found['emissions_kg']:.3f} kg, {found['hours']:.2f} h"
         for name, found in summary["baselines"].items()
     ]
-    multiple = summary["oracle_multiple"]
-    lines.append(
-        f"  optimum: {_number(summary['oracle_schedule_kg'], '.3f')} kg"
-        + ("" if multiple is None else f"; this run emits {multiple:.2f} times that")
-    )
+    lines.append(f"  optimum: {_optimum(summary)}")
     lines += ["not in these numbers:", *(f"- {sentence}" for sentence in summary["not_counted"])]
     lines += [f"note: {note}" for note in summary["notes"]]
     return "\n".join([*lines, f"wrote {page}"])
+
+
+def _optimum(summary: dict[str, Any]) -> str:
+    best, multiple = summary["oracle_schedule_kg"], summary["oracle_multiple"]
+    if best is None:
+        return "unknown"
+    if multiple is None:
+        return f"{best:.3f} kg; how many times that this run emits is unknown"
+    return f"{best:.3f} kg; this run emits {multiple:.2f} times that"
 
 
 def _sci(summary: dict[str, Any]) -> str:

@@ -15,6 +15,7 @@ from curtail_dist.energy.oracle import SLOT_S, Optimum, fraction, optimum
 from curtail_dist.energy.signals import trace_of
 from curtail_dist.errors import UserError
 from curtail_dist.report.history import History, SiteHistory
+from curtail_dist.report.saving import multiple_tells
 from curtail_dist.units import Seconds
 
 log = logging.getLogger(__name__)
@@ -84,9 +85,16 @@ class Accounts:
 
     @property
     def oracle_multiple(self) -> float | None:
-        """Emissions of the run over those of the best known schedule; None where that emits nothing."""
-        best = self.oracle_schedule_kg
-        return self.emissions_kg / best if best else None
+        """Emissions of the run over those of the best known schedule.
+
+        None where that emits nothing, and where the reckoning's slots cannot resolve the two.
+        """
+        best, share = self.oracle_schedule_kg, self.oracle_fraction
+        possible_kg, resolvable_kg = self.possible_saving_kg, self.resolvable_saving_kg
+        if not best or share is None or possible_kg is None or resolvable_kg is None:
+            return None
+        tells = multiple_tells(share, possible_kg=possible_kg, resolvable_kg=resolvable_kg)
+        return self.emissions_kg / best if tells else None
 
 
 def reckon(history: History, *, further: Mapping[str, Grid] | None = None) -> Accounts:

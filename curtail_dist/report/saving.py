@@ -10,9 +10,19 @@ from collections.abc import Mapping
 from typing import Any
 
 
+def resolved(*, possible_kg: float, resolvable_kg: float) -> bool:
+    """Whether the reckoning can tell the offline bound from training that is always on."""
+    return possible_kg > resolvable_kg
+
+
 def share_tells(fraction: float, *, possible_kg: float, resolvable_kg: float) -> bool:
     """Whether the share says something: it is a share, of a saving that the reckoning can resolve."""
-    return possible_kg > resolvable_kg and 0 <= fraction <= 1
+    return resolved(possible_kg=possible_kg, resolvable_kg=resolvable_kg) and 0 <= fraction <= 1
+
+
+def multiple_tells(fraction: float, *, possible_kg: float, resolvable_kg: float) -> bool:
+    """Whether the multiple of the optimum does: the same, and no run emits less than the bound."""
+    return resolved(possible_kg=possible_kg, resolvable_kg=resolvable_kg) and fraction <= 1
 
 
 def saving_text(summary: Mapping[str, Any]) -> str | None:
@@ -21,7 +31,8 @@ def saving_text(summary: Mapping[str, Any]) -> str | None:
     if fraction is None:
         return None
     possible_kg, resolvable_kg = summary.get("possible_saving_kg"), summary.get("resolvable_saving_kg")
-    if possible_kg is not None and resolvable_kg is not None and possible_kg <= resolvable_kg:
+    known = possible_kg is not None and resolvable_kg is not None
+    if known and not resolved(possible_kg=possible_kg, resolvable_kg=resolvable_kg):
         return (
             f"the possible saving, {possible_kg:.3g} kg, is too small for a share of it to be told "
             f"(up to {resolvable_kg:.3g} kg are beyond the reckoning)"

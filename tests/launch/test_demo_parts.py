@@ -343,6 +343,9 @@ def test_what_is_not_known_is_said_to_be_unknown(tmp_path):
     text = "\n".join(ending_lines({**summary, **known, "metered_share": 0.75}, tmp_path))
     assert "0.900 kg for the same work; the run emits 1.34 times that, 95.3% of the possible saving" in text
     assert "75% of its energy measured" in text
+    small = {"possible_saving_kg": 0.004, "resolvable_saving_kg": 0.1, "oracle_multiple": None}
+    text = "\n".join(ending_lines({**summary, **known, **small}, tmp_path))
+    assert "0.900 kg for the same work; the possible saving, 0.004 kg, is too small" in text
 
 
 def test_a_run_file_is_written_as_it_was_meant(tmp_path):

@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from metered import END, HOUR, METERED_W, PUE, STARTED, STATED_W, energies, write_metered
+from metered import CLEANER_LATER, END, HOUR, METERED_W, PUE, STARTED, STATED_W, energies, write_metered
 
 from curtail_dist.errors import DataError
 from curtail_dist.report.accounts import reckon
@@ -71,9 +71,10 @@ def test_average_embodied_and_sci_stand_beside_the_marginal(metered: Path):
 
 def test_a_run_is_compared_with_sites_that_draw_what_it_drew(tmp_path: Path):
     """Half the power throughout halves the run, the always-on site and the bound alike."""
-    stated = summarize([write_metered(tmp_path / "stated")])
+    stated = summarize([write_metered(tmp_path / "stated", started=CLEANER_LATER)])
     half = [(600.0, 900.0, 250.0), (900.0, 4500.0, 1000.0), (4500.0, 4560.0, 250.0), (4560.0, END, 1000.0)]
-    metered = summarize([write_metered(tmp_path / "half", agent=[(0.0, OPENED), *energies(half)])])
+    agent = [(0.0, OPENED), *energies(half)]
+    metered = summarize([write_metered(tmp_path / "half", started=CLEANER_LATER, agent=agent)])
     assert metered["metered_share"] == pytest.approx(1.0)
     for key in ("emissions_kg", "oracle_kg", "oracle_schedule_kg"):
         assert metered[key] == pytest.approx(stated[key] / 2), key
@@ -83,12 +84,20 @@ def test_a_run_is_compared_with_sites_that_draw_what_it_drew(tmp_path: Path):
     assert metered["oracle_multiple"] == pytest.approx(stated["oracle_multiple"])
 
 
-def test_the_multiple_is_that_of_the_schedule_that_could_have_been(metered: Path):
-    summary = summarize([metered])
+def test_the_multiple_is_that_of_the_schedule_that_could_have_been(tmp_path: Path):
+    summary = summarize([write_metered(tmp_path / "run", started=CLEANER_LATER, agent=energies())])
     multiple = summary["emissions_kg"] / summary["oracle_schedule_kg"]
+    assert summary["possible_saving_kg"] > summary["resolvable_saving_kg"]
     assert summary["oracle_multiple"] == pytest.approx(multiple)
     assert summary["oracle_kg"] <= summary["oracle_schedule_kg"] * (1 + 1e-9)
     assert multiple > 1
+
+
+def test_a_multiple_of_what_the_slots_cannot_resolve_is_unknown(metered: Path):
+    summary = summarize([metered])
+    assert summary["possible_saving_kg"] <= summary["resolvable_saving_kg"]
+    assert summary["oracle_schedule_kg"] > 0
+    assert summary["oracle_multiple"] is None
 
 
 def test_what_two_agents_measured_at_once_counts_once(tmp_path: Path):

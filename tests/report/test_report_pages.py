@@ -4,7 +4,7 @@ import struct
 from pathlib import Path
 
 import pytest
-from metered import energies, write_metered
+from metered import CLEANER_LATER, energies, write_metered
 from reporting import Reported
 
 from curtail_dist.cli.main import main
@@ -61,7 +61,7 @@ def test_the_verb_prints_where_the_page_is(reported: Reported):
 def test_the_verb_tells_average_sci_optimum_and_what_is_not_counted(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
-    run = write_metered(tmp_path / "run", agent=energies())
+    run = write_metered(tmp_path / "run", started=CLEANER_LATER, agent=energies())
     assert main(["report", str(run)]) == 0
     out, summary = capsys.readouterr().out, json.loads((run / "summary.json").read_text())
     assert f"{summary['average_kg']:.3f} by location-based average" in out
@@ -71,6 +71,18 @@ def test_the_verb_tells_average_sci_optimum_and_what_is_not_counted(
     )
     assert f"this run emits {summary['oracle_multiple']:.2f} times that" in out
     assert all(f"- {sentence}" in out for sentence in summary["not_counted"])
+
+
+def test_a_multiple_that_cannot_be_told_is_unknown_in_text_and_page(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    run = write_metered(tmp_path / "run", agent=energies())
+    assert main(["report", str(run)]) == 0
+    out = capsys.readouterr().out
+    (line,) = [line for line in out.splitlines() if line.startswith("  optimum: ")]
+    assert line.endswith(" kg; how many times that this run emits is unknown")
+    page = (run / "report.html").read_text(encoding="utf-8")
+    assert re.search(r"multiple of the optimum</t[dh]><td[^>]*>unknown<", page)
 
 
 def test_a_directory_without_events_is_the_users_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]):

@@ -20,7 +20,7 @@ from curtail_dist.report.paper.methods import methods
 from curtail_dist.report.paper.rates import Stretch, rates, slice_s
 from curtail_dist.report.paper.runtable import escaped
 from curtail_dist.report.paper.vector import write_vectors
-from curtail_dist.report.saving import saving_text
+from curtail_dist.report.saving import multiple_tells, saving_text
 from curtail_dist.report.totals import gpu_hours, ranks_by_site, share_in_window
 from curtail_dist.report.whole import Whole, read_whole
 from curtail_dist.telemetry import events as ev
@@ -152,6 +152,13 @@ def test_a_share_of_the_possible_saving_is_told_only_where_it_says_something():
     assert small is not None and "%" not in small and "0.004 kg, is too small" in small
     assert saved(None) is None
     assert saving_text({"oracle_fraction": 0.5}) == "50.0% of the possible saving"
+
+
+def test_a_multiple_of_the_optimum_tells_as_the_saving_does_and_none_is_below_the_bound():
+    assert multiple_tells(0.957, possible_kg=1.0, resolvable_kg=0.1)
+    assert multiple_tells(-3.945, possible_kg=1.0, resolvable_kg=0.1)
+    assert not multiple_tells(1.02, possible_kg=1.0, resolvable_kg=0.1)
+    assert not multiple_tells(0.957, possible_kg=0.1, resolvable_kg=0.1)
 
 
 def test_what_can_be_resolved_is_what_always_on_sites_emit_in_a_slot(metered: Whole):

@@ -69,8 +69,10 @@ def _baselines(summary: Mapping[str, Any]) -> str:
 
 def _optimum(summary: Mapping[str, Any]) -> str:
     best, multiple, saved = summary["oracle_schedule_kg"], summary["oracle_multiple"], saving_text(summary)
-    if best is None or multiple is None or saved is None:
+    if best is None or saved is None:
         return "unknown: the traces do not cover the work"
+    if multiple is None:
+        return f"{best:.3f} kg for the same work; {saved}"
     return f"{best:.3f} kg for the same work; the run emits {multiple:.2f} times that, {saved}"
 
 
