@@ -54,6 +54,21 @@ def test_the_wait_ends_at_the_bound_with_what_was_wrong_last(a, error):
     assert 10.0 <= a.now() - began < 11.0
 
 
+def said(caplog):
+    return [record.getMessage() for record in caplog.records if " waits: " in record.getMessage()]
+
+
+def test_a_wait_is_told_when_it_begins_and_each_minute_after(town, caplog):
+    patient = town.party("b", present=False, outage_s=600.0)
+    assert failing(patient, *[FULL] * round(150.0 / RETRY_S)) == "done"
+    assert said(caplog) == ["site b: the test waits: no space left on device"] * 3
+
+
+def test_a_wait_for_something_else_is_told_anew(a, caplog):
+    assert failing(a, AWAY, AWAY, FULL, FULL) == "done"
+    assert said(caplog) == [f"site a: the test waits: {error}" for error in (AWAY, FULL)]
+
+
 def stale(party, seconds):
     """Let the store have been silent for so long, as other calls of this process have found."""
     view = party.board.view()
