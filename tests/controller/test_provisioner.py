@@ -204,3 +204,31 @@ def test_a_command_that_cannot_be_built_up_is_a_provision_error(config, tmp_path
     (tmp_path / "logs").write_text("in the way")
     with pytest.raises(ProvisionError, match="texas cannot be started"):
         ProcessProvisioner(config, tmp_path, "texas", command=lambda *_: ["true"]).start()
+
+
+def test_the_log_of_ranks_that_were_told_to_end_says_so_at_its_end(config, tmp_path):
+    provisioner = process(config, tmp_path)
+    try:
+        provisioner.start()
+        eventually(lambda: (tmp_path / "starts").exists())
+        provisioner.terminate()
+        eventually(lambda: not provisioner.poll().running)
+    finally:
+        provisioner.close()
+    assert log_of(tmp_path).endswith("told to end, and has: torchrun's SignalException above is no failure\n")
+
+
+def test_the_log_of_ranks_that_end_by_themselves_says_nothing_of_the_kind(config, tmp_path):
+    provisioner = process(config, tmp_path)
+    try:
+        provisioner.start()
+        eventually(lambda: (tmp_path / "starts").exists())
+        (tmp_path / "leave").write_text("1")
+        eventually(lambda: not provisioner.poll().running)
+    finally:
+        provisioner.close()
+    assert "told to end" not in log_of(tmp_path)
+
+
+def log_of(directory):
+    return (directory / "logs" / "texas.log").read_text()

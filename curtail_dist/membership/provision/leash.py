@@ -20,6 +20,8 @@ _SET_PDEATHSIG = 1
 _SET_CHILD_SUBREAPER = 36
 _ORDERLY_S = 45
 """After SIGTERM: longer than the 30 s that torchrun itself gives its ranks."""
+_TOLD = "curtail: what runs was told to end, and has: torchrun's SignalException above is no failure"
+"""The last line of the log then, which would else end like that of a crash."""
 
 
 def main(argv: list[str]) -> int:
@@ -32,7 +34,11 @@ def main(argv: list[str]) -> int:
     # The command dies with this process even if that is killed outright.
     child = subprocess.Popen(command, preexec_fn=_tie_to_parent, pass_fds=held)
 
+    told = False
+
     def pass_on(number: int, frame: FrameType | None) -> None:
+        nonlocal told
+        told = True
         child.send_signal(signal.SIGTERM)
         signal.alarm(_ORDERLY_S)
 
@@ -47,6 +53,8 @@ def main(argv: list[str]) -> int:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     signal.alarm(0)
     _sweep()
+    if told:
+        sys.stderr.write(f"{_TOLD}\n")
     return code if code >= 0 else 128 - code
 
 
