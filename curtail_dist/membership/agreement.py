@@ -1,5 +1,6 @@
 """The run's identity: what must be the same at every site, or the model would be another one."""
 
+import re
 from collections.abc import Mapping
 
 from curtail_dist.errors import IdentityMismatch, StoreUnavailable
@@ -8,6 +9,8 @@ from curtail_dist.membership.part import Part
 from curtail_dist.membership.patience import patiently
 from curtail_dist.membership.records import decode, encode
 from curtail_dist.membership.view import View
+
+_HASH = re.compile("[0-9a-f]{32,}")
 
 
 def agree(part: Part) -> Steps[None]:
@@ -36,8 +39,13 @@ def compare(mine: Mapping[str, str], theirs: Mapping[str, str]) -> None:
     odd = sorted(key for key in {*mine, *theirs} if mine.get(key) != theirs.get(key))
     if odd:
         shown = "; ".join(
-            f"{key} is {mine.get(key)!s:.12}, the run's is {theirs.get(key)!s:.12}" for key in odd
+            f"{key} is {_shown(mine.get(key))}, the run's is {_shown(theirs.get(key))}" for key in odd
         )
         raise IdentityMismatch(
             f"this site would train something else than the run: {shown}; use the run's own"
         )
+
+
+def _shown(value: str | None) -> str:
+    """Return as much as tells two values apart: of a hash its beginning does."""
+    return str(value)[: 12 if value and _HASH.fullmatch(value) else 80]

@@ -1,6 +1,5 @@
-"""What must be the same at every site of a run, as named hashes."""
+"""What must be the same at every site of a run: by name, in plain text, or as a hash where that is long."""
 
-import hashlib
 import json
 from collections.abc import Mapping
 
@@ -13,7 +12,7 @@ from curtail_dist.state.snapshot import like
 
 
 def identity(config: RunConfig, outer: DiLoCo, *, data: str, program: Mapping[str, str]) -> dict[str, str]:
-    """Return named hashes of all that must agree.
+    """Return all that must agree, by name.
 
     Args:
         config: The run file; its seed, passes, outer section and steps of a round count: rounds are planned
@@ -33,10 +32,10 @@ def identity(config: RunConfig, outer: DiLoCo, *, data: str, program: Mapping[st
 
 def of_run_file(config: RunConfig) -> dict[str, str]:
     """Return those that the run file alone says."""
-    section = json.dumps(config.to_mapping()["outer"], sort_keys=True)
+    outer = config.to_mapping()["outer"]
     return {
         "protocol": str(SCHEMA),
-        "outer": hashlib.sha256(section.encode()).hexdigest(),
+        **{f"outer.{key}": json.dumps(value, sort_keys=True) for key, value in outer.items()},
         "seed": str(config.run.seed),
         "passes": str(config.data.passes),
         "order": order.NAME,

@@ -66,6 +66,16 @@ def test_all_that_differs_is_named():
         compare({**IDENTITY, "data": "d2", "seed": "2"}, IDENTITY)
 
 
+def test_of_a_hash_the_beginning_is_shown_and_all_of_what_a_user_wrote():
+    ours = {"model": "a" * 64, "outer.by_sites": '{"2": [0.7, 0.6], "3": [0.7, 0.6]}'}
+    theirs = {"model": "b" * 64, "outer.by_sites": '{"2": [0.7, 0.6], "3": [0.7, 0.8]}'}
+    with pytest.raises(IdentityMismatch) as caught:
+        compare(ours, theirs)
+    said = str(caught.value)
+    assert f"model is {'a' * 12}, the run's is {'b' * 12}; " in said
+    assert f"outer.by_sites is {ours['outer.by_sites']}, the run's is {theirs['outer.by_sites']};" in said
+
+
 def test_two_sites_that_come_first_at_once_do_not_both_write(town):
     """The other one's identity stands just before this site writes its own."""
     a, b = town.party("a", identity=IDENTITY), town.party("b", identity={**IDENTITY, "data": "d2"})

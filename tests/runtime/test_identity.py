@@ -1,11 +1,12 @@
 """What is in the run's identity, and what a site may choose for itself."""
 
+import dataclasses
 from collections.abc import Iterator
 
 import pytest
 import torch
 
-from curtail_dist.config import RunConfig
+from curtail_dist.config import OuterConfig, RunConfig
 from curtail_dist.membership.records import SCHEMA
 from curtail_dist.outer.optimizer import DiLoCo
 from curtail_dist.runtime.identity import identity
@@ -14,7 +15,8 @@ SITE = {
     "signal": {"kind": "constant", "value": 1.0},
     "power": {"train_w": 300.0, "idle_w": 50.0},
 }
-COMMON = {"protocol", "data", "model", "outer", "numerics", "seed", "passes", "round.steps", "order"}
+OUTER = {f"outer.{field.name}" for field in dataclasses.fields(OuterConfig)}
+COMMON = {"protocol", "data", "model", "numerics", "seed", "passes", "round.steps", "order", *OUTER}
 
 
 def config(**sections):
@@ -58,9 +60,10 @@ def test_the_identity_is_the_same_in_every_process_and_whatever_the_parameters_a
         (lambda: of(data="d2"), {"data"}),
         (lambda: of(config(run={"name": "t", "seed": 2})), {"seed"}),
         (lambda: of(config(data={"manifest": "manifest.json", "passes": 2})), {"passes"}),
-        (lambda: of(config(outer={"lr": 0.5})), {"outer"}),
-        (lambda: of(config(outer={"momentum": 0.5})), {"outer"}),
-        (lambda: of(config(outer={"optimizer": "average"})), {"outer"}),
+        (lambda: of(config(outer={"lr": 0.5})), {"outer.lr"}),
+        (lambda: of(config(outer={"momentum": 0.5})), {"outer.momentum"}),
+        (lambda: of(config(outer={"optimizer": "average"})), {"outer.optimizer"}),
+        (lambda: of(config(outer={"by_sites": {2: [0.7, 0.6]}})), {"outer.by_sites"}),
         (lambda: of(outer=trained(torch.nn.Linear(3, 3))), {"model"}),
         (lambda: of(outer=trained(torch.nn.Linear(3, 2, bias=False))), {"model"}),
         (lambda: of(outer=trained(torch.nn.Sequential(torch.nn.Linear(3, 2)))), {"model"}),
