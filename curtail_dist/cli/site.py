@@ -238,7 +238,7 @@ def check_program(config: RunConfig, run_file: Path) -> None:
     lines = [line for line in (done.stdout + done.stderr).splitlines() if line.strip()]
     said = lines[-1].strip() if lines else "nothing"
     if done.returncode == 2:
-        raise UserError(said)
+        raise UserError(said.removeprefix("error: "))
     raise CurtailError(f"{program} --check ended with code {done.returncode} and said: {said}")
 
 

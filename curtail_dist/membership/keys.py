@@ -52,6 +52,15 @@ class Keys:
         """Prefix of what an operator ordered for single sites."""
         return f"{self.root}operator/sites/"
 
+    @property
+    def refusals(self) -> str:
+        """Prefix of what ranks say that end over what the user gave, one key a site."""
+        return f"{self.root}refused/"
+
+    def refused(self, site: str) -> str:
+        """Why this site's ranks have ended so; gone when its next agent starts."""
+        return f"{self.refusals}{site}"
+
     def order(self, site: str) -> str:
         """What an operator ordered for this site, above its policy."""
         return f"{self.orders}{site}"

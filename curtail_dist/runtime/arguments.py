@@ -5,15 +5,18 @@ import sys
 from collections.abc import Sequence
 
 from curtail_dist.config import RunConfig
+from curtail_dist.data.manifest import read_manifest
 from curtail_dist.errors import UserError
+from curtail_dist.runtime.refusing import refuse_what_is_not_caught
 
 
 def arguments(argv: Sequence[str] | None = None) -> tuple[RunConfig, str]:
     """Return the run file and this site's name in it, as torchrun hands them to a rank program.
 
     With `--check`, by which an agent asks before it starts anything, the process ends here, with 0 where the
-    library can read the run file; what stands in `train` and `model` is the program's own to check. A wrong
-    run file ends it with 2 and one line.
+    library can read the run file and its manifest; what stands in `train` and `model` is the program's own to
+    check. A wrong run file ends it with 2 and one line; from here on so does every UserError that the script
+    does not catch, and the site's agent is told.
     """
     parser = argparse.ArgumentParser(description="Train at one site; torchrun starts this.")
     parser.add_argument("--config", required=True, metavar="RUN.yaml", help="the run file")
@@ -26,9 +29,11 @@ def arguments(argv: Sequence[str] | None = None) -> tuple[RunConfig, str]:
     try:
         config = RunConfig.from_yaml(given.config, given.set)
         if given.check:
+            read_manifest(config.data.manifest)
             sys.exit(0)
         config.site(given.site)
     except UserError as error:
         sys.stderr.write(f"error: {error}\n")
         sys.exit(2)
+    refuse_what_is_not_caught(config, given.site)
     return config, given.site

@@ -19,6 +19,7 @@ import torch.distributed as dist
 
 import curtail_dist as cd
 from curtail_dist.data.manifest import read_manifest
+from curtail_dist.runtime.refusing import USERS_MISTAKE, refuse
 from curtail_launch.feed import Feed
 from curtail_launch.looks import Looks
 from curtail_launch.settings import Recipe, read_recipe
@@ -130,6 +131,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--check", action="store_true", help="only check the run file")
     args = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    config: cd.RunConfig | None = None
     try:
         config = cd.RunConfig.from_yaml(args.config)
         if args.check:
@@ -139,12 +141,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise cd.ConfigError("--site is missing; it must name a site of the run file")
         else:
             run(config, args.site)
-    except cd.UserError as error:
+    except (cd.UserError, shards.DataProblem) as error:
+        if config is not None and args.site is not None:
+            return refuse(config, args.site, error)
         print(f"error: {error}", file=sys.stderr)
-        return 2
-    except shards.DataProblem as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+        return USERS_MISTAKE
     except cd.CurtailError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

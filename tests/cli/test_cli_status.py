@@ -11,6 +11,7 @@ from curtail_dist.config import RunConfig
 from curtail_dist.coordination import MemoryCluster, MemoryStore
 from curtail_dist.membership.keys import Keys
 from curtail_dist.membership.records import Epoch, Presence
+from curtail_dist.membership.refusal import Refusal
 from curtail_dist.report.live import LiveView
 from curtail_dist.telemetry import events as ev
 from curtail_dist.telemetry.record import EventLog
@@ -128,6 +129,21 @@ def test_a_site_that_trains_on_without_the_store_is_named(tmp_path: Path):
 def test_a_wrong_override_is_the_users_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     assert main(["status", "--config", str(run_file(tmp_path)), "--set", "policy.threshold=5"]) == 2
     assert "policy.threshold" in capsys.readouterr().err
+
+
+def test_why_ranks_refused_to_train_is_shown_where_their_agent_has_ended_over_it(tmp_path: Path):
+    run_file(tmp_path)
+    store = MemoryStore(MemoryCluster())
+    found(store)
+    tell(store, texas=agent())
+    told = Refusal(reason="outer.lr is 0.5, the run's is 0.7", start="1.000", final=True)
+    for site in ("california", "texas"):
+        store.put(Keys("day").refused(site), told.encode())
+    facts = seen(tmp_path, store)
+    assert facts["sites"]["california"]["refused"] == told.reason
+    said = text(facts, 200)
+    assert "california: its ranks end: outer.lr is 0.5, the run's is 0.7" in said
+    assert "texas: its ranks end" not in said
 
 
 def test_how_a_site_stands_as_its_agent_has_it(tmp_path: Path):

@@ -65,6 +65,11 @@ def test_where_all_is_well_there_is_nothing_to_look_at(tmp_path: Path):
             "failed-starts",
             "texas: 3 failed starts in a row; the next is tried not before its next window",
         ),
+        (
+            {"failures": 1, "retry_at": 9.0, "failure": "the manifest is missing; see b.log"},
+            "failed-starts",
+            "texas: 1 failed start (the manifest is missing; see b.log); the next is tried soon",
+        ),
         ({"waiting": "0 of 1 GPUs free"}, "waiting", "texas waits: 0 of 1 GPUs free"),
     ],
 )

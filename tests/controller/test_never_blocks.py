@@ -7,9 +7,12 @@ from hand import DIRTY, GREEN, KEYS, WAIT_S, eventually
 
 from curtail_dist.coordination import MemoryStore
 from curtail_dist.energy.policy import Threshold
+from curtail_dist.errors import UserError
 from curtail_dist.membership.agent.controller import COMPLETE, INTERRUPTED
 from curtail_dist.membership.agent.leaving import Limits
 from curtail_dist.membership.records import Commit
+from curtail_dist.membership.refusal import Refusal
+from curtail_dist.telemetry.joining import DECIDED_AT
 from curtail_dist.testing.provisioner import KILLED, STOPPED, ScriptedProvisioner
 
 
@@ -103,6 +106,69 @@ def test_a_provisioner_that_raises_anything_is_tried_again(stage, hand):
     refuse.clear()
     eventually(lambda: stage.provisioner.starts == 1)
     assert "ZeroDivisionError" in stage.events("ranks_died")[0]["reason"]
+
+
+def refuse(stage, *, final, start=None):
+    """Be ranks that end over what the user gave."""
+    start = stage.provisioner.variables[DECIDED_AT] if start is None else start
+    told = Refusal(reason="outer.lr is 0.5, the run's is 0.7", start=start, final=final)
+    stage.store.put(KEYS.refused("texas"), told.encode())
+
+
+def test_an_agent_whose_ranks_refuse_for_good_ends_with_what_they_say(stage, hand):
+    log = stage.directory / "logs" / "texas.log"
+    log.parent.mkdir()
+    log.touch()
+    running = hand.begin()
+    eventually(lambda: stage.provisioner.starts == 1)
+    refuse(stage, final=True)
+    with pytest.raises(UserError, match=f"^outer.lr is 0.5, the run's is 0.7; see {log}$"):
+        running.result(WAIT_S)
+    assert stage.provisioner.stopping.is_set()
+    assert stage.provisioner.starts == 1
+    (died,) = stage.events("ranks_died")
+    assert died["reason"] == f"outer.lr is 0.5, the run's is 0.7; see {log}"
+    assert hand.stages() == ["joining", "draining", "off"]
+
+
+def test_ranks_that_refuse_are_not_waited_for_where_the_run_is_complete(stage, hand):
+    stage.limits = Limits(drain_s=1e6, stop_s=1e6)
+    running = hand.begin()
+    eventually(lambda: stage.provisioner.starts == 1)
+    stage.provisioner.stubborn = True
+    stage.finish_run()
+    eventually(lambda: stage.at == "draining")
+    refuse(stage, final=True)
+    assert running.result(WAIT_S) == COMPLETE
+    assert [record["code"] for record in stage.events("ranks_exited")] == [KILLED]
+    assert not stage.events("ranks_died")
+
+
+def test_what_may_pass_is_tried_again_and_shown_meanwhile(stage, hand):
+    running = hand.begin()
+    eventually(lambda: stage.provisioner.starts == 1)
+    refuse(stage, final=False)
+    eventually(lambda: stage.agent._liaison.refusal is not None)
+    stage.provisioner.finish(1)
+    eventually(lambda: stage.provisioner.starts == 2)
+    (died,) = stage.events("ranks_died")
+    assert died["reason"] == "outer.lr is 0.5, the run's is 0.7"
+    eventually(lambda: hand.shows(lambda state: state.failure == "outer.lr is 0.5, the run's is 0.7"))
+    stage.finish_run()
+    stage.provisioner.finish(0)
+    assert running.result(WAIT_S) == 0
+
+
+def test_what_ranks_of_an_earlier_start_said_is_not_held_against_the_next(stage, hand):
+    refuse(stage, final=True, start="1.000")
+    running = hand.begin()
+    eventually(lambda: stage.provisioner.starts == 1)
+    assert stage.store.get(KEYS.refused("texas")) is None
+    refuse(stage, final=True, start="2.000")
+    hand.polls_on()
+    stage.finish_run()
+    stage.provisioner.finish(0)
+    assert running.result(WAIT_S) == 0
 
 
 def test_a_policy_that_raises_has_the_site_leave(stage, hand):

@@ -79,6 +79,8 @@ def test_a_program_that_accepts_the_run_file_is_started(checked):
 def test_what_the_program_says_of_a_wrong_run_file_is_passed_on(checked):
     with pytest.raises(UserError, match=r"^model.depth is 0; it must be at least 1$"):
         checked("import sys; print('model.depth is 0; it must be at least 1', file=sys.stderr); sys.exit(2)")
+    with pytest.raises(UserError, match=r"^model.depth is 0$"):
+        checked("import sys; print('error: model.depth is 0', file=sys.stderr); sys.exit(2)")
 
 
 def test_a_program_that_fails_is_no_mistake_of_the_user(checked):

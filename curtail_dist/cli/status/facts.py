@@ -14,6 +14,7 @@ from curtail_dist.membership.agent.orders import Order
 from curtail_dist.membership.agent.state import AgentState
 from curtail_dist.membership.keys import Keys
 from curtail_dist.membership.records import Commit, Epoch, Presence
+from curtail_dist.membership.refusal import Refusal
 from curtail_dist.report.live import LiveView
 from curtail_dist.report.siteview import SiteView
 from curtail_dist.units import Seconds
@@ -34,6 +35,7 @@ def look(config: RunConfig, store: CoordinationStore, view: LiveView) -> dict[st
     presences: dict[str, Presence] | None = known.pop("presences")
     members: list[str] | None = known.pop("members")
     agents: dict[str, AgentState] | None = known.pop("agents")
+    refusals: dict[str, Refusal] = known.pop("refusals")
     names = list(config.sites) + [name for name in view.sites if name not in config.sites]
     sites = {name: _site(view.sites.get(name, SiteView()), view.t) for name in names}
     if presences is not None and members is not None:
@@ -43,6 +45,7 @@ def look(config: RunConfig, store: CoordinationStore, view: LiveView) -> dict[st
             facts["parked"] = name in presences and presences[name].parked
     for name, facts in sites.items():
         facts["agent"] = None if agents is None or name not in agents else asdict(agents[name])
+        facts["refused"] = refusals[name].reason if name in refusals else None
         facts["gone"] = _gone(facts, active=bool(known["active"]))
     rates = [facts["tokens_per_s"] for facts in sites.values() if facts["tokens_per_s"] is not None]
     facts = {
@@ -99,6 +102,10 @@ def _from_store(keys: Keys, store: CoordinationStore) -> dict[str, Any]:
             entry.key.removeprefix(keys.agents): AgentState.decode(entry.value)
             for entry in store.list(keys.agents).entries
         },
+        "refusals": {
+            entry.key.removeprefix(keys.refusals): Refusal.decode(entry.value)
+            for entry in store.list(keys.refusals).entries
+        },
     }
 
 
@@ -125,6 +132,7 @@ def _from_events(view: LiveView, error: str) -> dict[str, Any]:
         "members": None,
         "presences": None,
         "agents": None,
+        "refusals": {},
     }
 
 

@@ -89,6 +89,10 @@ def _of_run(facts: dict[str, Any]) -> Iterator[Advice]:
     if not facts["store"]["answers"]:
         return
     absent = [name for name, site in facts["sites"].items() if site["agent"] is None]
+    for name in absent:
+        refused = facts["sites"][name].get("refused")
+        if refused:
+            yield _one("refused", f"{name}: its ranks end: {refused}", "mend that there, then start it", name)
     if absent:
         which = absent[0] if len(absent) == 1 else "NAME"
         yield _one(
@@ -126,8 +130,12 @@ def _of_site(facts: dict[str, Any], name: str, site: dict[str, Any]) -> Iterator
         count = agent["failures"]
         again = "not before its next window" if agent["retry_at"] is None else "soon"
         starts = "1 failed start" if count == 1 else f"{count} failed starts in a row"
+        why = f" ({agent['failure']})" if agent.get("failure") else ""
         yield _one(
-            "failed-starts", f"{name}: {starts}; the next is tried {again}", _do("provisioner", name), name
+            "failed-starts",
+            f"{name}: {starts}{why}; the next is tried {again}",
+            _do("provisioner", name),
+            name,
         )
     yield from _of_signal(facts, name, site)
     # An agent tells the store only of the parts that it waits for; what runs beside it, the events alone.

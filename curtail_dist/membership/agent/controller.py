@@ -18,7 +18,7 @@ from curtail_dist.energy.emissions import PowerModel
 from curtail_dist.energy.policy import Decision, Wanted
 from curtail_dist.energy.signals import Reading
 from curtail_dist.energy.stages import Move, Stage, overruled, polled
-from curtail_dist.errors import CoordinationError
+from curtail_dist.errors import CoordinationError, UserError
 from curtail_dist.membership.agent.interrupts import Interrupts
 from curtail_dist.membership.agent.introduction import introduce
 from curtail_dist.membership.agent.liaison import Liaison
@@ -39,6 +39,7 @@ log = logging.getLogger(__name__)
 COMPLETE = 0
 STOPPED = 0
 INTERRUPTED = 130
+REFUSED = 2
 _TICK_S: Seconds = 0.5
 _LOOK_S: Seconds = 0.05
 
@@ -60,6 +61,7 @@ class Agent:
             backoff_s=config.policy.poll_s,
             watched=config.clock.kind == "virtual",
             limits=parts.limits,
+            log=config.run.directory / "logs" / f"{site}.log",
         )
         self._ranks = SiteRanks(
             self._plan,
@@ -105,12 +107,16 @@ class Agent:
                 running run on. Later outages are sat out.
             StoreReplaced: Another store answers in its place.
             CoordinationError: A virtual clock's service is gone.
+            UserError: The ranks say that no start by this run file can go well, and why.
             ProvisionError: Ranks cannot be killed.
         """
         try:
             with self._interrupts.taken():
                 self._liaison.open()
-                return self._follow()
+                code = self._follow()
+            if code == REFUSED:
+                raise UserError(self.outcome)
+            return code
         finally:
             self._liaison.close()
             self._power.close()
@@ -165,6 +171,9 @@ class Agent:
         elif self._interrupts.count:
             self._ending, self.outcome = INTERRUPTED, "interrupted"
             self._ranks.leave("the agent was told to stop")
+        elif self._ranks.refused:
+            self._ending, self.outcome = REFUSED, self._ranks.refused
+            self._ranks.give_up(self.outcome)
         elif order is not None and order.kind == "stop":
             self._ending = STOPPED
             self.outcome = f"{order.bar.reason}; `curtail release` lets agents start again"
@@ -253,7 +262,8 @@ class Agent:
             troubles=self._troubles.reasons,
             polled_t=self._polled,
         )
-        self._liaison.show(replace(state, waiting=self._ranks.waiting).encode())
+        failure = self._ranks.failure if state.failures else ""
+        self._liaison.show(replace(state, waiting=self._ranks.waiting, failure=failure).encode())
 
     def _rest(self) -> None:
         """Let run time pass until the next look, unless a signal comes."""

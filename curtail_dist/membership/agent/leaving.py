@@ -54,9 +54,9 @@ class Leaving:
         return self.early or self.left
 
     @classmethod
-    def at_once(cls) -> Self:
+    def at_once(cls, *, early: bool = False) -> Self:
         """Begin where the grace after SIGTERM is over: for ranks that are of no use."""
-        return cls(stopped_at=time.monotonic(), useless=True)
+        return cls(stopped_at=time.monotonic(), useless=True, early=early)
 
     @property
     def stopped(self) -> bool:

@@ -14,6 +14,7 @@ from curtail_dist.errors import CoordinationError, LeaseExpired, StoreUnavailabl
 from curtail_dist.membership.board import Board
 from curtail_dist.membership.keys import Keys
 from curtail_dist.membership.notice import Notice, asking
+from curtail_dist.membership.refusal import Refusal
 from curtail_dist.membership.view import View
 from curtail_dist.units import Seconds
 
@@ -53,8 +54,9 @@ class Liaison:
         self._thread = threading.Thread(target=self._run, name=f"liaison-{site}", daemon=True)
 
     def open(self) -> None:
-        """Begin: forget what an earlier agent of this site asked. Raises StoreUnavailable."""
+        """Begin: forget what an earlier agent of this site asked and was told. Raises StoreUnavailable."""
         self._store.delete(self._keys.drain(self._site))
+        self._store.delete(self._keys.refused(self._site))
         self._board.start()
         self._thread.start()
 
@@ -91,6 +93,12 @@ class Liaison:
     def parked(self) -> bool:
         """Whether the site's ranks say that they wait in memory."""
         return any(one.parked for one in self.view().presences if one.member.site == self._site)
+
+    @property
+    def refusal(self) -> Refusal | None:
+        """What the site's ranks said last of why they end over what the user gave."""
+        entry = self.view().entries.get(self._keys.refused(self._site))
+        return None if entry is None else Refusal.decode(entry.value)
 
     def ask_to_leave(self, reason: str, *, after_commit: bool = False) -> bool:
         """Ask the site's ranks to leave the run; return whether the store has it for certain by now."""

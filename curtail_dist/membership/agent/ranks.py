@@ -25,6 +25,7 @@ from curtail_dist.membership.agent.leaving import Leaving
 from curtail_dist.membership.agent.liaison import Liaison
 from curtail_dist.membership.agent.terms import Plan
 from curtail_dist.membership.provision import Provisioner, RanksState
+from curtail_dist.membership.refusal import Refusal
 from curtail_dist.telemetry.events import Phase, RanksDied, RanksExited, RanksStarted, StageEntered
 from curtail_dist.telemetry.joining import DECIDED_AT
 from curtail_dist.telemetry.record import EventLog
@@ -60,6 +61,10 @@ class SiteRanks:
         self._unclear: Seconds | None = None
         """Since when, in real time, it is not clear what has become of them."""
         self._ends = False
+        self._start = ""
+        """By what the newest start's ranks can be told from earlier ones."""
+        self.failure = ""
+        """Why the newest start failed; empty: it did not."""
         self.standing = Standing()
         """Where the site stands. The agent gives it to `stages.polled` and puts back what that returns."""
 
@@ -78,6 +83,12 @@ class SiteRanks:
         """Whether they are between two states that last a moment of real time."""
         return self._unclear is not None
 
+    @property
+    def refused(self) -> str:
+        """Why no start by this run file can go well, as the ranks say; empty: they do not."""
+        told = self._told
+        return self._pointed(told.reason) if told is not None and told.final else ""
+
     def start(self, reason: str) -> None:
         """Start the ranks and announce them to the clock; or ask those that are parked back.
 
@@ -86,7 +97,7 @@ class SiteRanks:
 
         Raises ProvisionError as long as it is not known whether ranks run already.
         """
-        decided_at = time.time()
+        decided_at = f"{time.time():.3f}"
         self._provisioner.poll()
         if self._leaving is not None or not self._liaison.forget_leaving():
             return
@@ -95,8 +106,9 @@ class SiteRanks:
             self._enter(started(self.standing, now=self._now), reason)
             return
         self._expecting.announce()
+        self._start = decided_at
         try:
-            self._provisioner.start({DECIDED_AT: f"{decided_at:.3f}"})
+            self._provisioner.start({DECIDED_AT: decided_at})
             ranks = self._provisioner.poll()
         except Exception as error:  # noqa: BLE001 - whatever a provisioner raises, the next start may succeed
             told = isinstance(error, CurtailError)
@@ -143,6 +155,17 @@ class SiteRanks:
         elif self.standing.parked:
             self._leaving = self._leaving or Leaving()
             self._stop(self._leaving)
+
+    def give_up(self, reason: str) -> None:
+        """Have ranks that can come to nothing end at once, before they are started again and again."""
+        self._ends = True
+        if not self.there:
+            return
+        self._events.emit(RanksDied(reason=reason))
+        self._unclear, self._leaving = None, Leaving.at_once(early=True)
+        self._expecting.hold()
+        self._enter(draining(self.standing, now=self._now, final=True), reason)
+        self._press(self._leaving)
 
     def look(self) -> None:
         """Find out what has become of the ranks, record it, and press those that are late in leaving."""
@@ -206,7 +229,9 @@ class SiteRanks:
         elif code or not self._is_unclear(self._plan.limits.settle_s):
             # Ranks end in order when the run is complete: by now the store would have told their last commit.
             self._events.emit(RanksExited(code=code))
-            self._fail(ranks.failure or f"the ranks ended with code {code} while the run is not complete")
+            ended = f"the ranks ended with code {code} while the run is not complete"
+            told = self._told
+            self._fail(self._pointed(ranks.failure or (ended if told is None else told.reason)))
 
     def _look_parked(self, ranks: RanksState) -> None:
         if not ranks.running:
@@ -233,6 +258,8 @@ class SiteRanks:
                 )
             self._gone(code)
             return
+        if self.refused and not self._leaving.useless:
+            self._leaving = Leaving.at_once(early=True)  # torchrun would start them again meanwhile
         if self._leaving.reason:
             # Until the store has it for certain; at once, where it has.
             self._liaison.ask_to_leave(self._leaving.reason, after_commit=self._leaving.after_commit)
@@ -275,6 +302,7 @@ class SiteRanks:
     def _gone(self, code: int, reason: str = "its ranks have left") -> None:
         """Take note that all ranks ended without a failure that counts."""
         self._settle()
+        self.failure = ""
         # Best effort: whatever is left of the request is taken back before the next start.
         self._liaison.forget_leaving()
         self._events.emit(Phase(phase="off"))
@@ -282,8 +310,19 @@ class SiteRanks:
         self._enter(gone(self.standing, now=self._now), reason)
         self._expecting.release()
 
+    @property
+    def _told(self) -> Refusal | None:
+        """What ranks of the newest start said of why they end, where that is over what the user gave."""
+        told = self._liaison.refusal
+        return told if told is not None and told.start == self._start else None
+
+    def _pointed(self, reason: str) -> str:
+        """Return it with where to read on, if that is on this machine."""
+        return f"{reason}; see {self._plan.log}" if self._plan.log.is_file() else reason
+
     def _fail(self, reason: str) -> None:
         self._settle()
+        self.failure = reason
         standing = failed(self.standing, now=self._now, backoff_s=self._plan.backoff_s)
         if standing.gives_up:
             reason += f"; failure {standing.failures} in a row: the site stays off until its next window"

@@ -33,6 +33,8 @@ class AgentState:
     """What an operator ordered, in words; empty: nothing."""
     failures: int = 0
     """Failed starts in a row."""
+    failure: str = ""
+    """Why the last of them failed."""
     retry_at: Seconds | None = None
     """When the next start is tried; None: none has failed, or not before the next window."""
     waiting: str = ""

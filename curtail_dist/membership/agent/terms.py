@@ -1,6 +1,7 @@
 """On what terms a site's ranks take part in the run's time, and in its agent's."""
 
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from curtail_dist.membership.agent.leaving import Limits
 from curtail_dist.units import Seconds
@@ -19,6 +20,8 @@ class Plan:
     """Run time before a failed start is tried again; doubles."""
     watched: bool
     """Whether the clock waits for ranks that were announced, and must hear in real time of their end."""
+    log: Path
+    """Where the ranks' output goes, if they are of a kind that writes it on this machine."""
     limits: Limits = field(default_factory=Limits)
 
     @property
