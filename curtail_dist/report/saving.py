@@ -31,8 +31,11 @@ def saving_text(summary: Mapping[str, Any]) -> str | None:
     if fraction is None:
         return None
     possible_kg, resolvable_kg = summary.get("possible_saving_kg"), summary.get("resolvable_saving_kg")
-    known = possible_kg is not None and resolvable_kg is not None
-    if known and not resolved(possible_kg=possible_kg, resolvable_kg=resolvable_kg):
+    if (
+        possible_kg is not None
+        and resolvable_kg is not None
+        and not resolved(possible_kg=possible_kg, resolvable_kg=resolvable_kg)
+    ):
         return (
             f"the possible saving, {possible_kg:.3g} kg, is too small for a share of it to be told "
             f"(up to {resolvable_kg:.3g} kg are beyond the reckoning)"
