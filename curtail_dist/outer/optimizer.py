@@ -167,6 +167,15 @@ class DiLoCo:
         """Let `warmup` rise over this many steps from now on. Called by the Site."""
         self._warmup = (0, steps)
 
+    def forget_inner(self, *, warmup_steps: int | None = None) -> None:
+        """Clear the inner optimizer's state, as where it begins, and let `warmup` rise anew.
+
+        Over `warmup_steps` inner steps, or as many as the last time. Whoever throws away numbers that are not
+        finite calls it: the state has them, too, and would spoil all that is trained from then on.
+        """
+        self._inner.state.clear()
+        self.begin_warmup(self._warmup[1] if warmup_steps is None else warmup_steps)
+
     def follow(self, version: int) -> None:
         """Say which version the local parameters are about to be given. Called at a site's further ranks.
 

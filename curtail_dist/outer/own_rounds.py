@@ -153,8 +153,9 @@ class OwnRounds:
         self._outer.settle(())
 
     def _start_over(self) -> None:
-        """Set the local parameters, which are not finite, back to the anchor."""
+        """Set the local parameters, which are not finite, back; the inner optimizer begins afresh."""
         self._outer.reset()
+        self._outer.forget_inner()
         self._shares = [Share()] * len(self._shares)
 
 

@@ -77,6 +77,10 @@ class Holding:
     """Fragments of the last payload in which it has weight."""
     resets: int = 0
     """How often all local parameters were set to S: what was trained before is not in them any more."""
+    _spoiled: bool = False
+    """Whether what was thrown away had numbers that are not finite."""
+    _finite: bool = True
+    """Whether the open round's payload has only finite numbers."""
     _chunks: Kept = field(default_factory=Kept)
     """Of the version that is being pulled: a pull that broke off goes on from there."""
 
@@ -93,7 +97,8 @@ class Holding:
         """Encode the pseudo-gradient of some fragments; return whether it is finite."""
         self.payload = self.outer.encode(effect.which)
         self._base, self._counting = self.outer.version, effect.which
-        return self.outer.is_finite(effect.which, self.payload)
+        self._finite = self.outer.is_finite(effect.which, self.payload)
+        return self._finite
 
     def exchange(self, effect: GatherPayloads, group: Exchange) -> None:
         """Exchange the payload with those of the other members. Raises PeerLost."""
@@ -119,10 +124,21 @@ class Holding:
 
     def reset(self) -> None:
         """Throw away what was trained and is not in S."""
+        # A commit of others may have set the parameters to finite ones by now: the state would spoil them.
+        self._spoiled |= not self._finite or not self.inner.is_finite()
+        self._finite = True
         self.payload = _NOTHING
         self.resets += 1
         self.outer.settle(())
         self.outer.reset()
+
+    def take_spoiled(self) -> bool:
+        """Return, once, whether what was thrown away had numbers that are not finite.
+
+        The inner optimizer's state, which has them too, is to be forgotten then, at all ranks of the site.
+        """
+        spoiled, self._spoiled = self._spoiled, False
+        return spoiled
 
     def _settle(self, record: Commit, moved: Sequence[int] = ()) -> None:
         """The payload is in this commit if that stands on the same version and lists this site.

@@ -18,8 +18,16 @@ class InnerState:
         name = f"{site}.safetensors" if ranks.rank == 0 else f"{site}.{ranks.rank}.safetensors"
         self._path = config.run.directory / "inner" / name
 
+    def is_finite(self) -> bool:
+        """Return whether all numbers of this rank's part are finite."""
+        return inner.is_finite(self._outer.inner)
+
+    def forget(self) -> None:
+        """Begin afresh and gently."""
+        self._outer.forget_inner(warmup_steps=self._config.train.warmup_steps)
+
     def keep(self, *, at: Seconds) -> None:
-        """Write it, as of run time `at`. Raises OSError."""
+        """Write it, as of run time `at`, if all its numbers are finite. Raises OSError."""
         if self._config.state.inner_max_age_s:
             inner.save(self._path, self._outer.inner, at=at)
 

@@ -29,6 +29,8 @@ class Order:
     """Whether that exchange begins now, and each rank goes on with rows that it kept; no parameters come."""
     lands: bool = False
     """Whether what was trained beside the exchange is the beginning of the round that is ordered."""
+    forget_inner: bool = False
+    """Whether the inner optimizer's state is to be thrown away: it has numbers that are not finite."""
     resume_inner: bool = False
     """Whether the inner optimizer's state is to be taken up again, as of `now`."""
     keep_inner: bool = False
@@ -46,6 +48,7 @@ class Order:
             "delay": self.delay,
             "flies": self.flies,
             "lands": self.lands,
+            "forget_inner": self.forget_inner,
             "resume_inner": self.resume_inner,
             "keep_inner": self.keep_inner,
             "givers": self.givers,
@@ -70,16 +73,18 @@ class Order:
 
 
 def carry_out(order: Order, ranks: SiteRanks, outer: DiLoCo, inner: InnerState) -> None:
-    """Do at this rank what all do on an order: take rank 0's parameters, keep or resume the inner state.
+    """Do at this rank what all do on an order: take rank 0's parameters, see to the inner state.
 
     Raises RankLost.
     """
     if order.flies:
         return
     ranks.spread(outer.local)
+    if order.forget_inner:
+        inner.forget()
     if order.resume_inner:
         inner.resume(now=order.now)
-    if order.keep_inner:
+    if order.keep_inner and not order.forget_inner:
         inner.keep(at=order.now)
 
 

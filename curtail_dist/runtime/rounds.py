@@ -222,6 +222,7 @@ class Rounds:
             now=self._now,
             delay=self._delay,
             lands=self._lands,
+            forget_inner=self._world.holding.take_spoiled(),
             resume_inner=resumes,
             keep_inner=self._next is None and head is not None and not head.complete,
             givers=tuple(self._world.board.view().state_servers(but="")) if self._ranks.size > 1 else (),

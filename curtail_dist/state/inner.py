@@ -19,13 +19,17 @@ _PLAIN = (bool, int, float, str, type(None))
 def save(path: Path, optimizer: torch.optim.Optimizer, *, at: Seconds) -> None:
     """Write the state of any torch optimizer, whole or not at all. Raises OSError.
 
-    An optimizer whose state holds more than plain tensors and plain values is not kept, with a warning.
+    An optimizer whose state holds more than plain tensors and plain values is not kept, with a warning, and
+    neither is one that holds a number that is not finite: what the file held then stays.
 
     Args:
         path: The file; what it held is replaced.
         optimizer: Its groups' settings (learning rates, ...) are not kept: the script sets them.
         at: The present run time.
     """
+    if not is_finite(optimizer):
+        _LOG.warning("the inner optimizer's state has numbers that are not finite: it is not kept")
+        return
     tensors: dict[str, torch.Tensor] = {}
     plain: dict[str, Any] = {}
     elsewhere: list[str] = []
@@ -68,6 +72,24 @@ def load(path: Path, optimizer: torch.optim.Optimizer, *, now: Seconds, max_age_
     return float(about["at"])
 
 
+def is_finite(optimizer: torch.optim.Optimizer) -> bool:
+    """Return whether all numbers in the tensors of the optimizer's state are finite.
+
+    Numbers of its own, beside tensors, may be infinite from the beginning: a lowest loss, say.
+    """
+    return all(map(_all_finite, optimizer.state.values()))
+
+
+def _all_finite(state: Mapping[str, Any]) -> bool:
+    numbers = [value for value in state.values() if _is_plain_tensor(value) and value.is_floating_point()]
+    return all(bool(_wide(one).isfinite().all()) for one in numbers)
+
+
+def _wide(numbers: torch.Tensor) -> torch.Tensor:
+    """Return numbers of a type that torch computes with; it does not with those of 8 bits."""
+    return numbers.float() if numbers.element_size() == 1 else numbers
+
+
 def _check(about: Mapping[str, Any], *, like: list[Any], now: Seconds, max_age_s: Seconds) -> None:
     if about["like"] != like:
         raise ValueError("it belongs to another model or optimizer")
@@ -91,6 +113,8 @@ def _states(
         index = int(number)
         there = isinstance(value, torch.Tensor) and name not in about["on_cpu"]
         states[index][key] = value.to(parameters[index].device) if there else value
+    if not all(map(_all_finite, states)):
+        raise ValueError("it has numbers that are not finite")
     return states
 
 

@@ -165,6 +165,29 @@ def test_a_site_with_numbers_that_are_not_finite_is_left_out():
     assert all(torch.equal(anchor, torch.full((2, 2), 3.0)) for anchor in anchors)
 
 
+@pytest.mark.parametrize("delay", [0, 1])
+def test_one_batch_that_is_not_finite_costs_one_round_and_not_those_after_it(delay):
+    model = Net()
+    inner = torch.optim.AdamW(model.parameters(), lr=1e-2)
+    diloco = cd.DiLoCo(None, model, inner, sync_every=STEPS, sync_delay=delay)
+    diloco.begin_warmup(4)
+    versions = []
+    for round in range(4):
+        for step, _ in enumerate(inner_steps(model, inner, 0, round)):
+            if (round, step) == (1, 0):
+                with torch.no_grad():
+                    for state in inner.state.values():
+                        state["exp_avg"].fill_(float("nan"))
+                    model.inp.fill_(float("nan"))
+            diloco.step(tokens=10)
+        versions.append(diloco.version)
+        if round == 1:
+            assert not inner.state
+            assert diloco.warmup == pytest.approx(1 / 5)
+    assert versions == [1, 1, 2, 3]
+    assert all(value.isfinite().all() for value in diloco.anchor().values())
+
+
 def test_close_leaves_the_model_at_the_anchor():
     model = Net()
     inner = torch.optim.SGD(model.parameters(), lr=0.1)

@@ -2,10 +2,11 @@
 
 Prints one JSON line at the end: what it trained on, and the hash of the anchor it ended with. Options of the
 run file's `train`, for tests: `step_s` (real time of a step, until there is a file `hurry`), `width` and
-`model_seed` (another model), `lr` (of the inner optimizer), `gate` (a file to be waited for before the first
-step), `enter` (one to be waited for before the site comes in), `die_at` (SITE:EFFECT:VERSION: SIGKILL before
-the first such step of the protocol on that version) and `holds`, a directory: while it holds the file
-SITE.hold, that site waits two steps into a round, and says so by SITE.held.
+`model_seed` (another model), `lr` and `momentum` (the inner optimizer's), `nan_at` (the step whose loss is no
+number), `gate` (a file to be waited for before the first step), `enter` (one to be waited for before the site
+comes in), `die_at` (SITE:EFFECT:VERSION: SIGKILL before the first such step of the protocol on that version)
+and `holds`, a directory: while it holds the file SITE.hold, that site waits two steps into a round, and says
+so by SITE.held.
 """
 
 import argparse
@@ -96,7 +97,8 @@ def train(config, name):
     options = config.train.options
     torch.manual_seed(options.get("model_seed", 7))
     model = torch.nn.Linear(2, options.get("width", 3))
-    inner = torch.optim.SGD(model.parameters(), lr=options.get("lr", 0.01))
+    lr, momentum = options.get("lr", 0.01), options.get("momentum", 0.0)
+    inner = torch.optim.SGD(model.parameters(), lr=lr, momentum=momentum)
     warm_up(model, inner)
     seen = []
     look, held = deadly(name, options.get("die_at", "::0"))
@@ -112,6 +114,8 @@ def train(config, name):
             if holds is not None:
                 holds.look()
             loss = (model(batch.inputs) - batch.inputs[:, :1]).square().mean()
+            if len(seen) == 4 * options.get("nan_at", -1):
+                loss = loss * torch.nan
             loss.backward()
             inner.step()
             inner.zero_grad()

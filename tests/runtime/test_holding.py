@@ -14,6 +14,7 @@ from curtail_dist.outer.optimizer import DiLoCo
 from curtail_dist.runtime.holding import Holding
 from curtail_dist.runtime.inner_state import InnerState
 from curtail_dist.runtime.intrasite import OneRank
+from curtail_dist.runtime.order import Order, carry_out
 from curtail_dist.runtime.prefetch import Prefetch
 from curtail_dist.security import PlainWire
 from curtail_dist.state import inner, snapshot
@@ -116,6 +117,11 @@ def following(holding):
     """Return another version of what a process holds, and its record."""
     state = holding.outer.state
     return with_record(Version(number=3, tensors={name: one + 1 for name, one in state.tensors.items()}))
+
+
+def order(holding):
+    """What the ranks are told after what was thrown away."""
+    return Order(head=None, members=1, now=0.0, forget_inner=holding.take_spoiled())
 
 
 def train(holding):
@@ -239,6 +245,44 @@ def test_a_site_that_was_away_for_too_long_warms_up_with_a_fresh_inner_state(hol
     after.inner.resume(now=after.clock.now())
     assert not after.outer.inner.state
     assert after.outer.warmup == pytest.approx(1 / 5)
+
+
+@pytest.mark.parametrize("where", ["in what was trained", "in the state alone"])
+def test_what_is_thrown_away_for_numbers_that_are_not_finite_takes_the_inner_state_with_it(hold, where):
+    holding = hold()
+    train(holding)
+    parameter = holding.outer.local[0]
+    if where == "in what was trained":
+        with torch.no_grad():
+            parameter[0] = float("nan")
+    else:  # others' commit has set the parameters to finite ones since
+        holding.outer.inner.state[parameter]["momentum_buffer"][0] = float("nan")
+    assert holding.encode(Encode((0,))) == (where == "in the state alone")
+    holding.reset()
+    carry_out(order(holding), OneRank(), holding.outer, holding.inner)
+    assert not holding.outer.inner.state
+    assert holding.outer.warmup == pytest.approx(1 / 5)
+    train(holding)
+    assert holding.encode(Encode((0,)))
+
+
+def test_what_is_thrown_away_for_another_reason_leaves_the_inner_state(hold):
+    holding = hold()
+    train(holding)
+    assert holding.encode(Encode((0,)))
+    holding.reset()
+    carry_out(order(holding), OneRank(), holding.outer, holding.inner)
+    assert len(holding.outer.inner.state) == 2
+    assert holding.outer.warmup == 1.0
+
+
+def test_an_inner_state_that_was_forgotten_is_not_kept_with_the_same_order(hold, tmp_path):
+    holding = hold()
+    train(holding)
+    holding.outer.inner.state[holding.outer.local[0]]["momentum_buffer"][0] = float("nan")
+    holding.reset()
+    carry_out(replace(order(holding), keep_inner=True), OneRank(), holding.outer, holding.inner)
+    assert not (tmp_path / "run" / "inner").exists(), "a fresh one would be taken for warm"
 
 
 def test_a_pull_that_broke_off_goes_on_from_there_when_it_is_asked_for_again(hold, serve):

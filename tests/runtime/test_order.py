@@ -57,6 +57,7 @@ orders = st.builds(
     members=st.integers(0, 10**4),
     assignments=st.lists(assignments, max_size=4).map(tuple),
     now=st.floats(0, 1e12),
+    forget_inner=st.booleans(),
     resume_inner=st.booleans(),
     keep_inner=st.booleans(),
     givers=st.lists(st.tuples(st.text(max_size=9), st.integers(0, 65_535)), max_size=3).map(tuple),
@@ -73,7 +74,7 @@ def test_a_site_that_never_came_in_is_told_so():
     heard = Order.decode(order.encode())
     assert heard.head is None
     assert list(heard.assignments) == []
-    assert (heard.resume_inner, heard.keep_inner) == (False, False)
+    assert (heard.forget_inner, heard.resume_inner, heard.keep_inner) == (False, False, False)
 
 
 @given(st.integers(1, 8), st.integers(0, 60))

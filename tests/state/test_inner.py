@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from curtail_dist.state import inner
+from curtail_dist.state.sealed import read_sealed, write_sealed
 from nanochat.model import GPTConfig, build_model
 from nanochat.recipes import OptimConfig, build_optimizer
 
@@ -212,6 +213,34 @@ def test_plain_values_and_small_tensors_keep_their_kinds(tmp_path):
                 assert torch.equal(state[key], value), key
             else:
                 assert state[key] == value, key
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), float("-inf")])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float8_e5m2])
+def test_a_state_with_a_number_that_is_not_finite_is_not_written(tmp_path, caplog, number, dtype):
+    optimizer = sgd()
+    step(optimizer, 0)
+    inner.save(tmp_path / "inner", optimizer, at=1.0)
+    moment = torch.ones(3).index_fill_(0, torch.tensor([1]), number).to(dtype)
+    optimizer.state[held_parameters(optimizer)[1]]["momentum_buffer"] = moment
+    assert not inner.is_finite(optimizer)
+    inner.save(tmp_path / "inner", optimizer, at=2.0)
+    assert "not finite: it is not kept" in caplog.text
+    returned = sgd()
+    assert inner.load(tmp_path / "inner", returned, now=2.0, max_age_s=9.0) == 1.0, "what was there stays"
+    assert inner.is_finite(returned)
+
+
+def test_a_state_on_the_disk_with_a_number_that_is_not_finite_is_not_taken(tmp_path, caplog):
+    path, optimizer, returned = tmp_path / "inner", sgd(), sgd()
+    step(optimizer, 0)
+    inner.save(path, optimizer, at=0.0)
+    tensors, facts = read_sealed(path, schema=inner.SCHEMA)
+    tensors["0/momentum_buffer"][1, 2] = float("nan")
+    write_sealed(path, tensors, facts, schema=inner.SCHEMA)
+    assert inner.load(path, returned, now=0.0, max_age_s=1.0) is None
+    assert not returned.state
+    assert "not taken: it has numbers that are not finite" in caplog.text
 
 
 class Wrapped(torch.Tensor):

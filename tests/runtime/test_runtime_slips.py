@@ -1,0 +1,21 @@
+"""Runs of one site whose script, data or device slips."""
+
+import json
+
+import pytest
+from lab import ROWS, sorted_rows
+
+pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(180)]
+
+STEPS = 10
+"""Of a round."""
+
+
+def test_one_step_that_is_not_finite_costs_its_round_and_not_those_after_it(make_lab):
+    lab = make_lab("nan", train={"momentum": 0.9, "nan_at": 25})
+    code, out, err = (ranks := lab.start("a")).end()
+    assert code == 0, err
+    (discarded,) = lab.events("round_discarded", of=ranks)
+    assert (discarded["steps"], discarded["reason"]) == (STEPS, "its pseudo-gradient is not finite")
+    assert len(json.loads(out.splitlines()[-1])["seen"]) == ROWS + 4 * STEPS
+    assert sorted_rows(lab.committed_rows())
