@@ -1,11 +1,13 @@
 """The rounds of a site's rank 0: where the training loop and the protocol take turns."""
 
+import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from curtail_dist.data.ledger import Assignment, Range, count, split
+from curtail_dist.errors import ConfigError
 from curtail_dist.membership.effects import Done, Effect, Encode, Train
 from curtail_dist.membership.part import Part
 from curtail_dist.membership.protocol import take_part
@@ -21,6 +23,8 @@ from curtail_dist.runtime.round_report import joint_work
 from curtail_dist.runtime.world import Account, World
 from curtail_dist.telemetry.events import Phase, RoundStarted, Step
 from curtail_dist.units import Seconds
+
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,6 +69,8 @@ class Rounds:
         """By rank, the rows that it trains on beside the exchange."""
         self._flown: Flown | None = None
         self._lands = False
+        self._in_vain = 0
+        """Rounds in a row whose steps had no tokens."""
         self.fresh = False
         """Whether the inner optimizer's state is to be taken up again before the next round."""
 
@@ -110,6 +116,7 @@ class Rounds:
         ended, seconds = time.monotonic(), self._links.clock.now() - round.began
         joint = joint_work(self._ranks, round, self._outer.local, delay=self._delay)
         work = joint.work
+        self._expect_tokens(work)
         self._world.account = Account(
             steps=work.steps,
             rows=_rows(work),
@@ -126,6 +133,24 @@ class Rounds:
         elif self._part.rules.fragments > 1 and not flush:
             ahead = tuple((position, position + 1) for position, _ in work.open)
         return Done(work=work, seconds=seconds, draining=draining, ahead=ahead)
+
+    def _expect_tokens(self, work: Work) -> None:
+        """Raise ConfigError where one round after the other has steps, and no tokens.
+
+        None of them counts, so that their rows would be given out for ever. One may be: rows with nothing in
+        them that is predicted, after which the site is given others, or leaves.
+        """
+        if work.steps:
+            self._in_vain = 0 if work.tokens else self._in_vain + 1
+        if not self._in_vain or self._is_leaving():
+            return
+        said = f"site {self._links.site}: the {work.steps} steps of this round had no tokens"
+        if self._in_vain > 1:
+            raise ConfigError(
+                f"{said}, and neither had those of the round before; tokens weigh what a site did, and of "
+                "nothing nothing counts: give outer.step(tokens=...) what the loss is a mean over"
+            )
+        _LOG.warning("%s: none of it counts, its rows are given out again", said)
 
     @property
     def _delay(self) -> int:

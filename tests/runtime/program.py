@@ -3,10 +3,11 @@
 Prints one JSON line at the end: what it trained on, and the hash of the anchor it ended with. Options of the
 run file's `train`, for tests: `step_s` (real time of a step, until there is a file `hurry`), `width` and
 `model_seed` (another model), `lr` and `momentum` (the inner optimizer's), `nan_at` (the step whose loss is no
-number), `gate` (a file to be waited for before the first step), `enter` (one to be waited for before the site
-comes in), `die_at` (SITE:EFFECT:VERSION: SIGKILL before the first such step of the protocol on that version)
-and `holds`, a directory: while it holds the file SITE.hold, that site waits two steps into a round, and says
-so by SITE.held.
+number), `tokens` (what each step is said to have had), `says` (`tensors`, where a step's tokens and loss are
+told as these), `gate` (a file to be waited for before the first step), `enter` (one to be waited for before
+the site comes in), `die_at` (SITE:EFFECT:VERSION: SIGKILL before the first such step of the protocol on that
+version) and `holds`, a directory: while it holds the file SITE.hold, that site waits two steps into a round,
+and says so by SITE.held.
 """
 
 import argparse
@@ -123,7 +124,7 @@ def train(config, name):
             seen.extend(batch.rows)
             if "hurry" not in options or not Path(options["hurry"]).exists():
                 time.sleep(options.get("step_s", 0.0))
-            outer.step(tokens=batch.num_tokens)
+            outer.step(tokens=options.get("tokens", batch.num_tokens))
         outer.close()
     tensors = {f"parameter/{key}": value for key, value in outer.anchor().items()}
     state = Version(number=outer.version, tensors=tensors)

@@ -19,3 +19,12 @@ def test_one_step_that_is_not_finite_costs_its_round_and_not_those_after_it(make
     assert (discarded["steps"], discarded["reason"]) == (STEPS, "its pseudo-gradient is not finite")
     assert len(json.loads(out.splitlines()[-1])["seen"]) == ROWS + 4 * STEPS
     assert sorted_rows(lab.committed_rows())
+
+
+def test_rounds_whose_steps_had_no_tokens_end_with_an_error_and_not_never(make_lab):
+    lab = make_lab("zero", train={"tokens": 0})
+    code, _, err = (ranks := lab.start("a")).end()
+    assert code != 0
+    assert "the 10 steps of this round had no tokens: none of it counts" in err
+    assert "neither had those of the round before; tokens weigh what a site did" in err
+    assert not lab.events("commit", of=ranks)
