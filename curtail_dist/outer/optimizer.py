@@ -15,7 +15,7 @@ from curtail_dist.outer.nesterov import Nesterov
 from curtail_dist.outer.own_rounds import OwnRounds, check_every
 from curtail_dist.outer.payloads import Payloads, Which
 from curtail_dist.outer.rules import OuterRules, Share, effective
-from curtail_dist.outer.said import tokens_of
+from curtail_dist.outer.said import loss_of, tokens_of
 from curtail_dist.outer.settings import OuterSettings
 from curtail_dist.state.version import Version
 
@@ -129,24 +129,25 @@ class DiLoCo:
             return strided(self._model, fragments or 1, self._local)
         return of_modules(fragments, self._local)
 
-    def step(self, *, tokens: int, loss: float | None = None) -> None:
+    def step(self, *, tokens: int | torch.Tensor, loss: float | torch.Tensor | None = None) -> None:
         """Say that one inner step over `tokens` tokens is done. Exchanges what is due.
 
         Args:
             tokens: What weighs the step beside those of other sites: tokens, rows, or what else the loss is a
                 mean over. 0 is for an empty batch at one rank of several; a round of nothing else counts for
                 nothing.
-            loss: Nats per token, for the run's record, where there is a site.
+            loss: Nats per token, for the run's record, where there is a site: a number, or a tensor's one.
 
         Raises:
-            ConfigError: `tokens` is no whole number of at least 0, or no step of two rounds in a row had any.
+            ConfigError: `tokens` is no whole number of at least 0, or no step of two rounds in a row had any;
+                `loss` is no single number.
             PeerLost: without a site: a member did not take part.
         """
-        count = tokens_of(tokens)
+        count, value = tokens_of(tokens), loss_of(loss) if loss is not None else None
         self._warmup = (self._warmup[0] + 1, self._warmup[1])
         if self._site is not None:
-            if loss is not None:
-                self._site.note_loss(loss)
+            if value is not None:
+                self._site.note_loss(value)
             self._site.step_done(count)
         elif self._rounds is not None:
             self._rounds.step_done(count)

@@ -12,6 +12,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, Self, TypeVar, overload
 
+import torch
 from torch.distributed import ProcessGroup
 
 from curtail_dist.config import RunConfig
@@ -23,6 +24,7 @@ from curtail_dist.membership.keys import Keys
 from curtail_dist.membership.records import Commit
 from curtail_dist.membership.view import View
 from curtail_dist.outer.optimizer import DiLoCo
+from curtail_dist.outer.said import loss_of
 from curtail_dist.outer.settings import OuterSettings
 from curtail_dist.runtime.estimate import tokens_by_now
 from curtail_dist.runtime.follower import Follower
@@ -277,10 +279,14 @@ class Site:
             self._steps.done(loop.round, tally)
         loop.go_on()
 
-    def note_loss(self, loss: float) -> None:
-        """Say what the training loss of the inner step under way is (nats per token); optional."""
+    def note_loss(self, loss: float | torch.Tensor) -> None:
+        """Say what the training loss of the inner step under way is (nats per token); optional.
+
+        Raises ConfigError for what is no single number.
+        """
+        value = loss_of(loss)
         loop = self._need(self._loop, "call note_loss() inside the loop over site.batches()")
-        self._need(loop.round, "call note_loss() before outer.step()").losses.append(loss)
+        self._need(loop.round, "call note_loss() before outer.step()").losses.append(value)
 
     def record(self, event: Event) -> None:
         """Add an event of the rank program's own to the run's record; only rank 0 of a site writes one."""

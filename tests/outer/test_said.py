@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import curtail_dist as cd
-from curtail_dist.outer.said import tokens_of
+from curtail_dist.outer.said import loss_of, tokens_of
 
 
 @pytest.mark.parametrize("said", [7, np.int64(7), np.uint8(7), torch.tensor(7), torch.tensor([[7]])])
@@ -41,4 +41,38 @@ def test_what_is_no_whole_number_of_at_least_0_is_refused(said):
     outer = cd.DiLoCo(None, model, torch.optim.SGD(model.parameters(), lr=0.1), sync_every=1)
     with pytest.raises(cd.ConfigError, match=r"tokens in outer\.step\(\) is .*; it must be a whole number"):
         outer.step(tokens=said)
+    assert outer.version == 0
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(
+    "said",
+    [
+        1.5,
+        np.float32(1.5),
+        torch.tensor(1.5),
+        torch.tensor([1.5], dtype=torch.bfloat16),
+        torch.tensor(1.5, requires_grad=True),
+        torch.tensor(1.5, requires_grad=True) * 1.0,
+    ],
+    ids=repr,
+)
+def test_a_number_of_any_kind_is_a_loss(said):
+    loss = loss_of(said)
+    assert (loss, type(loss)) == (1.5, float)
+
+
+def test_a_loss_need_not_be_finite():
+    assert math.isnan(loss_of(torch.tensor(math.nan, requires_grad=True)))
+    assert loss_of(math.inf) == math.inf
+
+
+@pytest.mark.parametrize(
+    "said", ["1.5", [1.5], {}, 1j, torch.ones(2), torch.empty(0), torch.tensor(1j)], ids=repr
+)
+def test_what_is_no_single_number_is_no_loss(said):
+    model = torch.nn.Linear(2, 1)
+    outer = cd.DiLoCo(None, model, torch.optim.SGD(model.parameters(), lr=0.1), sync_every=1)
+    with pytest.raises(cd.ConfigError, match=r"the loss of an inner step is .*; it must be one number"):
+        outer.step(tokens=1, loss=said)
     assert outer.version == 0

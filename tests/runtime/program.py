@@ -8,6 +8,7 @@ told as these), `gate` (a file to be waited for before the first step), `enter` 
 the site comes in), `die_at` (SITE:EFFECT:VERSION: SIGKILL before the first such step of the protocol on that
 version) and `holds`, a directory: while it holds the file SITE.hold, that site waits two steps into a round,
 and says so by SITE.held.
+and says so by SITE.held.
 """
 
 import argparse
@@ -120,11 +121,13 @@ def train(config, name):
             loss.backward()
             inner.step()
             inner.zero_grad()
-            site.note_loss(loss.item())
+            tensors = options.get("says") == "tensors"
+            site.note_loss(loss if tensors else loss.item())
             seen.extend(batch.rows)
             if "hurry" not in options or not Path(options["hurry"]).exists():
                 time.sleep(options.get("step_s", 0.0))
-            outer.step(tokens=options.get("tokens", batch.num_tokens))
+            tokens = options.get("tokens", batch.num_tokens)
+            outer.step(tokens=torch.tensor(tokens) if tensors else tokens, loss=loss if tensors else None)
         outer.close()
     tensors = {f"parameter/{key}": value for key, value in outer.anchor().items()}
     state = Version(number=outer.version, tensors=tensors)

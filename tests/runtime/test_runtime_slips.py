@@ -28,3 +28,11 @@ def test_rounds_whose_steps_had_no_tokens_end_with_an_error_and_not_never(make_l
     assert "the 10 steps of this round had no tokens: none of it counts" in err
     assert "neither had those of the round before; tokens weigh what a site did" in err
     assert not lab.events("commit", of=ranks)
+
+
+def test_a_loss_and_tokens_that_are_tensors_are_recorded_as_numbers(make_lab):
+    lab = make_lab("tensors", train={"says": "tensors"})
+    code, _, err = (ranks := lab.start("a")).end()
+    assert code == 0, err
+    assert {type(record["loss"]) for record in lab.events("step", of=ranks)} == {float}
+    assert max(lab.chain().items())[1]["tokens"] == ROWS
