@@ -140,7 +140,7 @@ class DiLoCo:
 
         Raises:
             ConfigError: `tokens` is no whole number of at least 0, or no step of two rounds in a row had any;
-                `loss` is no single number.
+                `loss` is no single number; with a site: no batch was taken since the last step.
             PeerLost: without a site: a member did not take part.
         """
         count, value = tokens_of(tokens), loss_of(loss) if loss is not None else None

@@ -95,19 +95,35 @@ class InnerLoop(Generic[B]):
         self._leaving = leaving
         self.round: OpenRound | None = None
         """The round under way."""
+        self._taken = False
+        """Whether a batch was given out on which no step was done yet."""
 
     def __iter__(self) -> Iterator[B]:
         """Give out one batch an inner step; the round moves on in `step_done`."""
         self._open(self._part.begin_round())
         self.go_on()
         while self.round is not None:
-            yield self._source.pop()
+            batch = self._source.pop()
+            self._taken = True
+            yield batch
+
+    @property
+    def stepping(self) -> OpenRound:
+        """The round of the inner step under way. Raises ConfigError where none is: each batch has one."""
+        if self.round is None or not self._taken:
+            raise ConfigError(
+                "no batch was taken since the last step; call outer.step(), and note_loss() before it, once "
+                "for each batch of the loop over site.batches() or site.indices()"
+            )
+        return self.round
 
     def step_done(self, tokens: int) -> Tally:
-        """Count an inner step; return what all ranks did in it. `go_on` comes next."""
-        round = self.round
-        if round is None:
-            raise ConfigError("there is no open round; call outer.step() inside the loop over site.batches()")
+        """Count the inner step on the last batch; return what all ranks did in it. `go_on` comes next.
+
+        Raises ConfigError where it was counted before.
+        """
+        round = self.stepping
+        self._taken = False
         round.step_done(tokens)
         tally = self._agree(round, tokens)
         self._part.step_done()

@@ -270,7 +270,10 @@ class Site:
         return self._data.number(position)
 
     def step_done(self, tokens: int) -> None:
-        """Count an inner step; called by `DiLoCo.step`. Ends the round if this was its last step."""
+        """Count an inner step; called by `DiLoCo.step`. Ends the round if this was its last step.
+
+        Raises ConfigError where no batch was taken since the last one.
+        """
         loop = self._need(self._loop, "call outer.step() inside the loop over site.batches()")
         if self._links is not None:
             self._links.clock.spend(self._config.clock.step_s)
@@ -282,11 +285,11 @@ class Site:
     def note_loss(self, loss: float | torch.Tensor) -> None:
         """Say what the training loss of the inner step under way is (nats per token); optional.
 
-        Raises ConfigError for what is no single number.
+        Raises ConfigError for what is no single number, and outside of a step.
         """
         value = loss_of(loss)
         loop = self._need(self._loop, "call note_loss() inside the loop over site.batches()")
-        self._need(loop.round, "call note_loss() before outer.step()").losses.append(value)
+        loop.stepping.losses.append(value)
 
     def record(self, event: Event) -> None:
         """Add an event of the rank program's own to the run's record; only rank 0 of a site writes one."""

@@ -1,16 +1,21 @@
 """The inner loop at a site of one rank, and at one of two, which are real processes."""
 
+import threading
 from collections import Counter
+from functools import partial
 from itertools import chain, pairwise
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from inner_loop_ranks import BOS, WIDEST, Scenario, play
+from inner_loop_ranks import BOS, WIDEST, Rounds, Scenario, play
 from together import run_ranks
 
+from curtail_dist.errors import ConfigError
+from curtail_dist.runtime.inner_loop import InnerLoop
 from curtail_dist.runtime.intrasite import OneRank
+from curtail_dist.runtime.open_round import BatchSource, in_lists
 
 RUNS = 60
 LATE = {True: 1, False: 2}
@@ -83,6 +88,43 @@ def test_a_rank_alone_trains_on_no_empty_batch(scenario):
 def test_a_rank_alone_needs_no_empty_batch():
     scenario = Scenario(lengths=(3,), steps=2, placed=True)
     assert played(scenario)[0]["tokens"] == [4]
+
+
+def loop_over(rows, steps):
+    """A loop of one rank over a round of so many steps after the other, two rows a batch."""
+    leaving, scenario = threading.Event(), Scenario(lengths=(1,) * rows, steps=steps, placed=False)
+    source = BatchSource(partial(in_lists, size=2), lambda position, _: position)
+    return InnerLoop(Rounds(scenario, OneRank(), leaving), OneRank(), source, empty=None, leaving=leaving)
+
+
+@pytest.mark.parametrize("at", [0, 1, 2, 3], ids=["first", "last of a round", "later", "last of the run"])
+def test_a_second_step_on_one_batch_is_refused(at):
+    loop = loop_over(rows=8, steps=2)
+    with pytest.raises(ConfigError, match=r"no batch was taken since the last step; call outer\.step\(\)"):
+        for number, _ in enumerate(loop):
+            loop.step_done(2)
+            loop.go_on()
+            if number == at:
+                loop.step_done(2)
+    assert number == at
+
+
+def test_a_step_before_the_first_batch_is_refused():
+    with pytest.raises(ConfigError, match="no batch was taken"):
+        loop_over(rows=8, steps=2).step_done(2)
+
+
+def test_a_loss_belongs_to_the_step_on_the_batch_that_was_taken_last():
+    loop, losses = loop_over(rows=8, steps=2), []
+    for number, _ in enumerate(loop):
+        round = loop.stepping
+        round.losses.append(number)
+        losses.append(list(round.losses))
+        loop.step_done(2)
+        loop.go_on()
+        with pytest.raises(ConfigError, match=r"and note_loss\(\) before it, once for each batch"):
+            _ = loop.stepping
+    assert losses == [[0], [0, 1], [2], [2, 3]]
 
 
 # Two ranks
