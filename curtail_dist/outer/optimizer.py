@@ -30,7 +30,8 @@ class DiLoCo:
 
         local <- theta' + alpha (local - theta')
 
-    Parameters that do not require gradients, and buffers, stay local. Tied parameters are exchanged once.
+    Parameters that do not require gradients, and buffers, stay local; the former must have the same values at
+    all sites, the latter may differ. Tied parameters are exchanged once.
     """
 
     def __init__(  # noqa: PLR0913 - the published signature of streaming DiLoCo
@@ -198,6 +199,12 @@ class DiLoCo:
     def local(self) -> list[torch.Tensor]:
         """The model's own parameters, as they are trained, in exchange order."""
         return [self._local[name] for name in sorted(self._local)]
+
+    @property
+    def frozen(self) -> dict[str, torch.Tensor]:
+        """The model's parameters that do not require gradients, by name; not to be changed."""
+        named = self._model.named_parameters()
+        return {name: value.detach() for name, value in named if not value.requires_grad}
 
     @property
     def version(self) -> int:

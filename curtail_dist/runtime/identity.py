@@ -9,6 +9,7 @@ from curtail_dist.membership.records import SCHEMA
 from curtail_dist.outer.fingerprint import fingerprint
 from curtail_dist.outer.optimizer import DiLoCo
 from curtail_dist.state.snapshot import like
+from curtail_dist.state.version import hash_of
 
 
 def identity(config: RunConfig, outer: DiLoCo, *, data: str, program: Mapping[str, str]) -> dict[str, str]:
@@ -17,13 +18,16 @@ def identity(config: RunConfig, outer: DiLoCo, *, data: str, program: Mapping[st
     Args:
         config: The run file; its seed, passes, outer section and steps of a round count: rounds are planned
             from them at each site for itself.
-        outer: Gives the model's parameters: names, types, shapes.
+        outer: Gives the model's parameters: names, types, shapes; of those that are frozen, which nobody gets
+            from the run, the values too, as a hash of their own where there are any.
         data: Hash of the data manifest.
         program: What the rank program adds: its tokenizer, its model's configuration.
     """
+    frozen = outer.frozen
     return {
         "data": data,
         "model": like(outer.state.tensors),
+        **({"frozen": hash_of(frozen)} if frozen else {}),
         "numerics": fingerprint(),
         **of_run_file(config),
         **program,

@@ -76,6 +76,35 @@ def test_what_would_train_another_model_differs_in_its_own_key(odd, keys):
     assert {key for key in {*mine, *theirs} if mine.get(key) != theirs.get(key)} == keys
 
 
+def part_frozen(value=1.0, *, name="0", dtype=torch.float32):
+    """A model whose first layer, or another, does not learn."""
+    model = torch.nn.Sequential(torch.nn.Linear(3, 3), torch.nn.BatchNorm1d(3), torch.nn.Linear(3, 2))
+    layer = model.get_submodule(name)
+    layer.to(dtype)
+    for parameter in layer.parameters():
+        torch.nn.init.constant_(parameter, value).requires_grad_(False)
+    return model
+
+
+def test_the_values_of_frozen_parameters_are_compared_where_there_are_any():
+    """Nobody gets them from the run: each site trains around those that it has."""
+    mine = of(outer=trained(part_frozen()))
+    assert set(mine) == COMMON | {"frozen"}
+    assert of(outer=trained(part_frozen())) == mine, "the others are drawn, and those of the run replace them"
+    for other in (part_frozen(2.0), part_frozen(dtype=torch.bfloat16)):
+        theirs = of(outer=trained(other))
+        assert [key for key in mine if mine[key] != theirs[key]] == ["frozen"]
+    moved = of(outer=trained(part_frozen(name="2")))
+    assert [key for key in mine if mine[key] != moved[key]] == ["model", "frozen"]
+
+
+def test_buffers_are_each_sites_own():
+    model = part_frozen()
+    mine = of(outer=trained(model))
+    model[1].running_mean.fill_(5.0)
+    assert of(outer=trained(model)) == mine
+
+
 @pytest.fixture
 def threads() -> Iterator[None]:
     before = torch.get_num_threads()
