@@ -38,9 +38,10 @@ def play(sites: int, name: str) -> dict[str, float]:
     """Build a group of so many sites, sync some times; return seconds, CPU seconds and bytes."""
     store = GroupStore(HOST)
     ready = threading.Barrier(sites)
+    models = [Stack(*SIZE) for _ in range(sites)]  # here: threads would draw from one generator
 
     def site(rank: int) -> tuple[float, list[float], int]:
-        model = Stack(*SIZE)
+        model = models[rank]
         ready.wait()
         began = time.monotonic()
         exchange = form(

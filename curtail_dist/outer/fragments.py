@@ -41,14 +41,20 @@ def of_modules(modules: Sequence[torch.nn.Module], parameters: Mapping[str, torc
     return _divided({name: place[id(parameter)] for name, parameter in parameters.items()}, len(modules))
 
 
-def strided(model: torch.nn.Module, count: int, parameters: Mapping[str, torch.nn.Parameter]) -> Fragments:
+def strided(
+    model: torch.nn.Module,
+    count: int,
+    parameters: Mapping[str, torch.nn.Parameter],
+    *,
+    key: str = "outer.fragments",
+) -> Fragments:
     """Return `count` fragments of nearly equal size: block i of the model is in fragment i modulo `count`.
 
     Blocks are the entries of the model's longest `torch.nn.ModuleList`. What is outside of them (embeddings,
     head) goes, largest module first, to the fragment that is smallest by then: two large ones come apart.
 
     Where there are fewer modules than fragments these are divided, too. Raises ConfigError if there are fewer
-    parameters than fragments.
+    parameters than fragments, which names `key` as what asked for so many.
     """
     if count == 1:
         return whole(parameters)
@@ -57,7 +63,7 @@ def strided(model: torch.nn.Module, count: int, parameters: Mapping[str, torch.n
         if len(set(place.values())) == count:
             return _divided(place, count)
     raise ConfigError(
-        f"outer.fragments is {count}; this model has only {len(set(place.values()))} blocks and other "
+        f"{key} is {count}; this model has only {len(set(place.values()))} blocks and other "
         "parameters to divide: choose no more fragments than that"
     )
 

@@ -73,7 +73,8 @@ class DiLoCo:
                 `curtail_kernels`: the same bytes in fewer passes.
 
         Raises:
-            ConfigError: an argument that this combination does not take.
+            ConfigError: an argument that this combination does not take, or an inner optimizer that holds no
+                parameter of the model.
         """
         given = {
             "outer": outer,
@@ -110,6 +111,7 @@ class DiLoCo:
             raise ConfigError(
                 "the model has no parameter that requires a gradient; it must have at least one"
             )
+        _check_inner(inner, self._local)
         self._fragments = self._divide(settings.fragments)
         self._payloads = Payloads(settings.codec, self._fragments, self._local, fused=fused_codec)
         self._factory: OuterFactory = settings.factory
@@ -120,14 +122,14 @@ class DiLoCo:
             site.attach(self)
         else:
             assert sync_every is not None, "checked above"
-            count = len(self._fragments)
             self._rounds = OwnRounds(
-                self, exchange or Alone(), every=sync_every, fragments=count, delay=sync_delay
+                self, exchange or Alone(), every=sync_every, delay=sync_delay, codec=settings.codec
             )
 
     def _divide(self, fragments: Sequence[torch.nn.Module] | int | None) -> Fragments:
         if fragments is None or isinstance(fragments, int):
-            return strided(self._model, fragments or 1, self._local)
+            key = "fragments" if self._site is None else "outer.fragments"
+            return strided(self._model, 1 if fragments is None else fragments, self._local, key=key)
         return of_modules(fragments, self._local)
 
     def step(self, *, tokens: int | torch.Tensor, loss: float | torch.Tensor | None = None) -> None:
@@ -356,14 +358,42 @@ def _to_anchor(value: torch.Tensor) -> torch.Tensor:
     return value.detach().to(device="cpu", dtype=torch.float32, copy=True).contiguous()
 
 
-def _check(site: Driver | None, given: dict[str, object], mix_alpha: float) -> None:
+def _check(site: Driver | None, given: dict[str, object], mix_alpha: object) -> None:
     names = [name for name, value in given.items() if value is not None]
     if site is not None and names:
         raise ConfigError(f"{', '.join(names)} given with a site; the run file sets these: leave them out")
-    codec = given["codec"]
+    codec, outer, fragments = given["codec"], given["outer"], given["fragments"]
     if codec is not None and codec not in CODECS:
         raise ConfigError(f"codec is {codec!r}; it must be one of {', '.join(CODECS)}")
-    if not 0 <= mix_alpha <= 1:
-        raise ConfigError(f"mix_alpha is {mix_alpha}; it must be in [0, 1]")
+    if not isinstance(mix_alpha, int | float) or not 0 <= mix_alpha <= 1:
+        raise ConfigError(f"mix_alpha is {mix_alpha!r}; it must be a number in [0, 1]")
+    if outer is not None and not callable(outer):
+        kind = type(outer).__name__
+        raise ConfigError(
+            f"outer is an instance of {kind}; it must be what makes one, since each outer step is taken on a "
+            f"copy: give lambda parameters: {kind}(parameters, lr=...)"
+        )
+    if fragments is not None and not _divides(fragments):
+        raise ConfigError(
+            f"fragments is {fragments!r}; it must be a whole number, at least 1, or a list of modules: "
+            "leave it out for one of all parameters"
+        )
     if site is None:
         check_every(given["sync_every"])
+
+
+def _divides(fragments: object) -> bool:
+    """Whether this can be a number of fragments, or modules that are one each."""
+    if isinstance(fragments, int):
+        return fragments >= 1
+    several = isinstance(fragments, Sequence | torch.nn.ModuleList | torch.nn.Sequential)
+    return several and all(isinstance(one, torch.nn.Module) for one in fragments)
+
+
+def _check_inner(inner: torch.optim.Optimizer, parameters: Mapping[str, torch.Tensor]) -> None:
+    held = {id(value) for group in inner.param_groups for value in group["params"]}
+    if not any(id(value) in held for value in parameters.values()):
+        raise ConfigError(
+            "the inner optimizer holds none of the model's parameters that require a gradient; it must, or "
+            "nothing is trained: make it from the parameters() of the model that is given"
+        )

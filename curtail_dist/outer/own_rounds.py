@@ -14,12 +14,21 @@ from curtail_dist.errors import ConfigError, PeerLost
 from curtail_dist.outer.anchor import Anchor
 from curtail_dist.outer.exchange import Exchange, gather_messages
 from curtail_dist.outer.rules import Share
+from curtail_dist.state.snapshot import like
 
 if TYPE_CHECKING:
     from curtail_dist.outer.optimizer import DiLoCo
 
 _Landing = tuple[Anchor | None, list[Share]]
 """The next anchor, unless nobody had done anything, and what each contributor to it did."""
+
+_ALIKE = {
+    "model": "give each the same names and shapes of parameters",
+    "fragments": "divide the model into the same",
+    "codec": "give each the same",
+    "parameters": "seed the models alike, or let one that is new adopt() the state of another",
+}
+"""What is to be done about what differs between members of a group."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,13 +51,15 @@ class OwnRounds:
     lands, and exchanged in a thread meanwhile.
     """
 
-    def __init__(
-        self, outer: "DiLoCo", exchange: Exchange, *, every: int, fragments: int, delay: int
-    ) -> None:
+    def __init__(self, outer: "DiLoCo", exchange: Exchange, *, every: int, delay: int, codec: str) -> None:
         """Begin at step 0. Raises ConfigError where the numbers do not fit each other."""
+        fragments = len(outer.fragments)
         check_rounds(every=every, fragments=fragments, delay=delay)
         self._outer = outer
         self._exchange = exchange
+        self._codec = codec
+        self._met = False
+        """Whether the members of this group are known to be alike."""
         self._period = every // fragments
         self._delay = delay
         self._steps = 0
@@ -63,7 +74,7 @@ class OwnRounds:
         """Count an inner step; take and land what is due.
 
         Raises PeerLost: a member did not take part. The fragment then stays as it is locally, and what was
-        done counts in its next exchange.
+        done counts in its next exchange. Raises ConfigError where a group meets whose members do not fit.
         """
         self._steps += 1
         self._shares = [Share(tokens=one.tokens + tokens, steps=one.steps + 1) for one in self._shares]
@@ -76,7 +87,7 @@ class OwnRounds:
         """Exchange with another group from now on. Raises ConfigError while an exchange is under way."""
         if self._flight is not None:
             raise ConfigError("an exchange is under way; regroup right after a step that completed one")
-        self._exchange = exchange
+        self._exchange, self._met = exchange, False
 
     def close(self) -> None:
         """Land what is under way, leave the group; idempotent. What a missing peer prevents is dropped."""
@@ -110,6 +121,8 @@ class OwnRounds:
 
     def _fly(self, fragment: int, payload: torch.Tensor, share: Share) -> _Landing:
         """Exchange, and step a copy; return it and what its contributors had done."""
+        if not self._met:
+            self._meet()
         before = [[one.tokens, one.steps] for one in self._before]
         said = json.dumps([share.tokens, share.steps, before]).encode()
         heard = [json.loads(one) for one in gather_messages(self._exchange, said)]
@@ -123,6 +136,26 @@ class OwnRounds:
         others = [Share(tokens=tokens, steps=steps) for tokens, steps in known]
         changed = others if len(others) != len(now) else []
         return self._outer.stepped(mean, each, before=changed), now
+
+    def _meet(self) -> None:
+        """Look whether the members are alike in what must be; all raise the same ConfigError if not."""
+        if self._exchange.size > 1:
+            mine = {
+                "model": like(self._outer.anchor()),
+                "fragments": self._outer.fragments,
+                "codec": self._codec,
+                "parameters": self._outer.state.hash,
+            }
+            said = json.dumps(mine).encode()
+            first, *others = [json.loads(one) for one in gather_messages(self._exchange, said)]
+            for rank, other in enumerate(others, start=1):
+                odd = next((what for what in mine if other[what] != first[what]), None)
+                if odd is not None:
+                    raise ConfigError(
+                        f"rank {rank} of the group does not have rank 0's {odd}; all must begin alike: "
+                        f"{_ALIKE[odd]}"
+                    )
+        self._met = True
 
     def _land(self) -> None:
         if self._flight is None:
@@ -162,7 +195,7 @@ class OwnRounds:
 def check_every(every: object) -> None:
     """Raise ConfigError unless this can be a number of inner steps."""
     if not isinstance(every, int) or every < 1:
-        raise ConfigError(f"sync_every is {every}; without a site it must be at least 1")
+        raise ConfigError(f"sync_every is {every!r}; without a site it must be a whole number, at least 1")
 
 
 def check_rounds(*, every: int, fragments: int, delay: int) -> None:
@@ -171,8 +204,9 @@ def check_rounds(*, every: int, fragments: int, delay: int) -> None:
         raise ConfigError(
             f"sync_every is {every}; it must be a multiple of the number of fragments, {fragments}"
         )
-    if not 0 <= delay < every // fragments:
+    most = every // fragments
+    if not isinstance(delay, int) or not 0 <= delay < most:
         raise ConfigError(
-            f"sync_delay is {delay}; it must be at least 0 and less than the {every // fragments} inner "
+            f"sync_delay is {delay!r}; it must be a whole number, at least 0 and less than the {most} inner "
             "steps between two exchanges"
         )

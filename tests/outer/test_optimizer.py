@@ -208,9 +208,88 @@ def test_close_leaves_the_model_at_the_anchor():
         ({"sync_every": 2, "sync_delay": 2}, "sync_delay is 2"),
         ({"sync_every": 2, "fragments": []}, "are in no fragment"),
         ({"sync_every": 2, "codec": "int2"}, "codec is 'int2'"),
+        ({"sync_every": 4.0}, r"sync_every is 4\.0; without a site it must be a whole number, at least 1"),
+        ({"sync_every": 4, "sync_delay": 1.5}, r"sync_delay is 1\.5; it must be a whole number"),
+        ({"sync_every": 4, "sync_delay": "1"}, "sync_delay is '1'; it must be a whole number"),
+        (
+            {"sync_every": 4, "fragments": -1},
+            "fragments is -1; it must be a whole number, at least 1, or a list",
+        ),
+        (
+            {"sync_every": 4, "fragments": 0},
+            "fragments is 0; it must be a whole number, at least 1, or a list",
+        ),
+        ({"sync_every": 4, "fragments": 2.0}, r"fragments is 2\.0; it must be a whole number"),
+        ({"sync_every": 4, "fragments": ["inp"]}, r"fragments is \['inp'\]; it must be .* a list of modules"),
+        ({"sync_every": 4, "fragments": Net()}, r"fragments is Net\(\); it must be .* a list of modules"),
+        ({"sync_every": 4, "fragments": 4}, "^fragments is 4; this model has only 2 blocks"),
+        ({"sync_every": 4, "mix_alpha": "0.5"}, r"mix_alpha is '0\.5'; it must be a number in \[0, 1\]"),
+        ({"sync_every": 4, "mix_alpha": float("nan")}, r"mix_alpha is nan; it must be a number"),
+        (
+            {"sync_every": 4, "outer": torch.optim.SGD(Net().parameters(), lr=0.7)},
+            "outer is an instance of SGD; it must be what makes one",
+        ),
     ],
 )
 def test_arguments_that_do_not_fit_are_one_clear_error(arguments, message):
     model = Net()
     with pytest.raises(cd.ConfigError, match=message):
         cd.DiLoCo(None, model, torch.optim.SGD(model.parameters(), lr=0.1), **arguments)
+
+
+def test_an_optimizer_that_holds_none_of_the_models_parameters_is_refused():
+    for other in (Net().parameters(), [Net().frozen]):
+        with pytest.raises(cd.ConfigError, match="holds none of the model's parameters"):
+            cd.DiLoCo(None, Net(), torch.optim.SGD(other, lr=0.1), sync_every=1)
+
+
+def test_an_optimizer_may_hold_some_of_the_models_parameters():
+    model = Net()
+    cd.DiLoCo(None, model, torch.optim.SGD([model.scale], lr=0.1), sync_every=1)
+
+
+class Wider(Net):
+    def __init__(self):
+        super().__init__()
+        self.scale = torch.nn.Parameter(torch.ones(2))
+
+
+class Elsewhere(Net):
+    def __init__(self):
+        super().__init__()
+        torch.nn.init.constant_(self.scale, 0.75)
+
+
+@pytest.mark.parametrize("delay", [0, 1])
+@pytest.mark.parametrize(
+    ("make", "arguments", "message"),
+    [
+        (Wider, {}, "rank 1 of the group does not have rank 0's model; all must begin alike: give each"),
+        (Elsewhere, {}, "rank 1 of the group does not have rank 0's parameters; all must begin alike: seed"),
+        (Net, {"codec": "int8"}, "rank 1 of the group does not have rank 0's codec"),
+        (Net, {"fragments": 2}, "rank 1 of the group does not have rank 0's fragments"),
+    ],
+)
+def test_members_of_a_group_that_do_not_begin_alike_are_all_told_so(make, arguments, message, delay):
+    members, errors = cd.InProcess.group(2, timeout=30), [None, None]
+
+    def run(rank):
+        model, given = (make(), arguments) if rank else (Net(), {})
+        inner = torch.optim.SGD(model.parameters(), lr=0.1)
+        diloco = cd.DiLoCo(
+            None, model, inner, sync_every=4, sync_delay=delay, exchange=members[rank], **given
+        )
+        try:
+            for _ in range(4):
+                diloco.step(tokens=1)
+        except cd.ConfigError as error:
+            errors[rank] = str(error)
+        diloco.close()
+
+    threads = [threading.Thread(target=run, args=(rank,)) for rank in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert errors[0] == errors[1]
+    assert message in errors[0]

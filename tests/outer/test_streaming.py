@@ -155,10 +155,10 @@ def test_the_default_fragments_stride_the_blocks_and_put_embedding_and_head_apar
         ({"sync_every": 7, "fragments": 2}, "sync_every is 7; it must be a multiple"),
         (
             {"sync_every": 6, "fragments": 2, "sync_delay": 3},
-            "sync_delay is 3; it must be at least 0 and less",
+            "sync_delay is 3; it must be a whole number, at least 0 and less",
         ),
         ({"sync_every": 6, "mix_alpha": 1.5}, "mix_alpha is 1.5"),
-        ({"sync_every": 90, "fragments": 10}, "outer.fragments is 10; this model has only 9"),
+        ({"sync_every": 90, "fragments": 10}, "^fragments is 10; this model has only 9"),
     ],
 )
 def test_fragments_and_delays_that_do_not_fit_are_refused(arguments, message):
