@@ -37,7 +37,7 @@ class Model(nn.Module):
         return F.cross_entropy(self.head(mixed).flatten(0, 1), batch[:, 1:].flatten())
 
 
-def main() -> None:
+def main() -> Model:
     """Train for one pass over the rows."""
     torch.manual_seed(1)
     rows, model = corpus(), Model()
@@ -49,8 +49,8 @@ def main() -> None:
         optimizer.zero_grad()
         if step % 8 == 0:
             print(f"step {step}: loss {loss.item():.3f}")
-    torch.save(model.state_dict(), "model.pt")
+    return model
 
 
 if __name__ == "__main__":
-    main()
+    torch.save(main().state_dict(), "model.pt")

@@ -44,7 +44,7 @@ def build_model() -> LlamaForCausalLM:
 
 
 def main(config: cd.RunConfig, name: str) -> None:
-    """Train at site `name`, and keep the model as Transformers does, beside the run."""
+    """Train at site `name`; keep the model of a complete run as Transformers does, beside the run."""
     torch.manual_seed(config.run.seed)
     model = build_model()
     optimizer = torch.optim.AdamW(model.parameters(), lr=config.train.options.get("lr", 3e-3))
@@ -57,7 +57,7 @@ def main(config: cd.RunConfig, name: str) -> None:
             optimizer.step()
             optimizer.zero_grad()
             outer.step(tokens=tokens.numel(), loss=loss.item())
-        if site.leads:
+        if site.leads and site.head is not None and site.head.complete:
             model.save_pretrained(config.run.directory / "model")
 
 

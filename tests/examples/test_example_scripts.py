@@ -100,6 +100,34 @@ def test_few_lines_make_a_plain_loop_elastic():
     assert 0 < changed <= MOST_CHANGED
 
 
+LEAVES_FIRST = """
+import os, signal
+import curtail_dist as cd
+import elastic
+from pathlib import Path
+
+with cd.Site(*cd.arguments()) as site:
+    os.kill(os.getpid(), signal.SIGTERM)
+    model = elastic.main(site)
+    assert site.head is None
+assert sorted(path.name for path in Path().glob("*.pt")) == ["model.pt"]
+assert Path("model.pt").read_text() == "trained"
+"""
+
+
+@pytest.mark.integration
+@pytest.mark.slow
+@pytest.mark.timeout(TIMEOUT_S)
+def test_a_site_that_leaves_before_it_came_in_saves_no_untrained_model_over_a_good_one(tmp_path, etcd):
+    folder = tmp_path / "own_loop"
+    shutil.copytree(EXAMPLES / "own_loop", folder)
+    (folder / "model.pt").write_text("trained")
+    (folder / "leaves.py").write_text(LEAVES_FIRST)
+    settings = [f'coordination.endpoints=["{etcd.endpoint}"]', "run.name=leaves"]
+    given = [part for setting in settings for part in ("--set", setting)]
+    run(folder, "leaves.py", "--config", "run.yaml", "--site", "wind", *given)
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(TIMEOUT_S)
 def test_the_plain_loop_runs_where_nothing_of_the_library_is_imported(tmp_path):
