@@ -21,7 +21,8 @@ CurtailError
 ├── StateError
 │   ├── SnapshotMissing    a snapshot is not where it is looked for
 │   ├── SnapshotCorrupt    a snapshot is torn or does not have its hash
-│   └── StateDiverged      members computed different bytes for the same version
+│   ├── StateDiverged      members computed different bytes for the same version
+│   └── RunForgotten       the store knows nothing of a run of which there are snapshots
 └── ProvisionError         a site's ranks could not be started or stopped
 """
 
@@ -112,6 +113,10 @@ class SnapshotCorrupt(StateError):
 
 class StateDiverged(StateError):
     """Two members hold different bytes for the same version."""
+
+
+class RunForgotten(StateError, UserError):
+    """The store knows nothing of this run, and there are its snapshots: it is recovered, not founded anew."""
 
 
 class ProvisionError(CurtailError):

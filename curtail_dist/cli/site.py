@@ -23,7 +23,14 @@ from curtail_dist.energy.prices import price_series
 from curtail_dist.energy.signals import open_signal, trace_of
 from curtail_dist.energy.stepfunction import StepFunction
 from curtail_dist.energy.windows import check_threshold_opens
-from curtail_dist.errors import ConfigError, CurtailError, SignalUnavailable, TraceError, UserError
+from curtail_dist.errors import (
+    ConfigError,
+    CurtailError,
+    RunForgotten,
+    SignalUnavailable,
+    TraceError,
+    UserError,
+)
 from curtail_dist.membership.agent.controller import Agent, Parts
 from curtail_dist.membership.agent.crew import FAILED, Crew, worst
 from curtail_dist.membership.keys import Keys
@@ -96,7 +103,7 @@ def _run_agents(config: RunConfig, sites: Sequence[str], run_file: Path) -> int:
 
 
 def refuse_forgotten(config: RunConfig, store: CoordinationStore) -> None:
-    """Raise UserError where etcd has lost a run whose snapshots are on this machine.
+    """Raise RunForgotten where etcd has lost a run whose snapshots are on this machine.
 
     The ranks refuse that wherever the snapshots are; here it is said before anything of a run that would
     begin anew is written.
@@ -108,7 +115,7 @@ def refuse_forgotten(config: RunConfig, store: CoordinationStore) -> None:
     except OSError as error:
         raise UserError(f"snapshots below {config.snapshot_url} cannot be looked for: {error}") from error
     if newest and store.get(Keys(config.run.name).head) is None:
-        raise UserError(f"run {config.run.name}: {forgotten(newest)}")
+        raise RunForgotten(f"run {config.run.name}: {forgotten(newest)}")
 
 
 def chosen_sites(config: RunConfig, names: Sequence[str]) -> list[str]:

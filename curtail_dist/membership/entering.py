@@ -4,7 +4,14 @@ import logging
 from dataclasses import replace
 
 from curtail_dist.coordination.store import Entry
-from curtail_dist.errors import PeerLost, SnapshotCorrupt, SnapshotMissing, StateError, Superseded
+from curtail_dist.errors import (
+    PeerLost,
+    RunForgotten,
+    SnapshotCorrupt,
+    SnapshotMissing,
+    StateError,
+    Superseded,
+)
 from curtail_dist.membership.decisions import living
 from curtail_dist.membership.effects import (
     Await,
@@ -46,7 +53,7 @@ def enter(part: Part) -> Steps[str | None]:
     complete; there is no seat then.
 
     Raises:
-        StateError: the run's state is to be had nowhere.
+        StateError: the run's state is to be had nowhere; RunForgotten: the store has lost the run.
         Superseded: a newer process of this site is registered.
         StoreUnavailable: the store stayed away longer than the bound.
     """
@@ -88,7 +95,7 @@ def _refuse_superseded(part: Part, entry: Entry | None) -> None:
 def _found(part: Part) -> Steps[str | None]:
     """Write version 0 and epoch 1 in one transaction; None if another site was faster.
 
-    Raises StateError where snapshots say that the run has been there before.
+    Raises RunForgotten where snapshots say that the run has been there before.
     """
     keys = part.keys
     yield from _refuse_forgotten(part)
@@ -109,14 +116,14 @@ def _found(part: Part) -> Steps[str | None]:
 
 
 def _refuse_forgotten(part: Part) -> Steps[None]:
-    """Raise StateError if there are snapshots of a run that the store knows nothing of.
+    """Raise RunForgotten if there are snapshots of a run that the store knows nothing of.
 
     To found it anew would throw the work in them away: they fall out of retention as the new chain grows. The
     store is asked last, since a run that others found meanwhile has snapshots soon.
     """
     newest = yield from ask(Newest())
     if newest and (yield from ask(Read([part.keys.head])))[part.keys.head] is None:
-        raise StateError(f"site {part.me.site}: {forgotten(newest)}")
+        raise RunForgotten(f"site {part.me.site}: {forgotten(newest)}")
 
 
 def _resume(part: Part, epoch: Epoch, head: Commit) -> Steps[str | None]:

@@ -36,7 +36,7 @@ def take_part(part: Part) -> Steps[None]:
     Raises:
         IdentityMismatch: this site would train something else than the run.
         StateDiverged: members computed different bytes; the run stops rather than fork.
-        StateError: the run's state is to be had nowhere.
+        StateError: the run's state is to be had nowhere; RunForgotten: the store has lost the run.
         StoreUnavailable: the store stayed away longer than the bound; what was open is kept on this disk.
         OSError: the disk of the snapshots failed for longer than the bound.
         Superseded: a newer process of this site took its place.

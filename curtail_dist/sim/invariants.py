@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 
 from curtail_dist.errors import (
+    RunForgotten,
     SnapshotCorrupt,
     SnapshotMissing,
     StateError,
@@ -11,7 +12,7 @@ from curtail_dist.errors import (
 )
 from curtail_dist.membership.records import Epoch
 from curtail_dist.sim.chain import Chain, Headed
-from curtail_dist.sim.recovery import is_forgotten, run_ends, survivors_go_on, was_forgotten
+from curtail_dist.sim.recovery import run_ends, survivors_go_on, was_forgotten
 from curtail_dist.sim.rows import rows_done_once
 from curtail_dist.sim.setting import KEYS, OPERATOR, Fault
 from curtail_dist.sim.store import TIMEOUT_S
@@ -183,7 +184,7 @@ def _ends(world: World, chain: Chain) -> Found:
     spoiled = any(True for _ in world.history.of("rotten")) or not world.setting.shared
     for one in world.history.of("ended"):
         kind = str(one.what).split(":")[0]
-        if is_forgotten(str(one.what)) and was_forgotten(world):
+        if kind == RunForgotten.__name__ and was_forgotten(world):
             continue
         if kind and kind not in _LEGAL_ENDS:
             yield f"{one.who} ended at {one.at:.3f} by {one.what}"

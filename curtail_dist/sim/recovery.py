@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 
-from curtail_dist.membership.recovering import forgotten
 from curtail_dist.sim.chain import Chain
 from curtail_dist.sim.history import Happening
 from curtail_dist.sim.setting import Fault, Setting
@@ -72,18 +71,10 @@ def _stopped(world: World) -> bool:
     Every site's last process said so; where each has its own snapshots and one rotted, that site's alone: the
     others may have been told to wait for it.
     """
-    last = {one.who.split("/")[0]: str(one.what) for one in world.history.of("ended")}
-    said = [
-        last.get(site, "").split(":")[0] in _NOWHERE and not is_forgotten(last[site])
-        for site in world.setting.sites
-    ]
+    last = {one.who.split("/")[0]: str(one.what).split(":")[0] for one in world.history.of("ended")}
+    said = [last.get(site) in _NOWHERE for site in world.setting.sites]
     rotten = any(True for _ in world.history.of("rotten"))
     return any(said) if rotten and not world.setting.shared else all(said)
-
-
-def is_forgotten(end: str) -> bool:
-    """Whether a process ended since the store knew nothing of a run that has snapshots."""
-    return forgotten(0).partition(",")[0] in end
 
 
 def was_forgotten(world: World) -> bool:

@@ -40,7 +40,7 @@ def recovered(outcome: Outcome) -> bool:
 
 
 def refused(outcome: Outcome) -> int:
-    return sum("etcd knows nothing of this run" in str(end.what) for end in outcome.history.of("ended"))
+    return sum("RunForgotten" in str(end.what) for end in outcome.history.of("ended"))
 
 
 @pytest.mark.slow
@@ -64,7 +64,7 @@ def test_a_store_that_has_lost_the_run_does_not_see_it_founded_anew(case):
     resumed = [seated for seated in played.chain.epochs if seated.at > first.at]
     assert resumed[0].epoch.reason == "resumed"
     assert resumed[0].epoch.number == first.epoch.number + 1
-    assert {"StateError"} <= {str(end.what).split(":")[0] for end in played.of("ended")}
+    assert {"RunForgotten"} <= {str(end.what).split(":")[0] for end in played.of("ended")}
 
 
 def founds_over_snapshots(part: Part) -> Alter:
