@@ -26,6 +26,19 @@ def newest(root: Path) -> Path | None:
     return max(root.glob("checkpoints/step-*.safetensors"), default=None)
 
 
+def check_none(root: Path) -> None:
+    """Raise ValueError if a run has left checkpoints in `root`.
+
+    Of two runs in one place the newest checkpoint would be that of whichever had more steps.
+    """
+    path = newest(root)
+    if path is not None:
+        raise ValueError(
+            f"{root} has a run's checkpoints, up to {path.name}; it must have none for a run to begin there: "
+            "go on with that one by --resume, or give another --root"
+        )
+
+
 def save(path: Path, model: nn.Module, whole: Whole, facts: Mapping[str, Any]) -> None:
     """Write a checkpoint, atomically; the same state gives the same bytes.
 

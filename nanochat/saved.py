@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 import yaml
 from safetensors.torch import load as load_tensors
 
@@ -58,6 +59,15 @@ def load_newest(directory: Path) -> Saved:
     require(words == rows, f"the vocabulary of {tokenizer_path(directory)}", words, f"{rows}, as the model's")
     saved.model.eval()
     return saved
+
+
+def weights_hash(model: GPT) -> str:
+    """The SHA-256 of a model's weights on the CPU: two sources of the same name may hold different ones."""
+    digest = hashlib.sha256()
+    for name, tensor in model.state_dict().items():
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.contiguous().view(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
 
 
 def _newest_snapshot(directory: Path) -> Saved | None:

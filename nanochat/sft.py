@@ -7,6 +7,7 @@ The loss counts the assistant's tokens, and all of a document's. Reads the newes
 import argparse
 import math
 import sys
+from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
@@ -19,7 +20,7 @@ from nanochat.mixture import Mixture, MixtureStream, batch_of, read_mixture, win
 from nanochat.model import build_model, plain
 from nanochat.ranks import Ranks, together
 from nanochat.recipes import OPTIM_CONFIGS, build_optimizer
-from nanochat.saved import Saved, load_newest
+from nanochat.saved import Saved, load_newest, weights_hash
 from nanochat.schedule import Schedule
 from nanochat.settings import require
 from nanochat.tok_train import tokenizer_path
@@ -89,13 +90,12 @@ def build(args: argparse.Namespace, ranks: Ranks) -> Training:
     lr_factor = stage.lr_factor if args.lr_factor is None else args.lr_factor
     for group in optimizer.param_groups:
         group["initial_lr"] *= lr_factor
+    schedule = Schedule(warmdown_share=stage.warmdown_share, momentum_start=MOMENTUM, momentum_end=MOMENTUM)
     job = Job(
         model=model,
         forward=forward_of(model, args),
         optimizer=optimizer,
-        schedule=Schedule(
-            warmdown_share=stage.warmdown_share, momentum_start=MOMENTUM, momentum_end=MOMENTUM
-        ),
+        schedule=schedule,
         batches=stream.batches,
         steps=steps,
         accumulate=accumulate,
@@ -105,9 +105,14 @@ def build(args: argparse.Namespace, ranks: Ranks) -> Training:
             "tokenizer": saved.tokenizer.hash,
             "data": mixture.hash,
             "from": saved.path.name,
+            "from_weights": weights_hash(saved.model),
             "stage": args.stage,
             "batch_tokens": windows * length,
             "num_iterations": steps,
+            "seed": args.seed,
+            "lr_factor": lr_factor,
+            "optim": asdict(optim_config),
+            "schedule": asdict(schedule),
         },
     )
     if ranks.leads:
@@ -147,6 +152,8 @@ def _watches(args: argparse.Namespace, job: Job, saved: Saved, mixture: Mixture,
 def main(argv: list[str] | None = None) -> None:
     """Parse, then train."""
     args = parse(argv)
+    if not args.resume:
+        checkpoint.check_none(args.root / args.stage)
     with together(torch.device(args.device)) as ranks:
         training = build(args, ranks)
         if args.resume:

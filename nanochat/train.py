@@ -6,12 +6,13 @@
 import argparse
 import math
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from nanochat import shards
+from nanochat import checkpoint, shards
 from nanochat.arguments import accumulation, add_training, check_training, forward_of, means_of, option
 from nanochat.core import read_bundle
 from nanochat.dataset import manifest_path
@@ -83,6 +84,7 @@ def build(args: argparse.Namespace, ranks: Ranks) -> Training:
     steps = _steps(args, model, batch_tokens)
     rates = {} if args.matrix_lr is None else {"matrix_lr": args.matrix_lr}
     optim_config = OPTIM_CONFIGS[config.variant](batch_tokens=batch_tokens, **rates)
+    schedule = SCHEDULES[config.variant].for_steps(steps)
     stream = TokenStream(
         manifest, tokenizer, batch_size=args.device_batch_size, sequence_length=config.sequence_length
     )
@@ -90,7 +92,7 @@ def build(args: argparse.Namespace, ranks: Ranks) -> Training:
         model=model,
         forward=forward_of(model, args),
         optimizer=build_optimizer(model, optim_config, sharded=ranks.count > 1, fused=args.fused),
-        schedule=SCHEDULES[config.variant].for_steps(steps),
+        schedule=schedule,
         batches=stream.batches,
         steps=steps,
         accumulate=accumulate,
@@ -101,6 +103,9 @@ def build(args: argparse.Namespace, ranks: Ranks) -> Training:
             "data": manifest.hash,
             "batch_tokens": batch_tokens,
             "num_iterations": steps,
+            "seed": args.seed,
+            "optim": asdict(optim_config),
+            "schedule": asdict(schedule),
         },
     )
     keeping = Keeping(directory=args.root, save_every=args.save_every, log_every=args.log_every)
@@ -160,6 +165,8 @@ def _steps(args: argparse.Namespace, model: GPT, batch_tokens: int) -> int:
 def main(argv: list[str] | None = None) -> None:
     """Parse, then train."""
     args = parse(argv)
+    if not args.resume:
+        checkpoint.check_none(args.root)
     with together(torch.device(args.device)) as ranks:
         training = build(args, ranks)
         if args.resume:

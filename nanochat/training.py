@@ -57,7 +57,8 @@ class Job:
     tokens_per_step: int
     """Positions of a step, at all ranks."""
     identity: Mapping[str, Any]
-    """What a checkpoint must share with this run to be gone on from; JSON values."""
+    """What determines the bytes of the run, up to how they are computed: a checkpoint must share it with this
+    run to be gone on from; JSON values."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,15 +96,24 @@ class Training:
         if path is None:
             raise ValueError(f"{directory} has no checkpoint to resume; it must have one: leave out --resume")
         facts = checkpoint.facts_of(path)
-        for key, value in self._job.identity.items():
-            there = facts.get(key)
-            require(there == value, f"checkpoint {path}: {key}", there, f"{value!r}, as asked")
+        there = dict(_flat(facts))
+        for key, value in _flat(self._job.identity):
+            must = f"{value!r}, as asked: ask for what it was trained with, or begin in another --root"
+            require(there.get(key) == value, f"checkpoint {path}: {key}", there.get(key), must)
         checkpoint.restore(path, self._job.model, self._job.optimizer)
         self._step, self._place = facts["step"], Place(*facts["place"])
 
     def run(self) -> None:
-        """Train to the last step; look, log and save on the way and at the end."""
+        """Train to the last step; look, log and save on the way and at the end.
+
+        Where a resumed run has no step left, it says so and leaves all as it was.
+        """
         job = self._job
+        if self._step == job.steps:
+            if self._ranks.leads:
+                done = f"step {self._step} of {job.steps} is done, nothing is left to do"
+                say(f"{self._keeping.directory}: {done}")
+            return
         if self._log is not None:
             self._log.begin(self._step)
         if self._step == 0:
@@ -190,6 +200,15 @@ class _Log:
     def write(self, record: Record) -> None:
         with self._path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(record, sort_keys=True) + "\n")
+
+
+def _flat(facts: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
+    """Each value of nested mappings by its path, such as `model.n_layer`; as JSON gives it back."""
+    for key, value in facts.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{before}{key}.")
+        else:
+            yield f"{before}{key}", list(value) if isinstance(value, tuple) else value
 
 
 def _line(record: Record, steps: int) -> str:

@@ -118,7 +118,7 @@ def test_a_checkpoint_is_evaluated_with_the_tokenizer_beside_it(root, tuned, tmp
     ],
 )
 def test_wrong_input_is_one_line(root, capsys, arguments, message):
-    given = ["--root", str(root), "--mixture", str(root / "mixture.yaml"), *TINY, *arguments]
+    given = ["--root", str(root), "--mixture", str(root / "mixture.yaml"), *TINY, "--resume", *arguments]
     assert verb.run(sft.main, given) == 2
     error = capsys.readouterr().err
     assert message in error and error.count("\n") == 1

@@ -40,7 +40,8 @@ def root(trained, tmp_path):
 def call(name, root):
     """How a verb is called on a root, as a rule rightly."""
     given = {
-        "train": ["--root", root, *SHAPE, *STEPS], "chat": [root, "-p", "hi", *CPU], "web": [root, *CPU],
+        "train": ["--root", root, *SHAPE, "--resume", *STEPS],
+        "chat": [root, "-p", "hi", *CPU], "web": [root, *CPU],
         "sft": ["--root", root, "--mixture", root / "mixture.yaml", *STEPS],
         "eval": ["--root", root, "--sequences", "2", *CPU],
         "convert": ["to-huggingface", root, "--out", root.parent / "folder"],
