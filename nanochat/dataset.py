@@ -32,7 +32,8 @@ def prepare_stdlib(root: Path, *, max_bytes: int, seed: int, stdlib: Path | None
         stdlib: Directory of the sources; by default the standard library of the Python that runs.
 
     Raises:
-        shards.DataProblem: This Python has no sources, or `max_bytes` is so small that a split is empty.
+        shards.DataProblem: This Python has no sources, `max_bytes` is so small that a split is empty, or
+            `root` has linked the data set of a directory.
     """
     require(max_bytes >= 1, "max_bytes", max_bytes, "at least 1")
     python = f"{platform.python_implementation()} {platform.python_version()}"
@@ -42,6 +43,7 @@ def prepare_stdlib(root: Path, *, max_bytes: int, seed: int, stdlib: Path | None
     path = manifest_path(root)
     if _is_there(path, source):
         return path
+    _check_own(path.parent)
     built = corpus.build(library, max_bytes=max_bytes, seed=seed)
     for split, texts in (("train", built.train), ("val", built.val)):
         if not texts:
@@ -72,7 +74,8 @@ def prepare_directory(root: Path, directory: Path) -> Path:
     The files stay where they are: the manifest is written beside them; `root` gets a link to the directory.
 
     Raises:
-        shards.DataProblem: There are fewer than two files, or one is not readable.
+        shards.DataProblem: There are fewer than two files, one is not readable, a split is empty, or what is
+            held out is trained on as well.
     """
     files = sorted(path.name for path in directory.glob("*.parquet"))
     if len(files) < 2:
@@ -84,11 +87,12 @@ def prepare_directory(root: Path, directory: Path) -> Path:
         raise shards.DataProblem(
             f"{link} exists; it must not, or be a link to {directory}: choose another root"
         )
-    if not link.exists():
-        root.mkdir(parents=True, exist_ok=True)
-        link.symlink_to(directory.resolve(), target_is_directory=True)
     splits = {file: "val" if file == files[-1] else "train" for file in files}
     shards.adopt(directory, name=directory.resolve().name, source=str(directory), files=splits)
+    if not link.exists():  # last: a directory that was refused leaves no link in the way of the next one
+        root.mkdir(parents=True, exist_ok=True)
+        link.unlink(missing_ok=True)  # leads nowhere
+        link.symlink_to(directory.resolve(), target_is_directory=True)
     return manifest_path(root)
 
 
@@ -101,12 +105,17 @@ def fetch_data(
         shards.DataProblem: `root` has linked the data set of a directory, or as `download`.
     """
     data = root / DATA_DIRECTORY
+    _check_own(data)
+    return download(data, address, shards=shards_wanted, val_shard=val_shard, workers=workers)
+
+
+def _check_own(data: Path) -> None:
+    """Raise DataProblem if `data` is a link: what it leads to is somebody's own."""
     if data.is_symlink():
         raise shards.DataProblem(
             f"{data} is a link to {data.resolve()}; it must not be, since what comes would be put there: "
             f"choose another root"
         )
-    return download(data, address, shards=shards_wanted, val_shard=val_shard, workers=workers)
 
 
 def _parser() -> Parser:

@@ -17,7 +17,7 @@ fetched from, a shard's address being its `file` relative to it; `tokenizer` is 
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -137,6 +137,25 @@ class Manifest:
             rest["tokenizer"] = asdict(self.tokenizer)
         write_text(path, json.dumps({**head, "shards": shards, "hash": self.hash, **rest}, indent=1) + "\n")
         return path
+
+
+def check_splits(shards: Sequence[Shard]) -> None:
+    """Raise DataProblem unless there are rows to train on and rows held out, and no file's bytes are both."""
+    for split in SPLITS:
+        chosen = [shard for shard in shards if shard.split == split]
+        if not any(shard.rows for shard in chosen):
+            named = ", ".join(shard.file for shard in chosen[:3]) or "of no file"
+            raise DataProblem(
+                f"split {split} ({named}) has 0 rows; it must have 1 or more: leave out what is empty, or take "
+                f"another data set"
+            )
+    train = {shard.sha256: shard.file for shard in shards if shard.split == "train"}
+    for shard in shards:
+        if shard.split == "val" and shard.sha256 in train:
+            raise DataProblem(
+                f"{shard.file} has the bytes of {train[shard.sha256]}, which is trained on; what is held out "
+                f"must not be: choose another held-out shard"
+            )
 
 
 def load(path: Path) -> Manifest:

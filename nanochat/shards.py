@@ -18,6 +18,7 @@ from nanochat.manifest import (
     Manifest,
     Shard,
     TokenizerFile,
+    check_splits,
     load,
     parse,
     renew,
@@ -32,6 +33,7 @@ __all__ = [
     "Shard",
     "TokenizerFile",
     "adopt",
+    "check_splits",
     "load",
     "measure",
     "parse",
@@ -101,9 +103,10 @@ def adopt(directory: Path, *, name: str, source: str, files: Mapping[str, str]) 
         The path of the manifest.
 
     Raises:
-        DataProblem: A file is missing or has no column `text`.
+        DataProblem: A file is missing or has no column `text`, or `check_splits` refuses what they are.
     """
     shards = tuple(measure(directory / file, file=file, split=split) for file, split in files.items())
+    check_splits(shards)
     return renew(Manifest(directory=directory, name=name, source=source, shards=shards))
 
 
@@ -111,12 +114,14 @@ def measure(path: Path, *, file: str, split: str) -> Shard:
     """Count and hash what a Parquet file holds, wherever it lies; `file` and `split` are as in its manifest.
 
     Raises:
-        DataProblem: The file is missing, is not readable to its end, or has no column `text` of texts.
+        DataProblem: The file is missing, is not readable to its end, or has no column `text` of texts in
+            UTF-8, one in each row.
     """
     rows = length = 0
-    for batch in _batches(path):
+    for first, batch in _batches(path):
         if not (pa.types.is_string(batch.type) or pa.types.is_large_string(batch.type)):
             raise DataProblem(f"shard {path} has column {COLUMN} of {batch.type}; it must be of strings")
+        _check_texts(path, first, batch)
         rows += len(batch)
         length += pc.sum(pc.binary_length(batch)).as_py() or 0  # pyright: ignore[reportAttributeAccessIssue]
     return Shard(file=file, split=split, rows=rows, bytes=length, sha256=sha256_of(path))
@@ -162,22 +167,53 @@ def read_groups(manifest: Manifest, split: str, *, first_row: int = 0) -> Iterat
             skip -= shard.rows
             continue
         verify_shard(manifest, shard)
-        for batch in _batches(manifest.directory / shard.file):
+        path = manifest.directory / shard.file
+        for first, batch in _batches(path):
             if skip < len(batch):
+                _check_texts(path, first, batch)  # a manifest may be older than the check in `measure`
                 yield batch.slice(skip).to_pylist()
             skip = max(0, skip - len(batch))
 
 
-def _batches(path: Path) -> Iterator[pa.Array]:
+def _batches(path: Path) -> Iterator[tuple[int, pa.Array]]:
+    """The column, some rows at a time, with the number of the first of them."""
+    first = 0
     try:
         with pq.ParquetFile(path) as file:
             for batch in file.iter_batches(batch_size=ROWS_PER_GROUP, columns=[COLUMN]):
-                yield batch.column(COLUMN)
+                yield first, batch.column(COLUMN)
+                first += batch.num_rows
     except (OSError, KeyError, pa.ArrowException) as error:
         reason = str(error).splitlines()[0]
         raise DataProblem(
             f"shard {path} has no readable column {COLUMN} ({reason}): prepare or fetch it again"
         ) from error
+
+
+def _check_texts(path: Path, first: int, batch: pa.Array) -> None:
+    """Raise DataProblem for the first row of a batch that is no text; its first row is row `first`."""
+    try:
+        batch.validate(full=True)
+    except pa.ArrowInvalid as error:
+        row = first + next(i for i in range(len(batch)) if not _is_utf8(batch.slice(i, 1)))
+        raise DataProblem(_no_text(path, row, "is not UTF-8")) from error
+    if batch.null_count:
+        raise DataProblem(_no_text(path, first + batch.is_null().to_pylist().index(True), "is null"))
+
+
+def _is_utf8(one: pa.Array) -> bool:
+    try:
+        one.validate(full=True)
+    except pa.ArrowInvalid:
+        return False
+    return True
+
+
+def _no_text(path: Path, row: int, what: str) -> str:
+    return (
+        f"shard {path}: {COLUMN} of row {row}, counted from 0, {what}; it must be text in UTF-8: write the "
+        f"file without that row"
+    )
 
 
 def sha256_of(path: Path) -> str:

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from nanochat import shards
 from nanochat.packing import Batch, Packer
+from nanochat.settings import require
 from nanochat.tokenizer import Tokenizer
 
 
@@ -44,7 +45,9 @@ class TokenStream:
     def __init__(
         self, manifest: shards.Manifest, tokenizer: Tokenizer, *, batch_size: int, sequence_length: int
     ) -> None:
-        """Batches are [batch_size, sequence_length], on the CPU."""
+        """Batches are [batch_size, sequence_length], on the CPU. Raises ValueError if the split is empty."""
+        self._rows = sum(shard.rows for shard in manifest.of_split("train"))
+        require(self._rows > 0, "the number of training rows", 0, "1 or more: prepare another data set")
         self._manifest = manifest
         self._tokenizer = tokenizer
         self._batch_size = batch_size
@@ -70,8 +73,7 @@ class TokenStream:
                     taken.clear()
 
     def _texts(self, row: int) -> Iterator[list[str]]:
-        rows = sum(shard.rows for shard in self._manifest.of_split("train"))
-        first = row % rows
+        first = row % self._rows
         while True:
             yield from shards.read_groups(self._manifest, "train", first_row=first)
             first = 0

@@ -15,7 +15,6 @@ from nanochat.download.source import (
     EXAMPLES,
     Source,
     check_address,
-    check_apart,
     is_manifest_address,
     manifest_of,
     of_manifest,
@@ -23,7 +22,7 @@ from nanochat.download.source import (
     read_pattern,
 )
 from nanochat.download.workers import in_parallel
-from nanochat.manifest import MANIFEST, DataProblem, Shard, load, parse, renew
+from nanochat.manifest import MANIFEST, DataProblem, Shard, check_splits, load, parse, renew
 from nanochat.settings import require
 
 MOST_MANIFEST_BYTES = 64 << 20
@@ -113,7 +112,7 @@ def _fetch_all(source: Source, means: Means, meter: Meter, workers: int) -> Path
         finally:
             shown.look(time.monotonic())
     shards = tuple(here[wanted.file] for wanted in source.wanted)
-    check_apart(shards)
+    check_splits(shards)
     with writing(means.directory):
         path = renew(manifest_of(source, means.directory, shards))
         if drafts.exists():

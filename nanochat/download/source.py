@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from nanochat.download.fetch import Wanted
-from nanochat.manifest import MANIFEST, DataProblem, Manifest, Shard
+from nanochat.manifest import MANIFEST, DataProblem, Manifest, Shard, check_splits
 from nanochat.settings import require
 
 EXAMPLES = f"https://HOST/DIRECTORY/{MANIFEST} or https://HOST/DIRECTORY/shard_{{:05d}}.parquet"
@@ -125,7 +125,7 @@ def of_manifest(address: str, manifest: Manifest, *, shards: int | None) -> Sour
     chosen = (*train[:count], *val)
     if len({shard.file for shard in chosen}) < len(chosen):
         raise DataProblem(f"{address} names a file twice; each must be there once: have it made again")
-    check_apart(chosen)
+    check_splits(chosen)
     base = address[: -len(MANIFEST)]
     made_from = manifest.source if count == len(train) else f"{manifest.source}; its first {count} shards"
     return Source(
@@ -143,17 +143,6 @@ def of_manifest(address: str, manifest: Manifest, *, shards: int | None) -> Sour
             for shard in chosen
         ),
     )
-
-
-def check_apart(shards: tuple[Shard, ...]) -> None:
-    """Raise DataProblem if what is held out is trained on as well, under whichever name."""
-    train = {shard.sha256: shard.file for shard in shards if shard.split == "train"}
-    for shard in shards:
-        if shard.split == "val" and shard.sha256 in train:
-            raise DataProblem(
-                f"{shard.file} has the bytes of {train[shard.sha256]}, which is trained on; what is held out "
-                f"must not be: choose another held-out shard"
-            )
 
 
 def is_manifest_address(address: str) -> bool:
