@@ -37,8 +37,10 @@ def evaluate_chat(
     one is answered greedily, in at most `most_tokens` tokens.
 
     Raises:
-        ValueError: There is no question, a letter is more than one token, or a question leaves no room.
+        ValueError: As `check_questions`.
     """
+    examples = list(examples)
+    check_questions(model, tokenizer, examples)
     asked = right = 0
     chance = 0.0
     for example in examples:
@@ -50,36 +52,54 @@ def evaluate_chat(
         else:
             continue
         asked += 1
-    must = "at least 1: give a file that has question with choices, or question with answer"
-    require(asked > 0, "the number of questions", asked, must)
     return ChatScore(asked=asked, right=right, by_chance=chance / asked)
+
+
+def check_questions(model: GPT, tokenizer: Tokenizer, examples: Iterable[Example]) -> None:
+    """Find what is wrong with questions before the first of them is asked.
+
+    Raises:
+        ValueError: There is no question, a letter is more than one token, or a question leaves no room.
+    """
+    questions = [one for one in examples if isinstance(one, Choice | Open)]
+    must = "at least 1: give a file that has question with choices, or question with answer"
+    require(bool(questions), "the number of questions", 0, must)
+    for question in questions:
+        if isinstance(question, Choice):
+            _letters(tokenizer, question)
+        _prompt(model, tokenizer, question)
 
 
 @torch.inference_mode()
 def chosen(model: GPT, tokenizer: Tokenizer, question: Choice) -> int:
     """Index of the answer whose letter the model would say."""
-    letters = [tokenizer.encode(letter) for letter in question.letters]
-    require(
-        all(len(ids) == 1 for ids in letters), "the tokens of the letters", letters, "one for each letter"
-    )
-    prompt = render_for_reply(tokenizer, question.messages[:1])
-    _check_room(model, len(prompt))
+    letters = _letters(tokenizer, question)
+    prompt = _prompt(model, tokenizer, question)
     device = model.head.weight.device
     with torch.autocast(device.type, dtype=torch.bfloat16, enabled=device.type == "cuda"):
         z = model.logits(torch.tensor([prompt], device=device))[0, -1]  # [V]
-    return int(z[[ids[0] for ids in letters]].argmax())
+    return int(z[letters].argmax())
 
 
 def answered(model: GPT, tokenizer: Tokenizer, question: Open, most_tokens: int) -> str:
     """What the model replies to an open question."""
-    prompt = render_for_reply(tokenizer, question.messages[:1])
-    _check_room(model, len(prompt))
+    prompt = _prompt(model, tokenizer, question)
     stop = end_of_reply(tokenizer)
     most = min(most_tokens, model.cos.size(0) - len(prompt))
     drawn = generate(model, prompt, most=most, sampling=Sampling(temperature=0), stop=stop)
     return tokenizer.decode([token for token in drawn if token not in stop])
 
 
-def _check_room(model: GPT, length: int) -> None:
+def _letters(tokenizer: Tokenizer, question: Choice) -> list[int]:
+    letters = [tokenizer.encode(letter) for letter in question.letters]
+    require(
+        all(len(ids) == 1 for ids in letters), "the tokens of the letters", letters, "one for each letter"
+    )
+    return [ids[0] for ids in letters]
+
+
+def _prompt(model: GPT, tokenizer: Tokenizer, question: Choice | Open) -> list[int]:
+    prompt = render_for_reply(tokenizer, question.messages[:1])
     room = model.cos.size(0) - 1
-    require(length <= room, "the tokens of a question", length, f"at most {room}: leave it out")
+    require(len(prompt) <= room, "the tokens of a question", len(prompt), f"at most {room}: leave it out")
+    return prompt

@@ -8,11 +8,11 @@ from typing import Any
 
 from nanochat import shards
 from nanochat.arguments import add_device, add_out, check_device, check_out, option
-from nanochat.chat_eval import evaluate_chat
-from nanochat.core import TaskScore, evaluate_core, read_bundle
+from nanochat.chat_eval import check_questions, evaluate_chat
+from nanochat.core import Task, TaskScore, evaluate_core, read_bundle
 from nanochat.dataset import manifest_path
 from nanochat.evaluate import bits_per_byte, validation_batches
-from nanochat.examples import read_examples
+from nanochat.examples import Example, read_examples
 from nanochat.files import write_text
 from nanochat.saved import Saved, load_checkpoint, load_newest
 from nanochat.settings import require
@@ -46,24 +46,47 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Parse, evaluate, say the numbers."""
+    """Parse, read all that is asked for, evaluate, say and keep each number as it comes."""
     args = parse(argv)
+    tasks = [] if args.core is None else read_bundle(args.core)
+    questions = {path: list(read_examples(path)) for path in args.chat}
     saved = (
         load_checkpoint(args.source or args.root, args.checkpoint)
         if args.checkpoint
         else load_newest(args.source or args.root)
     )
+    for path, examples in questions.items():
+        _check(saved, path, examples)
     saved.model.to(args.device)
-    figures: dict[str, Any] = {"model": str(saved.path)}
+    figures = _Figures(args.out, {"model": str(saved.path)})
     if manifest_path(args.root).exists() or not (args.core or args.chat):
-        figures["val_bpb"] = _held_out(args, saved)
-        say(f"{saved.path}: val bpb {figures['val_bpb']:.4f}")
-    if args.core is not None:
-        figures["core"] = _core(args, saved)
-    if args.chat:
-        figures["chat"] = {str(path): _chat(args, saved, path) for path in args.chat}
-    if args.out is not None:
-        write_text(args.out, json.dumps(figures, indent=1) + "\n")
+        figures.add(val_bpb=_held_out(args, saved))
+    if tasks:
+        _core(args, saved, tasks, figures)
+    asked: dict[str, Any] = {}
+    for path, examples in questions.items():
+        asked[str(path)] = _chat(args, saved, path, examples)
+        figures.add(chat=asked)
+
+
+class _Figures:
+    """What was found so far; with a file, it is there too: a later part that fails takes nothing away."""
+
+    def __init__(self, out: Path | None, found: dict[str, Any]) -> None:
+        self._out = out
+        self._found = found
+
+    def add(self, **found: Any) -> None:
+        self._found |= found
+        if self._out is not None:
+            write_text(self._out, json.dumps(self._found, indent=1) + "\n")
+
+
+def _check(saved: Saved, path: Path, examples: list[Example]) -> None:
+    try:
+        check_questions(saved.model, saved.tokenizer, examples)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
 
 
 def _held_out(args: argparse.Namespace, saved: Saved) -> float:
@@ -75,25 +98,27 @@ def _held_out(args: argparse.Namespace, saved: Saved) -> float:
         sequence_length=saved.model.config.sequence_length,
         device=args.device,
     )
-    return bits_per_byte(saved.model, batches, saved.tokenizer.token_bytes())
+    found = bits_per_byte(saved.model, batches, saved.tokenizer.token_bytes())
+    say(f"{saved.path}: val bpb {found:.4f}")
+    return found
 
 
-def _core(args: argparse.Namespace, saved: Saved) -> dict[str, Any]:
-    tasks = read_bundle(args.core)
+def _core(args: argparse.Namespace, saved: Saved, tasks: list[Task], figures: _Figures) -> None:
+    found: dict[str, Any] = {"max_per_task": args.max_per_task, "tasks": {}}
 
     def tell(score: TaskScore) -> None:
+        found["tasks"][score.label] = {"accuracy": score.accuracy, "centred": score.centred}
+        figures.add(core=found)
         say(f"{score.label}: {score.accuracy:.4f} of {score.asked}, centred {score.centred:.4f}")
 
     most = args.max_per_task
     result = evaluate_core(saved.model, saved.tokenizer, tasks, max_per_task=most, after_task=tell)
     missing = f"; missing: {', '.join(result.missing)}" if result.missing else ""
     say(f"{result.name}: {result.mean:.4f}{missing}")
-    by_task = {one.label: {"accuracy": one.accuracy, "centred": one.centred} for one in result.scores}
-    return {"name": result.name, "mean": result.mean, "max_per_task": args.max_per_task, "tasks": by_task}
+    figures.add(core={"name": result.name, "mean": result.mean, **found})
 
 
-def _chat(args: argparse.Namespace, saved: Saved, path: Path) -> dict[str, Any]:
-    questions = read_examples(path)
+def _chat(args: argparse.Namespace, saved: Saved, path: Path, questions: list[Example]) -> dict[str, Any]:
     score = evaluate_chat(saved.model, saved.tokenizer, questions, most_tokens=args.max_tokens)
     say(f"{path}: accuracy {score.accuracy:.4f} of {score.asked}, by chance {score.by_chance:.4f}")
     return {"asked": score.asked, "accuracy": score.accuracy, "by_chance": score.by_chance}

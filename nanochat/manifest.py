@@ -146,8 +146,8 @@ def check_splits(shards: Sequence[Shard]) -> None:
         if not any(shard.rows for shard in chosen):
             named = ", ".join(shard.file for shard in chosen[:3]) or "of no file"
             raise DataProblem(
-                f"split {split} ({named}) has 0 rows; it must have 1 or more: leave out what is empty, or take "
-                f"another data set"
+                f"split {split} ({named}) has 0 rows; it must have 1 or more: leave out what is empty, or "
+                f"take another data set"
             )
     train = {shard.sha256: shard.file for shard in shards if shard.split == "train"}
     for shard in shards:

@@ -1,6 +1,8 @@
 """A small CORE bundle with a task of each kind: as it is read, as verbs evaluate it, and a wrong one."""
 
+import io
 import json
+import shutil
 
 import pytest
 from following import Characters, Follows
@@ -101,25 +103,26 @@ def test_a_bundle_that_is_wrong_is_refused_with_its_place(bundle, file, contents
         read_bundle(bundle)
 
 
-def test_the_verbs_evaluate_it(bundle, tmp_path, capsys):
-    root = tmp_path / "root"
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory):
+    root = tmp_path_factory.mktemp("root")
     dataset.prepare_stdlib(root, max_bytes=200_000, seed=1)
     tok_train.train_tokenizer_to(root, vocab_size=400, max_chars=50_000, doc_cap=4_000)
-    shape = [
-        "--depth",
-        "2",
-        "--width",
-        "32",
-        "--heads",
-        "2",
-        "--sequence-length",
-        "32",
-        "--eval-sequences",
-        "4",
-    ]
-    arguments = [*shape, "--device-batch-size", "4", "--device", "cpu", "--num-iterations", "2"]
+    return root
+
+
+SHAPE = ["--depth", "2", "--width", "32", "--heads", "2", "--sequence-length", "32", "--eval-sequences", "4"]
+STEPS = ["--device-batch-size", "4", "--device", "cpu", "--num-iterations", "2"]
+
+
+@pytest.fixture
+def root(prepared, tmp_path):
+    return shutil.copytree(prepared, tmp_path / "root")
+
+
+def test_the_verbs_evaluate_it(bundle, root, capsys):
     core = ["--core", str(bundle), "--core-every", "1", "--core-max-per-task", "2"]
-    assert verb.run(train.main, ["--root", str(root), *arguments, *core]) == 0
+    assert verb.run(train.main, ["--root", str(root), *SHAPE, *STEPS, *core]) == 0
     assert "mean of 3 of 22 tasks" in capsys.readouterr().out
     (root / "q.jsonl").write_text(json.dumps({"question": "?", "choices": ["a", "b"], "gold": 1}))
     asked = ["--core", str(bundle), "--chat", str(root / "q.jsonl"), "--sequences", "4", "--device", "cpu"]
@@ -130,3 +133,54 @@ def test_the_verbs_evaluate_it(bundle, tmp_path, capsys):
     figures = json.loads(out.read_text())
     assert figures["val_bpb"] > 1 and set(figures["core"]["tasks"]) == {"copa", "winograd", "squad"}
     assert figures["chat"][str(root / "q.jsonl")]["asked"] == 1
+
+
+class Watching(io.StringIO):
+    """Standard output that notes, of each line, what a file held when it was said."""
+
+    def __init__(self, path):
+        super().__init__()
+        self.path = path
+        self.seen = {}
+
+    def write(self, text):
+        held = json.loads(self.path.read_text()) if self.path.exists() else {}
+        self.seen[text.partition(":")[0]] = held
+        return super().write(text)
+
+
+def test_each_figure_is_kept_as_it_comes(bundle, root, monkeypatch):
+    assert verb.run(train.main, ["--root", str(root), *SHAPE, *STEPS]) == 0
+    (root / "q.jsonl").write_text(json.dumps({"question": "?", "choices": ["a", "b"], "gold": 1}))
+    out = root / "figures.json"
+    watching = Watching(out)
+    monkeypatch.setattr("sys.stdout", watching)
+    asked = ["--core", str(bundle), "--chat", str(root / "q.jsonl"), "--sequences", "4", "--device", "cpu"]
+    assert verb.run(eval.main, ["--root", str(root), *asked, "--out", str(out)]) == 0
+    assert set(watching.seen["copa"]) == {"model", "val_bpb", "core"}
+    assert set(watching.seen["squad"]["core"]["tasks"]) == {"copa", "winograd", "squad"}
+    assert watching.seen[str(root / "q.jsonl")]["core"]["name"] == "mean of 3 of 22 tasks"
+    assert "chat" in json.loads(out.read_text())
+
+
+@pytest.mark.parametrize(
+    ("question", "message"),
+    [
+        ({"question": "?"}, "example 1: answer is None"),
+        ({"text": "x"}, "q.jsonl: the number of questions is 0"),
+        ({"question": "x " * 3_000, "answer": "y"}, "q.jsonl: the tokens of a question is"),
+        (None, "core.yaml is unreadable"),
+    ],
+)
+def test_what_cannot_be_evaluated_is_told_before_anything_is(bundle, root, capsys, question, message):
+    assert verb.run(train.main, ["--root", str(root), *SHAPE, *STEPS]) == 0
+    (root / "q.jsonl").write_text(json.dumps(question or {"question": "?", "answer": "!"}))
+    if question is None:
+        (bundle / "core.yaml").unlink()
+    capsys.readouterr()
+    asked = ["--core", str(bundle), "--chat", str(root / "q.jsonl"), "--sequences", "4", "--device", "cpu"]
+    out = root / "figures.json"
+    assert verb.run(eval.main, ["--root", str(root), *asked, "--out", str(out)]) == 2
+    said = capsys.readouterr()
+    assert message in said.err and said.err.count("\n") == 1
+    assert said.out == "" and not out.exists()
