@@ -96,7 +96,7 @@ def read_examples(path: Path) -> Iterator[Example]:
     except OSError as error:
         reason = error.strerror or error
         raise ValueError(f"{path} is unreadable ({reason}); it must be a file of examples") from error
-    except (ValueError, KeyError, TypeError, pa.ArrowException) as error:
+    except (ValueError, KeyError, TypeError, RecursionError, pa.ArrowException) as error:
         reason = f"it lacks {error}" if isinstance(error, KeyError) else str(error).splitlines()[0]
         raise ValueError(
             f"{path}, example {number}: {reason}; it must have messages, question with choices and gold, "

@@ -182,7 +182,7 @@ def parse(content: bytes, *, where: str, directory: Path) -> Manifest:
     """
     try:
         raw = json.loads(content)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DataProblem(f"manifest {where} is not JSON ({error}): prepare the data set again") from error
     if not isinstance(raw, dict) or raw.get("schema") != SCHEMA or raw.get("column") != COLUMN:
         raise DataProblem(f"manifest {where} must have schema {SCHEMA} and column {COLUMN}: prepare it again")

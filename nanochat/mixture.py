@@ -50,7 +50,7 @@ def read_mixture(path: Path, tokenizer: Tokenizer) -> Mixture:
     """
     try:
         raw = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, UnicodeDecodeError, RecursionError, yaml.YAMLError) as error:
         raise ValueError(f"mixture {path} is unreadable ({error}); it must be a YAML file") from error
     require(isinstance(raw, dict) and bool(raw.get("train")), f"mixture {path}", raw, "a mapping with train")
     check_known(f"mixture {path}", raw, list(SPLITS))

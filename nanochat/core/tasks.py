@@ -135,7 +135,7 @@ def _items(path: Path, build: Callable[[Mapping[str, Any]], Item]) -> tuple[Item
             continue
         try:
             items.append(build(json.loads(line)))
-        except (KeyError, TypeError, ValueError, IndexError) as error:
+        except (KeyError, TypeError, ValueError, IndexError, RecursionError) as error:
             raise ValueError(
                 f"{path}, line {number} lacks or garbles {error}: fetch the bundle again"
             ) from error
@@ -183,6 +183,6 @@ def _gold(value: Any, options: Any) -> int:
 def _read(path: Path, parse: Callable[[str], Any]) -> Any:
     try:
         return parse(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError, csv.Error) as error:
+    except (OSError, ValueError, RecursionError, yaml.YAMLError, csv.Error) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error).splitlines()[0]
         raise ValueError(f"{path} is unreadable ({reason}); it must be part of a CORE bundle") from error

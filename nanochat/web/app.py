@@ -7,16 +7,17 @@ turn, and beyond `MOST_WAITING` are refused. Who goes away ends the drawing of t
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from contextlib import aclosing
 from importlib import resources
 from typing import Any
 
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
 from nanochat.chat import Speaker
 from nanochat.saved import Saved
@@ -47,12 +48,12 @@ def build_app(saved: Saved, defaults: Defaults) -> Starlette:
         try:
             asked = read_request(await _body(request), defaults)
             pieces = _answer(saved, asked)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:  # the latter: of JSON too deep to be written out again
             return JSONResponse({"error": " ".join(str(error).split())}, status_code=400)
         if turns.taken > MOST_WAITING:
             full = f"{turns.taken} answers are being drawn or wait; there must be fewer: try again"
             return JSONResponse({"error": full}, status_code=503)
-        return StreamingResponse(turns.take(pieces), media_type="text/event-stream", headers=HEADERS)
+        return _Answer(turns, pieces)
 
     pages = [Route(path, _file(name, kind)) for path, (name, kind) in FILES.items()]
     asked = [Route("/health", health), Route("/chat/completions", complete, methods=["POST"])]
@@ -66,12 +67,21 @@ def _answer(saved: Saved, asked: Asked) -> Iterator[str]:
 
 
 async def _body(request: Request) -> bytes:
-    """The request's body, or a little more than the most that is read of one."""
+    """The request's body, or a little more than the most that is read of one.
+
+    Raises:
+        ValueError: It did not come to its end; nobody is there to be told.
+    """
     body = b""
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > MOST_BYTES:
-            break
+    try:
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > MOST_BYTES:
+                break
+    except ClientDisconnect as error:
+        raise ValueError(
+            f"the request ended after {len(body)} bytes; it must be whole: send it again"
+        ) from error
     return body
 
 
@@ -80,18 +90,36 @@ class _Turns:
 
     def __init__(self) -> None:
         self.taken = 0
-        """Answers that are drawn or wait."""
+        """Answers that are drawn or wait; `_Answer` counts itself."""
         self._lock = asyncio.Lock()
 
-    async def take(self, pieces: Iterator[str]) -> AsyncIterator[str]:
+    async def events(self, pieces: Iterator[str]) -> AsyncGenerator[str]:
         """Yield the pieces as events, in turn."""
-        self.taken += 1
+        async with self._lock, aclosing(_events(pieces)) as events:
+            async for event in events:
+                yield event
+
+
+class _Answer(StreamingResponse):
+    """An answer that has its place from when it is made, before anything is awaited, until it is over.
+
+    Otherwise requests that come together would all find room, since none of them waits yet.
+    """
+
+    def __init__(self, turns: _Turns, pieces: Iterator[str]) -> None:
+        """Take a place; whoever makes an answer sends it."""
+        self._turns = turns
+        self._events = turns.events(pieces)
+        super().__init__(self._events, media_type="text/event-stream", headers=HEADERS)
+        turns.taken += 1
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send it, and give the place back, however it ends."""
         try:
-            async with self._lock, aclosing(_events(pieces)) as events:
-                async for event in events:
-                    yield event
+            async with aclosing(self._events):
+                await super().__call__(scope, receive, send)
         finally:
-            self.taken -= 1
+            self._turns.taken -= 1
 
 
 async def _events(pieces: Iterator[str]) -> AsyncGenerator[str]:

@@ -38,7 +38,7 @@ def read_request(body: bytes, defaults: Defaults) -> Asked:
     require(len(body) <= MOST_BYTES, "the length of the request", len(body), f"at most {MOST_BYTES} bytes")
     try:
         raw: Any = json.loads(body)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"the request is no JSON ({error}); it must be an object with messages") from error
     require(isinstance(raw, dict), "the request", type(raw).__name__, "an object with messages")
     check_known("the request", raw, KEYS)

@@ -92,6 +92,8 @@ def test_a_text_may_hold_any_kind_of_line_end(bundle):
             "line 1 lacks or garbles 1, which",
         ),
         ("eval_data/sub/squad.jsonl", None, "squad.jsonl is unreadable"),
+        ("eval_data/sub/squad.jsonl", "[" * 100_000, "line 1 lacks or garbles maximum recursion depth"),
+        ("core.yaml", "[" * 10_000, "core.yaml is unreadable .maximum recursion depth"),
     ],
 )
 def test_a_bundle_that_is_wrong_is_refused_with_its_place(bundle, file, contents, message):

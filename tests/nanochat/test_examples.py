@@ -83,6 +83,9 @@ def test_a_file_that_is_not_there_or_no_json_is_named(tmp_path):
     (tmp_path / "bad.jsonl").write_text("{")
     with pytest.raises(ValueError, match=r"bad\.jsonl, example 1: "):
         list(read_examples(tmp_path / "bad.jsonl"))
+    (tmp_path / "bad.jsonl").write_text("[" * 100_000)
+    with pytest.raises(ValueError, match=r"bad\.jsonl, example 1: maximum recursion depth"):
+        list(read_examples(tmp_path / "bad.jsonl"))
     (tmp_path / "bad.parquet").write_text("{")
     with pytest.raises(ValueError, match=r"bad\.parquet, example 1: "):
         list(read_examples(tmp_path / "bad.parquet"))

@@ -129,7 +129,14 @@ def test_an_unknown_split_is_refused(tmp_path):
 
 @pytest.mark.parametrize(
     "content",
-    ["", "[]", "{}", '{"schema": 2, "column": "text"}', '{"schema": 1, "column": "text", "shards": [{}]}'],
+    [
+        "",
+        "[]",
+        "{}",
+        "[" * 100_000,
+        '{"schema": 2, "column": "text"}',
+        '{"schema": 1, "column": "text", "shards": [{}]}',
+    ],
 )
 def test_what_is_no_manifest_is_refused_in_one_line(tmp_path, content):
     path = tmp_path / "manifest.json"
