@@ -160,6 +160,11 @@ def windows_of(examples: Iterable[Rendered], length: int) -> Iterator[Window]:
         yield window
 
 
+def count_silent(examples: Iterable[Rendered], length: int) -> int:
+    """How many examples count no target: nobody answers, or only beyond a window of `length` positions."""
+    return sum(not any(example.counted[1 : length + 1]) for example in examples)
+
+
 def batch_of(windows: Sequence[Window], length: int, bos_id: int) -> Batch:
     """The windows as a batch [number, length] on the CPU: bos inputs and ignored targets where they end."""
     inputs = torch.full((len(windows), length), bos_id, dtype=torch.int64)

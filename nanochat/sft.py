@@ -16,7 +16,7 @@ import torch
 
 from nanochat import checkpoint
 from nanochat.arguments import accumulation, add_training, check_training, forward_of, means_of, option
-from nanochat.mixture import Mixture, MixtureStream, batch_of, read_mixture, windows_of
+from nanochat.mixture import Mixture, MixtureStream, batch_of, count_silent, read_mixture, windows_of
 from nanochat.model import build_model, plain
 from nanochat.ranks import Ranks, together
 from nanochat.recipes import OPTIM_CONFIGS, build_optimizer
@@ -74,6 +74,10 @@ def build(args: argparse.Namespace, ranks: Ranks) -> Training:
     model = model.train().to(ranks.device)
     mixture = read_mixture(args.mixture, saved.tokenizer)
     length = model.config.sequence_length
+    silent = count_silent(mixture.train, length)
+    counting = f"the number of examples of {args.mixture} that count a target in a window of {length} tokens"
+    must = "1 or more: have the assistant answer, within a window"
+    require(silent < len(mixture.train), counting, 0, must)
     accumulate = accumulation(args, length, ranks.count)
     windows = accumulate * args.device_batch_size * ranks.count
     stage, directory = STAGES[args.stage], args.root / args.stage
@@ -118,6 +122,8 @@ def build(args: argparse.Namespace, ranks: Ranks) -> Training:
     if ranks.leads:
         saved.tokenizer.save(tokenizer_path(directory))
         say(f"{args.stage} from {saved.path}: {len(mixture.train)} examples, {steps} steps, into {directory}")
+        if silent:
+            say(f"{silent} of {len(mixture.train)} examples count no target in a window of {length} tokens")
     keeping = Keeping(directory=directory, save_every=args.save_every, log_every=args.log_every)
     return Training(job, keeping, ranks, _watches(args, job, saved, mixture, ranks))
 

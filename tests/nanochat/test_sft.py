@@ -97,6 +97,33 @@ def test_passes_say_how_many_steps(root, tmp_path, capsys):
     assert (tmp_path / "sft" / "tokenizer" / "tokenizer.json").exists()
 
 
+@pytest.mark.parametrize(
+    ("texts", "message"),
+    [
+        (["too long " * 30], "that count a target in a window of 64 tokens is 0; it must be 1 or more"),
+        (["fits", "too long " * 30], None),
+    ],
+)
+@pytest.mark.parametrize("alone", [False, True])
+def test_examples_that_teach_nothing_are_told_and_none_else_is_refused(
+    root, tmp_path, capsys, texts, message, alone
+):
+    talks = [[{"role": "user", "content": text}, {"role": "assistant", "content": "yes"}] for text in texts]
+    if alone:
+        talks[-1].pop()  # nobody answers
+    (tmp_path / "talk.jsonl").write_text("\n".join(json.dumps({"messages": talk}) for talk in talks))
+    (tmp_path / "mixture.yaml").write_text("train: [{file: talk.jsonl, times: 40}]\n")
+    given = ["--root", str(tmp_path), "--from", str(root), "--mixture", str(tmp_path / "mixture.yaml")]
+    code = verb.run(sft.main, [*given, *TINY, "--num-iterations", "1"])
+    said = capsys.readouterr()
+    if message is None:
+        assert code == 0
+        assert "40 of 80 examples count no target in a window of 64 tokens\n" in said.out
+    else:
+        assert code == 2 and message in said.err and said.err.count("\n") == 1
+        assert not (tmp_path / "sft").exists()
+
+
 def test_a_checkpoint_is_evaluated_with_the_tokenizer_beside_it(root, tuned, tmp_path, capsys):
     (tmp_path / "data").symlink_to(root / "data")
     given = ["--root", str(tmp_path), "--sequences", "2", "--device", "cpu", "--from", str(root / "sft")]
