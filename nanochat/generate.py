@@ -79,7 +79,9 @@ def draw(z: Tensor, sampling: Sampling, generator: torch.Generator) -> int:
     """Draw one token from logits z, [V]."""
     if sampling.temperature == 0:
         return int(z.argmax())
-    z = z.float().cpu() / sampling.temperature
+    # From the likeliest down, so that what overflows is -inf, which is drawn as rarely as it should be.
+    z = z.float().cpu()
+    z = (z - z.max()) / max(sampling.temperature, torch.finfo(torch.float32).tiny)
     if 0 < sampling.top_k < z.numel():
         z, kept = z.topk(sampling.top_k)
     else:

@@ -65,6 +65,15 @@ def test_it_ends_with_the_stop_token(model):
     assert ended == text[: text.index(text[10]) + 1]
 
 
+@pytest.mark.parametrize("temperature", [5e-324, 1e-45, 1e-38, 1e-30])
+@pytest.mark.parametrize("z", [[0.0, 3.0, 2.9, -1.0], [-1.0, 0.0, -2.0, -3.0], [-7.0, -2.0, -3.0, -9.0]])
+@pytest.mark.parametrize("top_k", [0, 2])
+def test_a_temperature_next_to_0_draws_the_likeliest(temperature, z, top_k):
+    generator = torch.Generator().manual_seed(0)
+    sampling = Sampling(temperature=temperature, top_k=top_k)
+    assert {draw(torch.tensor(z), sampling, generator) for _ in range(20)} == {1}
+
+
 def test_only_the_likeliest_are_drawn_from():
     z = torch.tensor([0.0, 3.0, 2.9, -1.0, 2.8])
     generator = torch.Generator().manual_seed(0)
