@@ -1,6 +1,7 @@
 """A run of the vanilla loop: steps from a stream of batches, looks on the way, checkpoints."""
 
 import json
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -198,8 +199,13 @@ class _Log:
         write_text(self._path, "".join(f"{line}\n" for line in kept))
 
     def write(self, record: Record) -> None:
+        """Append a record; a loss that is no number, of a run that diverged, is null: JSON has no NaN."""
+        record = {
+            name: None if isinstance(value, float) and not math.isfinite(value) else value
+            for name, value in record.items()
+        }
         with self._path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(record, sort_keys=True) + "\n")
+            file.write(json.dumps(record, sort_keys=True, allow_nan=False) + "\n")
 
 
 def _flat(facts: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:

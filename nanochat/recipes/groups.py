@@ -1,5 +1,6 @@
 """What the recipes share: how rates scale, and the optimizer's groups."""
 
+import math
 from collections.abc import Iterable
 from dataclasses import fields
 from typing import Any
@@ -58,7 +59,8 @@ def muon(
 def check_rates(config: Any) -> None:
     """Raise ValueError unless an optimizer's rates, decays and batch are ones that it can have."""
     for name in (field.name for field in fields(config) if field.name.endswith(("_lr", "_decay", "_eps"))):
-        require(getattr(config, name) >= 0, f"optim.{name}", getattr(config, name), "at least 0")
+        value = getattr(config, name)
+        require(0 <= value < math.inf, f"optim.{name}", value, "at least 0, and finite")
     require(0 <= config.muon_beta2 < 1, "optim.muon_beta2", config.muon_beta2, "in [0, 1)")
     require(config.batch_tokens >= 1, "optim.batch_tokens", config.batch_tokens, "at least 1")
 

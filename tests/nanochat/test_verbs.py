@@ -124,6 +124,19 @@ def test_the_log_of_a_resumed_run_has_every_step_once(prepared, tmp_path):
     assert all(record["tokens_per_s"] > 0 and "mfu" not in record for record in after[1:])
 
 
+def test_the_log_of_a_run_that_diverges_is_json(prepared, tmp_path):
+    root = a_root_like(prepared, tmp_path / "root")
+    arguments = ["--root", str(root), *TINY, "--num-iterations", "4", "--log-every", "1"]
+    assert verb.run(train.main, [*arguments, "--matrix-lr", "3e38"]) == 0
+
+    def refuse(word):
+        raise AssertionError(f"{word} is no JSON")
+
+    lines = (root / "log.jsonl").read_text().splitlines()
+    records = [json.loads(line, parse_constant=refuse) for line in lines]
+    assert records[-1]["step"] == 4 and records[-1]["loss"] is None
+
+
 def test_samples_go_on_with_the_prompts(prepared, tmp_path, capsys):
     root = a_root_like(prepared, tmp_path / "root")
     arguments = ["--root", str(root), *TINY, "--num-iterations", "3", "--sample-every", "2"]
