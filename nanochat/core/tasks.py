@@ -89,7 +89,13 @@ def read_bundle(directory: Path) -> list[Task]:
         isinstance(listed, list) and bool(listed), f"icl_tasks of {directory / 'core.yaml'}", listed, "a list"
     )
     baselines = _baselines(directory / "eval_meta_data.csv")
-    return [_task(directory, entry, baselines) for entry in listed]  # pyright: ignore[reportOptionalIterable]
+    tasks: dict[str, Task] = {}
+    for entry in listed:  # pyright: ignore[reportOptionalIterable]
+        task = _task(directory, entry, baselines)
+        must = "once: it would count twice in the mean"
+        require(task.label not in tasks, f"{task.label} in {directory / 'core.yaml'}", "listed again", must)
+        tasks[task.label] = task
+    return list(tasks.values())
 
 
 def _task(directory: Path, entry: Any, baselines: Mapping[str, float]) -> Task:
@@ -97,6 +103,9 @@ def _task(directory: Path, entry: Any, baselines: Mapping[str, float]) -> Task:
     keys = ("label", "dataset_uri", "num_fewshot", "icl_task_type")
     holds = isinstance(entry, Mapping) and all(key in entry for key in keys)
     require(holds, where, entry, f"a mapping with {', '.join(keys)}")
+    where = f"task {entry['label']!r} of {directory / 'core.yaml'}"
+    for key in ("label", "dataset_uri", "icl_task_type", "continuation_delimiter"):
+        require(isinstance(entry.get(key, " "), str), f"{key} of {where}", entry.get(key), "text")
     label, kind = entry["label"], entry["icl_task_type"]
     require(kind in _KINDS, f"icl_task_type of {label}", kind, f"one of {', '.join(_KINDS)}")
     require(

@@ -122,6 +122,37 @@ def root(prepared, tmp_path):
     return shutil.copytree(prepared, tmp_path / "root")
 
 
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("dataset_uri", 5, "dataset_uri of task .* of .*yaml is 5; it must be text"),
+        ("dataset_uri", None, "dataset_uri of task .* of .*yaml is None; it must be text"),
+        ("label", ["copa"], r"label of task .* of .*yaml is \['copa'\]; it must be text"),
+        ("icl_task_type", ["schema"], r"icl_task_type of task .* of .*yaml is \['schema'\]; it must be text"),
+        ("icl_task_type", "x" * 3, "icl_task_type of copa is 'xxx'; it must be one of multiple_choice"),
+        (
+            "continuation_delimiter",
+            None,
+            "continuation_delimiter of task .* of .*yaml is None; it must be text",
+        ),
+        ("continuation_delimiter", 5, "continuation_delimiter of task .* of .*yaml is 5; it must be text"),
+        ("label", "winograd", "winograd in .*yaml is 'listed again'; it must be once"),
+        ("num_fewshot", [], r"num_fewshot of copa is \[\]; it must be a whole number"),
+        ("dataset_uri", "sub", "sub is unreadable"),
+        ("dataset_uri", "sub/\0", "is unreadable"),
+    ],
+)
+def test_a_task_that_is_none_is_refused_in_one_line(bundle, key, value, message):
+    raw = json.loads((bundle / "core.yaml").read_text())
+    raw["icl_tasks"][0][key] = value
+    if key == "label":  # the other one's items will do
+        raw["icl_tasks"][0]["icl_task_type"] = "multiple_choice"
+    (bundle / "core.yaml").write_text(json.dumps(raw))
+    with pytest.raises(ValueError, match=message) as caught:
+        read_bundle(bundle)
+    assert "\n" not in str(caught.value)
+
+
 def test_the_verbs_evaluate_it(bundle, root, capsys):
     core = ["--core", str(bundle), "--core-every", "1", "--core-max-per-task", "2"]
     assert verb.run(train.main, ["--root", str(root), *SHAPE, *STEPS, *core]) == 0
