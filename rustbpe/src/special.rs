@@ -5,6 +5,10 @@ use rustc_hash::FxHashSet;
 
 use crate::error::{Error, Result};
 
+/// The most bytes of a special token: those of tokenizers in use have a few dozen, and to make a finder of one
+/// that repeats itself takes the square of its length.
+const MAX_BYTES: usize = 1_000;
+
 /// The special tokens of a tokenizer, in the order of their ids.
 pub struct Specials {
     names: Vec<String>,
@@ -38,12 +42,20 @@ pub struct Found {
 }
 
 impl Specials {
-    /// Gives `names` the ids from `first_id` on; each must be non-empty and stand there once.
+    /// Gives `names` the ids from `first_id` on; each must be non-empty, short, and stand there once.
     pub fn new(names: Vec<String>, first_id: u32) -> Result<Self> {
         let mut seen = FxHashSet::default();
         for name in &names {
             if name.is_empty() {
                 return Err(Error::value("a special token is empty; it must have at least one character"));
+            }
+            if name.len() > MAX_BYTES {
+                let beginning: String = name.chars().take(20).collect();
+                return Err(Error::value(format!(
+                    "the special token that begins with {beginning:?} has {} bytes; it must have at most \
+                     {MAX_BYTES}: shorten it",
+                    name.len()
+                )));
             }
             if !seen.insert(name) {
                 return Err(Error::value(format!(
@@ -169,6 +181,14 @@ mod tests {
         assert!(rules.check("é<a>").is_ok());
         let message = rules.check("é<a><b>").unwrap_err().to_string();
         assert!(message.contains(r#""<b>" at character 4"#), "{message}");
+    }
+
+    #[test]
+    fn the_longest_that_there_may_be_is_found_and_a_longer_one_refused() {
+        let most = "x".repeat(MAX_BYTES);
+        assert_eq!(ids(specials(&[&most]).unwrap().find_all().unwrap(), &format!("x{most}x")), [300]);
+        let message = specials(&[&format!("{most}x")]).err().unwrap().to_string();
+        assert!(message.contains("has 1001 bytes; it must have at most 1000"), "{message}");
     }
 
     #[test]

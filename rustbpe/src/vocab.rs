@@ -1,5 +1,6 @@
 //! The bytes of every token: bytes first, then merges, then special tokens.
 
+use std::fmt::Display;
 use std::ops::Range;
 
 use crate::error::{Error, Result};
@@ -56,9 +57,12 @@ impl Vocab {
     /// The bytes of `id`, or an error that says which ids there are.
     pub fn token(&self, id: i64) -> Result<&[u8]> {
         let range = u32::try_from(id).ok().and_then(|id| self.range(id));
-        range.map(|range| &self.bytes[range]).ok_or_else(|| {
-            Error::value(format!("token id {id} is unknown; ids must be in [0, {})", self.len()))
-        })
+        range.map(|range| &self.bytes[range]).ok_or_else(|| self.unknown(id))
+    }
+
+    /// The error about an id that is none, of whatever type.
+    pub fn unknown(&self, id: impl Display) -> Error {
+        Error::value(format!("token id {id} is unknown; ids must be in [0, {})", self.len()))
     }
 
     fn range(&self, id: u32) -> Option<Range<usize>> {

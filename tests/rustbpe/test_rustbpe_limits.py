@@ -33,8 +33,35 @@ def test_a_number_of_threads_out_of_range_is_refused(tokenizer, threads):
 @pytest.mark.parametrize("id", [320, -1, 2**32, 2**63, 2**80, -(2**80)])
 def test_an_unknown_id_is_told_the_valid_range(tokenizer, id):
     for decode in (lambda: tokenizer.decode([65, id]), lambda: tokenizer.token_bytes(id)):
-        with pytest.raises(ValueError, match=re.escape("ids must be in [0, 320)")):
+        with pytest.raises(ValueError, match=re.escape(f"token id {id} is unknown; ids must be in [0, 320)")):
             decode()
+
+
+@pytest.mark.parametrize("merge", [(-1, 2), (2, -1), (2**32, 0), (0, 2**80), (0, 257)])
+def test_a_merge_of_what_is_no_id_is_named(merge):
+    left, right = merge
+    with pytest.raises(ValueError, match=f"merge 1 joins {left} and {right}; both must be "):
+        Tokenizer.from_merges([(97, 98), merge])
+
+
+def test_a_special_token_has_a_thousand_bytes_at_most(tmp_path):
+    most = "\N{EURO SIGN}" * 333 + "x"
+    tokenizer = Tokenizer.from_merges([], special_tokens=[most])
+    assert tokenizer.encode(f"a{most}", allowed_special="all") == [97, 256]
+    message = re.escape("has 100000 bytes; it must have at most 1000: shorten it")
+    for make in (
+        lambda: Tokenizer.from_merges([], special_tokens=["x" * 100_000]),
+        lambda: Tokenizer.train(["abc"], 257, special_tokens=["x" * 100_000]),
+        lambda: Tokenizer.from_tiktoken({bytes([i]): i for i in range(256)}, special_tokens=["x" * 100_000]),
+    ):
+        with pytest.raises(ValueError, match=message) as caught:
+            make()
+        assert len(str(caught.value)) < 200
+    tokenizer.save(tmp_path / "t.json")
+    text = (tmp_path / "t.json").read_text()
+    (tmp_path / "t.json").write_text(text.replace(most, "x" * 100_000))
+    with pytest.raises(ValueError, match=message):
+        Tokenizer.load(tmp_path / "t.json")
 
 
 def test_the_ids_of_an_array_can_be_decoded(tokenizer):

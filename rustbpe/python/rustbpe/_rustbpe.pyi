@@ -39,7 +39,7 @@ class Tokenizer:
         Args:
             texts: Read to its end.
             vocab_size: At least 256 + the number of special tokens.
-            special_tokens: Different, non-empty strings.
+            special_tokens: Different, non-empty strings of at most 1,000 bytes.
             pattern: Cuts a text into the pieces inside which tokens are merged; the syntax is that of the
                 Rust crate fancy-regex. The default pattern takes time linear in the text.
             threads: At least 1; by default as many as there are cores. They do not change what is learnt.
@@ -65,7 +65,8 @@ class Tokenizer:
 
         Args:
             merges: Pairs of ids; the i-th makes id 256 + i of two smaller ones.
-            special_tokens: Different, non-empty strings; they get the ids after the last merge.
+            special_tokens: Different, non-empty strings of at most 1,000 bytes; they get the ids after the last
+                merge.
             pattern: As for `train`.
 
         Raises:

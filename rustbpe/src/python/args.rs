@@ -4,6 +4,9 @@ use pyo3::exceptions::{PyOverflowError, PyTypeError, PyUnicodeEncodeError, PyVal
 use pyo3::prelude::*;
 use pyo3::types::{PyIterator, PyString};
 
+use crate::merge::{BYTE_TOKENS, Pair};
+use crate::vocab::Vocab;
+
 /// The strings of an iterable that is not itself a string, taken one by one.
 pub struct Items<'py> {
     iterator: Bound<'py, PyIterator>,
@@ -100,13 +103,29 @@ pub fn whole_number(value: &Bound<'_, PyAny>, name: &str, least: usize) -> PyRes
     number.ok_or_else(|| PyValueError::new_err(format!("{name} is {value}; it must be in [{least}, 2^63)")))
 }
 
-/// A token id; those that no integer type of ours holds are as unknown as any.
-pub fn token_id(value: &Bound<'_, PyAny>) -> PyResult<i64> {
-    match value.extract::<i64>() {
-        Err(error) if error.is_instance_of::<PyOverflowError>(value.py()) => {
-            let negative = value.lt(0)?;
-            Ok(if negative { i64::MIN } else { i64::MAX })
-        }
-        other => other,
+/// The bytes of a token id; one that no integer type of ours holds is as unknown as any.
+pub fn token_of<'v>(vocab: &'v Vocab, id: &Bound<'_, PyAny>) -> PyResult<&'v [u8]> {
+    match id.extract::<i64>() {
+        Ok(number) => Ok(vocab.token(number)?),
+        Err(error) if error.is_instance_of::<PyOverflowError>(id.py()) => Err(vocab.unknown(id).into()),
+        Err(error) => Err(error),
+    }
+}
+
+/// Merges as pairs of ids; an id that no token can have is a ValueError that names its merge.
+pub fn merges(given: &Bound<'_, PyAny>) -> PyResult<Vec<Pair>> {
+    let py = given.py();
+    let error = match given.extract::<Vec<Pair>>() {
+        Err(error) if error.is_instance_of::<PyOverflowError>(py) => error,
+        other => return other,
+    };
+    let pairs = given.extract::<Vec<(Bound<'_, PyAny>, Bound<'_, PyAny>)>>()?;
+    let is_id = |id: &Bound<'_, PyAny>| id.extract::<u32>().is_ok();
+    match pairs.iter().enumerate().find(|(_, (left, right))| !is_id(left) || !is_id(right)) {
+        Some((index, (left, right))) => Err(PyValueError::new_err(format!(
+            "merge {index} joins {left} and {right}; both must be in [0, {})",
+            BYTE_TOKENS as usize + index
+        ))),
+        None => Err(error),
     }
 }

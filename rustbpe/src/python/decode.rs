@@ -6,13 +6,13 @@ use pyo3::types::{PyBytes, PyInt};
 use crate::tokenizer;
 
 use super::Tokenizer;
-use super::args::token_id;
+use super::args::token_of;
 
 /// The bytes of the ids of an iterable.
 pub fn bytes_of(tokenizer: &tokenizer::Tokenizer, ids: &Bound<'_, PyAny>) -> PyResult<Vec<u8>> {
     let mut bytes = Vec::new();
     for id in ids.try_iter()? {
-        bytes.extend_from_slice(tokenizer.vocab().token(token_id(&id?)?)?);
+        bytes.extend_from_slice(token_of(tokenizer.vocab(), &id?)?);
     }
     Ok(bytes)
 }
@@ -52,7 +52,7 @@ impl Decoder {
         let py = ids.py();
         let tokenizer = &self.tokenizer.get().inner;
         if ids.is_instance_of::<PyInt>() {
-            return self.decode(py, tokenizer.vocab().token(token_id(ids)?)?, false);
+            return self.decode(py, token_of(tokenizer.vocab(), ids)?, false);
         }
         self.decode(py, &bytes_of(tokenizer, ids)?, false)
     }

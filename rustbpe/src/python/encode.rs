@@ -10,7 +10,7 @@ use crate::special::{Finder, Rules, Specials};
 use crate::tokenizer::Tokenizer;
 use crate::worker::{Id, room_for_ids};
 
-use super::args::{Item, Items, strings, token_id, utf8};
+use super::args::{Item, Items, strings, token_of, utf8};
 use super::signals;
 
 /// A set of special tokens that a call names.
@@ -81,9 +81,8 @@ pub fn prepended(tokenizer: &Tokenizer, given: Option<&Bound<'_, PyAny>>) -> PyR
     if let Ok(name) = given.cast::<PyString>() {
         return Ok(Some(tokenizer.specials().id(utf8(name, "prepend")?, "prepend")?));
     }
-    let id = token_id(given)?;
-    tokenizer.vocab().token(id)?;
-    Ok(Some(id as u32))
+    token_of(tokenizer.vocab(), given)?;
+    given.extract().map(Some)
 }
 
 /// The types of arrays of ids.

@@ -20,7 +20,7 @@ use crate::merge::Pair;
 use crate::split::{SPLIT_PATTERN, Splitter};
 use crate::tokenizer;
 
-use args::{strings, token_id, utf8, whole_number};
+use args::{strings, token_of, utf8, whole_number};
 use decode::{Decoder, bytes_of};
 use encode::{Choice, Dtype};
 
@@ -85,7 +85,7 @@ impl Tokenizer {
     #[pyo3(signature = (merges, *, special_tokens = None, pattern = None))]
     fn from_merges(
         cls: &Bound<'_, PyType>,
-        merges: Vec<Pair>,
+        #[pyo3(from_py_with = args::merges)] merges: Vec<Pair>,
         special_tokens: Option<&Bound<'_, PyAny>>,
         pattern: Option<&Bound<'_, PyString>>,
     ) -> PyResult<Self> {
@@ -226,7 +226,7 @@ impl Tokenizer {
 
     /// The bytes of one id.
     fn token_bytes<'py>(&self, id: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyBytes>> {
-        Ok(PyBytes::new(id.py(), self.inner.vocab().token(token_id(id)?)?))
+        Ok(PyBytes::new(id.py(), token_of(self.inner.vocab(), id)?))
     }
 
     /// The number of ids.
