@@ -123,7 +123,7 @@ def test_a_site_that_would_train_something_else_is_refused_with_what_differs(ref
     assert (code, out) == (2, "")
     lines = [line for line in err.splitlines() if line.startswith("error:")]
     assert len(lines) == 1
-    assert re.findall(r"(\w+) is \w+, the run's is \w+", lines[0]) == ["model", "outer", "seed"]
+    assert re.findall(r"([\w.]+) is [\w.]+, the run's is \w+", lines[0]) == ["model", "outer.lr", "seed"]
     assert lines[0].endswith("use the run's own")
 
 
