@@ -184,6 +184,43 @@ def test_sigterm_to_the_agent_drains_the_site_and_leaves_nothing_behind(tmp_path
     assert left.stdout == ""
 
 
+REFUSING = """
+import curtail_dist as cd
+
+config, name = cd.arguments()
+raise cd.IdentityMismatch("outer.lr is 0.5, the run's is 0.7")
+"""
+
+
+@pytest.mark.integration
+@pytest.mark.slow
+@pytest.mark.timeout(120)
+def test_what_ranks_below_torchrun_refuse_for_good_ends_the_agent_with_their_line_and_code_2(tmp_path):
+    with EmbeddedEtcd(None) as etcd:
+        path = run_file(
+            tmp_path,
+            coordination={"endpoints": [etcd.endpoint]},
+            sites={
+                "texas": {
+                    "signal": {"kind": "constant", "value": 1.0},
+                    "power": {"train_w": 300.0, "idle_w": 50.0},
+                }
+            },
+            data={"manifest": "data.json"},
+            run={"name": "day", "directory": "run"},
+        )
+        (tmp_path / "program.py").write_text(REFUSING)
+        (tmp_path / "data.json").write_text('{"schema": 1, "name": "numbers", "rows": 8}')
+        done = subprocess.run(command(path), timeout=100, capture_output=True, text=True, check=False)
+    log = tmp_path / "run" / "logs" / "texas.log"
+    said = f"outer.lr is 0.5, the run's is 0.7; see {log}"
+    assert (done.returncode, done.stderr) == (2, f"curtail: {said}\n")
+    records = read_events(tmp_path / "run")
+    assert [record["reason"] for record in records if record.event == "ranks_died"] == [said]
+    assert sum(record.event == "ranks_started" for record in records) == 1
+    assert log.read_text().count("error: outer.lr is 0.5, the run's is 0.7\n") == 1
+
+
 def commanded(path: Path, *sites: str) -> dict[str, object]:
     """Return sites whose ranks the shipped script starts, the rank program itself in torchrun's place."""
     script = Path(__file__).parents[2] / "launch" / "command" / "local.sh"
