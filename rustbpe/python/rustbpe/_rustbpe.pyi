@@ -65,8 +65,8 @@ class Tokenizer:
 
         Args:
             merges: Pairs of ids; the i-th makes id 256 + i of two smaller ones.
-            special_tokens: Different, non-empty strings of at most 1,000 bytes; they get the ids after the last
-                merge.
+            special_tokens: Different, non-empty strings of at most 1,000 bytes; they get the ids after the
+                last merge.
             pattern: As for `train`.
 
         Raises:
