@@ -42,7 +42,8 @@ class RunConfig:
     telemetry: TelemetryConfig = field(default_factory=TelemetryConfig)
     security: SecurityConfig = field(default_factory=SecurityConfig)
     baselines: Mapping[str, SignalConfig] = field(default_factory=dict)
-    """Further always-on sites, by trace, where nothing trains, to compare with."""
+    """Further always-on sites, by trace, where nothing trains, to compare with; named otherwise than the
+    sites and, as pairs of those are `a+b`, without +."""
     model: Mapping[str, Any] = field(default_factory=dict)
     """For the rank program."""
     train: TrainConfig = field(default_factory=TrainConfig)
@@ -67,6 +68,7 @@ class RunConfig:
             holds = grid is None or grid.train_w == train_w
             require(holds, key, grid and grid.train_w, f"the site's power.train_w, {train_w:g}")
             self._check_rhythm(f"sites.{name}.signal", site.signal)
+        self._check_baselines()
         self._check_streaming()
 
     def _check_rhythm(self, key: str, signal: SignalConfig) -> None:
@@ -76,6 +78,14 @@ class RunConfig:
         require(holds, f"{key}.every_s", every_s, f"less than policy.max_age_s, {most:g}")
         if signal.fallback is not None:
             self._check_rhythm(f"{key}.fallback", signal.fallback)
+
+    def _check_baselines(self) -> None:
+        """Raise ConfigError where a further baseline would take the place of a site's or of a pair's own."""
+        for name in self.baselines:
+            must = "named otherwise than every site, since each is a baseline by its own name: rename it"
+            require(name not in self.sites, "baselines", name, must)
+            must = "named without +, which joins the names of a pair of sites: rename it"
+            require("+" not in name, "baselines", name, must)
 
     def _check_streaming(self) -> None:
         """Raise ConfigError unless fragments and overlapped steps fit the rounds."""

@@ -221,6 +221,8 @@ def test_a_run_file_without_sites_is_refused():
         {"sites": {"texas": {**SITE, "address": "http://foo"}}},
         {"sites": {"texas": {**SITE, "address": "foo:123"}}},
         {"sites": {"texas": {**SITE, "address": "foo/bar"}}},
+        {"baselines": {"texas": SITE["signal"]}},
+        {"baselines": {"texas+utah": SITE["signal"]}},
     ],
     ids=str,
 )
@@ -246,6 +248,18 @@ def test_a_value_out_of_range_says_what_is_and_what_must_be(section):
 )
 def test_a_value_at_the_edge_of_its_range_is_taken(section):
     RunConfig.from_mapping(tree(**section))
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("texas", "named otherwise than every site, since each is a baseline by its own name: rename it"),
+        ("a+b", "named without +, which joins the names of a pair of sites: rename it"),
+    ],
+)
+def test_a_further_baseline_takes_no_name_that_a_site_or_a_pair_has(name, said):
+    told = refused(baselines={"elsewhere": SITE["signal"], name: SITE["signal"]})
+    assert told == f"baselines is '{name}'; it must be {said}"
 
 
 def test_an_unknown_site_is_answered_with_those_there_are():
@@ -430,7 +444,9 @@ trees = st.fixed_dictionaries(
         "round": st.fixed_dictionaries({}, optional={"steps": st.integers(1, 999), "grace_s": positive}),
         "outer": st.fixed_dictionaries({}, optional={"lr": positive, "momentum": st.floats(0, 0.99)}),
         "state": st.fixed_dictionaries({}, optional={"url": names, "durable_before_commit": st.booleans()}),
-        "baselines": st.dictionaries(names, st.just({"kind": "trace", "path": "x.csv"}), max_size=2),
+        "baselines": st.dictionaries(
+            names.map("beside {}".format), st.just({"kind": "trace", "path": "x.csv"}), max_size=2
+        ),
         "model": st.dictionaries(names, st.one_of(st.integers(), st.text(), st.booleans()), max_size=3),
         "train": st.dictionaries(
             names.filter(lambda name: name != "program"), st.lists(st.integers(), max_size=2), max_size=3
