@@ -118,6 +118,8 @@ class SiteEnergy:
     threshold, and its emissions at the highest value of the trace: unknown is not green."""
     modelled_kwh: float
     """Part of the energy that nothing measured: the power model's, and what a meter only states."""
+    stated_kwh: float
+    """Part of that which a meter states; the rest of it is the power model's."""
     apportioned_kwh: float
     """Part that was measured, but given to its phase by the power model: the reading spanned several."""
     off_kwh: float
@@ -231,6 +233,7 @@ def account(
         on_s=_time(i for i in intervals if i.phase != OFF),
         unknown_kwh=kwh(_energy(piece for piece in pieces if not piece.known)),
         modelled_kwh=kwh(math.fsum(draw.modelled_energy for draw in counted)),
+        stated_kwh=kwh(math.fsum(draw.modelled_energy for draw in counted if draw.by_meter)),
         apportioned_kwh=kwh(math.fsum(draw.energy for draw in counted if draw.apportioned)),
         off_kwh=kwh(math.fsum(draw.energy for draw in known_draws if draw.phase == OFF)),
     )

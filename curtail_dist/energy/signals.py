@@ -17,6 +17,9 @@ from curtail_dist.energy.traces import Trace, read_trace
 from curtail_dist.errors import ConfigError, SignalUnavailable, TraceError
 from curtail_dist.units import GramsCO2PerKWh, Seconds, Watts
 
+CONSTANT = "constant "
+"""What the source of a signal begins with whose value the run file states: nothing is read anywhere."""
+
 
 class OutsideTrace(SignalUnavailable):
     """The source is in order and has no value for this moment: nothing earlier may stand in for it."""
@@ -206,7 +209,7 @@ def _open_one(config: SignalConfig, *, clock: Clock, start: datetime, site: str)
                 f"signal.value of {site} is {config.value}; it must be finite and at least 0 g/kWh"
             )
         series = StepFunction(edges=(-math.inf, math.inf), values=(config.value,))
-        said = f"constant {config.value:g} g/kWh"
+        said = f"{CONSTANT}{config.value:g} g/kWh"
         return SeriesSignal(
             series, clock=clock, source=said, synthetic=False, basis=_basis(config.basis, "marginal")
         )

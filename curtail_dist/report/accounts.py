@@ -153,7 +153,7 @@ def _not_counted(history: History, sites: Mapping[str, SiteEnergy]) -> tuple[str
         for sentence in not_counted(
             site.metered.footprint,
             covers=site.metered.covers,
-            metered=bool(site.metered.spans),
+            metered=site.metered.measures,
             average_known=sites[name].average_kg is not None,
         ):
             said.setdefault(sentence, []).append(name)

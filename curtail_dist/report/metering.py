@@ -29,6 +29,11 @@ class Metered:
     """The grid's average (location-based) intensity over run time; None: unknown."""
     footprint: FootprintConfig = field(default_factory=FootprintConfig)
 
+    @property
+    def measures(self) -> bool:
+        """Whether anything was measured: not where all that its meter told is stated in the run file."""
+        return any(span.joules > span.stated for span in self.spans)
+
 
 def metered(plan: Record, own: Sequence[Record]) -> Metered:
     """Read the records of one site; `plan` is its agent's `site_started`.

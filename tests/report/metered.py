@@ -33,9 +33,20 @@ CLEANER_LATER = replace(
 """The same site where to wait saves more than the slots of the optimum blur."""
 
 
-def energies(spans: Sequence[tuple[float, float, float]] = SPANS) -> list[tuple[float, ev.Event]]:
+def energies(
+    spans: Sequence[tuple[float, float, float]] = SPANS, *, stated_w: float = 0.0
+) -> list[tuple[float, ev.Event]]:
+    """What a meter said over spans; `stated_w` of each span's watts it only states."""
     return [
-        (until, ev.Energy(since=since, until=until, joules=watts * (until - since)))
+        (
+            until,
+            ev.Energy(
+                since=since,
+                until=until,
+                joules=watts * (until - since),
+                stated_joules=stated_w * (until - since),
+            ),
+        )
         for since, until, watts in spans
     ]
 

@@ -185,6 +185,89 @@ def test_the_methods_name_meters_pue_average_and_sources_without_their_folders(m
     assert f"by {STARTED.train_w:g} W training" in text
 
 
+def told(directory: Path, agent: Sequence[tuple[float, ev.Event]]) -> dict[str, str]:
+    run = read_whole([write_metered(directory, agent=agent)])
+    return dict(methods(run, follow({"run": run})))
+
+
+def read_from(source: str, t: float = 0.0) -> tuple[float, ev.Event]:
+    return t, ev.ReadingSeen(g_per_kwh=50.0, measured_t=t, source=source)
+
+
+@pytest.mark.parametrize(
+    ("sources", "words"),
+    [
+        (["/srv/my grids/texas.csv"], "Marginal intensity was read from texas.csv."),
+        (["vessim /srv/grids/texas.csv"], "was read from vessim texas.csv."),
+        (
+            ["vessim surplus of texas (grid /srv/my grids/g.csv, production /srv/w.csv)"],
+            "was read from vessim surplus of texas (grid g.csv, production w.csv).",
+        ),
+        (["WattTime co2_moer ERCOT"], "was read from WattTime co2_moer ERCOT."),
+        (["Prometheus query a / b at http://h:1"], "was read from Prometheus query a / b at http://h:1."),
+        (
+            ["constant 40 g/kWh"],
+            "Marginal intensity was taken to be constant 40 g/kWh, as the run file states it.",
+        ),
+        (
+            ["constant 40 g/kWh", "/srv/texas.csv"],
+            "was read from texas.csv, and was taken to be constant 40 g/kWh, as the run file states it.",
+        ),
+    ],
+)
+def test_the_methods_name_a_source_whole_and_read_no_constant(tmp_path: Path, sources, words: str):
+    read = [read_from(source, t=float(t)) for t, source in enumerate(sources)]
+    assert words in told(tmp_path / "run", read)["Grid"]
+    assert "/srv" not in told(tmp_path / "again", read)["Grid"]
+
+
+ALL_ON = [(600.0, END, 170.0)]
+
+
+@pytest.mark.parametrize(
+    ("source", "covers", "said", "words"),
+    [
+        (
+            "stated 170 W",
+            "box",
+            energies(ALL_ON, stated_w=170.0),
+            ["Energy was stated, not measured: 170 W without PUE, for box. Energy includes a PUE of 1.2."],
+        ),
+        (
+            "NVML of 4 devices + stated 17 W",
+            "4 GPUs + fans",
+            energies(ALL_ON, stated_w=17.0),
+            [
+                "Energy was measured by NVML of 4 devices + stated 17 W, which covers 4 GPUs + fans; "
+                "10% of it is stated there and not measured. "
+            ],
+        ),
+        (
+            "NVML of 4 devices",
+            "4 GPUs",
+            energies(ALL_ON),
+            ["Energy was measured by NVML of 4 devices, which covers 4 GPUs. "],
+        ),
+        (
+            "stated 170 W",
+            "box",
+            energies([(600.0, 7000.0, 170.0)], stated_w=170.0),
+            ["not measured: 170 W without PUE, for box; the 27% that it does not tell is modelled, by"],
+        ),
+    ],
+    ids=["stated", "measured and stated", "measured", "stated and modelled"],
+)
+def test_the_methods_tell_apart_what_was_measured_stated_and_modelled(
+    tmp_path: Path, source: str, covers: str, said, words: Sequence[str]
+):
+    opened = (0.0, ev.MeterOpened(source=source, covers=covers))
+    text = told(tmp_path / "run", [opened, *said])
+    assert all(part in text["Energy"] for part in words), text["Energy"]
+    stated = source.startswith("stated")
+    first = "Power is stated, not measured, for box;" if stated else f"The meter covers {covers};"
+    assert text["Not counted"].startswith(first)
+
+
 def test_a_run_on_the_real_clock_says_so(metered: Whole):
     records = [
         replace(record, fields={**record.fields, "virtual": False})

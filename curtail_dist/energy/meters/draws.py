@@ -34,6 +34,8 @@ class Draw:
     """Part of it that is stated, not measured."""
     apportioned: bool = False
     """Measured, but over several phases; this one took less of it than another, by the power model."""
+    by_meter: bool = False
+    """Whether a meter told it, as measured or as stated there; else the power model."""
 
     @property
     def energy(self) -> Joules:
@@ -98,6 +100,7 @@ def _divided(span: Span, parts: Sequence[Stay]) -> Iterator[Draw]:
             watts=watts,
             modelled=watts * span.stated / span.joules if span.joules else 0.0,
             apportioned=index != most,
+            by_meter=True,
         )
 
 

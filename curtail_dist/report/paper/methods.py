@@ -3,16 +3,22 @@
 Generated from the run's own record, so it says of this run what holds for this run, site by site.
 """
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC
 from pathlib import Path, PurePath
 from typing import Any
 
+from curtail_dist.energy.emissions import SiteEnergy
+from curtail_dist.energy.signals import CONSTANT
 from curtail_dist.report.history import SiteHistory
 from curtail_dist.report.paper.course import Courses
 from curtail_dist.report.saving import saving_text
 from curtail_dist.report.whole import Whole
 from curtail_dist.telemetry.record import Record
+
+_FILE = re.compile(r"(?:^|(?<= ))/.*?(?=, production /|\)$|$)")
+"""A file in the source of a trace, or of a microgrid, which names those of its grid and of its production."""
 
 
 def methods(run: Whole, courses: Courses) -> list[tuple[str, str]]:
@@ -83,17 +89,22 @@ def _signal(site: SiteHistory, records: Iterable[Record]) -> str:
         return f"{basis} was taken from the outlook that was known at the start, since nothing was read."
     forecast = any(record.fields.get("from_forecast") for record in read)
     late = "; where that did not answer, an earlier forecast stood in" if forecast else ""
-    return f"{basis} was read from {', '.join(sources)}{late}."
+    stated = [source for source in sources if source.startswith(CONSTANT)]
+    asked = [source for source in sources if source not in stated]
+    found = [f"was read from {', '.join(asked)}{late}"] if asked else []
+    found += [f"was taken to be {', '.join(stated)}, as the run file states it"] if stated else []
+    return f"{basis} {', and '.join(found)}."
 
 
 def _shown(source: str) -> str:
     """Return a source as people name it: of a file its name, not where it lay."""
-    return PurePath(source).name if "/" in source and "://" not in source else source
+    if not source.startswith(("/", "vessim ")):
+        return source
+    return _FILE.sub(lambda file: PurePath(file[0]).name, source)
 
 
 def _energy(run: Whole) -> list[str]:
-    found = run.summary["sites"]
-    told = _by_site(run.history.sites, lambda site: _power(site, found[site.name]))
+    told = _by_site(run.history.sites, lambda site: _power(site, run.accounts.sites[site.name]))
     pue = _by_site(
         run.history.sites, lambda site: f"energy includes a PUE of {site.metered.footprint.pue:g}."
     )
@@ -108,19 +119,33 @@ def _energy(run: Whole) -> list[str]:
     ]
 
 
-def _power(site: SiteHistory, summary: Mapping[str, Any]) -> str:
-    power = site.power
-    stated = (
+def _power(site: SiteHistory, energy: SiteEnergy) -> str:
+    power, meter = site.power, site.metered
+    model = (
         f"{power.train_w:g} W training, {power.idle_w:g} W idle, {power.join_w:g} W joining and "
         f"{power.sync_w:g} W exchanging (PUE included)"
     )
-    if not site.metered.spans:
-        return f"energy was modelled, not measured: the time in each phase times {stated}."
-    return (
-        f"energy was measured by {site.metered.source or 'a meter'}, which covers "
-        f"{site.metered.covers or 'what nobody said'}; the {1 - summary['metered_share']:.0%} that it did "
-        f"not measure is modelled, by {stated}."
-    )
+    if not meter.spans:
+        return f"energy was modelled, not measured: the time in each phase times {model}."
+    source, covers = meter.source or "a meter", meter.covers or "what nobody said"
+    modelled_kwh = energy.modelled_kwh - energy.stated_kwh
+    modelled = f"the {_share(modelled_kwh, energy)} that it does not tell is modelled, by {model}"
+    if not meter.measures:
+        beyond = f"; {modelled}" if modelled_kwh > 0 else ""
+        power = source.removeprefix("stated ")
+        return f"energy was stated, not measured: {power} without PUE, for {covers}{beyond}."
+    parts = [f"energy was measured by {source}, which covers {covers}"]
+    if energy.stated_kwh > 0:
+        parts.append(f"{_share(energy.stated_kwh, energy)} of it is stated there and not measured")
+    if modelled_kwh > 0:
+        parts.append(modelled)
+    return f"{'; '.join(parts)}."
+
+
+def _share(kwh: float, energy: SiteEnergy) -> str:
+    """Return a part of a site's energy that is not nothing."""
+    share = kwh / energy.total_kwh
+    return "less than 1%" if share < 0.01 else f"{share:.0%}"
 
 
 def _emissions(summary: Mapping[str, Any]) -> list[str]:
