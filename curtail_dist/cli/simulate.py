@@ -171,6 +171,7 @@ def _facts(result: Simulation, tokens_per_s: float | None) -> dict[str, Any]:
         ],
         "failed_starts": sum(event.what == "failed" for event in result.events),
         "costs": dict(result.costs),
+        "unknown_costs": dict(result.unknown_costs),
         "emissions_kg": result.emissions_kg,
         "emissions_by_cause_kg": dict(result.by_cause_kg),
         "footprint": _footprint(result, tokens_per_s),
@@ -270,9 +271,12 @@ def _causes(causes: dict[str, float]) -> str:
 def _costs(facts: dict[str, Any]) -> list[str]:
     """Tell what electricity cost, and what starts failed, where there is something to tell."""
     lines: list[str] = []
-    if costs := facts["costs"]:
+    costs, unknown = facts["costs"], facts["unknown_costs"]
+    if costs:
         parts = ", ".join(f"{name} {cost:.2f}" for name, cost in costs.items())
-        lines.append(f"electricity cost {sum(costs.values()):.2f} in the currency of its prices: {parts}")
+        whole = "" if unknown else f" {sum(costs.values()):.2f}"
+        lines.append(f"electricity cost{whole} in the currency of its prices: {parts}")
+    lines += [f"electricity cost of {name} not known: {reason}" for name, reason in unknown.items()]
     if facts["failed_starts"]:
         lines.append(f"{facts['failed_starts']} starts failed")
     return lines

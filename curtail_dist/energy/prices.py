@@ -9,16 +9,20 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from curtail_dist.config.price import PriceConfig
-from curtail_dist.energy.emissions import Interval, PowerModel, account
+from curtail_dist.energy.emissions import Interval, PowerModel, drawn
 from curtail_dist.energy.stepfunction import StepFunction
 from curtail_dist.energy.traces import read_rows
-from curtail_dist.units import GRAMS_PER_KG
+from curtail_dist.errors import TraceError
+from curtail_dist.units import hours, kwh
 
 _PER_KWH = {"kWh": 1.0, "MWh": 0.001}
 
 
 def price_series(config: PriceConfig, start: datetime) -> StepFunction:
-    """Return the price per kWh over run time, where `start` (aware) is 0. Raises TraceError."""
+    """Return the price per kWh over run time, where `start` (aware) is 0.
+
+    Raises TraceError for a file that cannot be read, or ends before the run starts.
+    """
     if config.per_kwh is not None:
         return StepFunction(edges=(-math.inf, math.inf), values=(config.per_kwh,))
     assert config.path is not None, "checked by PriceConfig"
@@ -26,6 +30,11 @@ def price_series(config: PriceConfig, start: datetime) -> StepFunction:
         config.path, time_column=config.time_column, value_column=config.value_column, lowest=-math.inf
     )
     end = rows.times[-1] + (rows.times[-1] - rows.times[-2])
+    if end <= start:
+        raise TraceError(
+            f"{config.path} ends at {end.isoformat()}, the run starts at {start.isoformat()}; give prices "
+            "that cover the run, or set run.start"
+        )
     edges = tuple((at - start).total_seconds() for at in (*rows.times, end))
     return StepFunction(edges=edges, values=tuple(value * _PER_KWH[config.per] for value in rows.values))
 
@@ -34,7 +43,7 @@ def weighed(intensity: StepFunction, price: StepFunction | None, g_per_currency:
     """Return an intensity with what its electricity costs weighed in; unchanged where that weighs nothing.
 
     At least 0: what is paid to whoever takes it makes no hour better than one without emissions. Where the
-    price is not known the last known one holds.
+    price is not known a plan takes the nearest that is; no account does.
     """
     if price is None or not g_per_currency:
         return intensity
@@ -52,10 +61,15 @@ def weighed(intensity: StepFunction, price: StepFunction | None, g_per_currency:
 
 
 def cost_of(intervals: Sequence[Interval], power: PowerModel, price: StepFunction) -> float:
-    """Return what was paid for what a site drew, in the currency of the price."""
-    highest = max(abs(value) for value in price.values)
-    # An account integrates power x intensity; prices may be below 0, which intensities may not.
-    raised = StepFunction(edges=price.edges, values=tuple(value + highest for value in price.values))
-    above = account(intervals, power, raised)
-    drawn_kwh = sum(above.energy_kwh.values())
-    return above.emissions_kg * GRAMS_PER_KG - highest * drawn_kwh
+    """Return what was paid for what a site drew, in the currency of the price.
+
+    Raises TraceError where the price is not known whenever it drew something.
+    """
+    drew = [draw for draw in drawn(intervals, power) if draw.watts]
+    if drew and not price.covers(drew[0].start, drew[-1].stop):
+        since, until = hours(drew[0].start), hours(drew[-1].stop)
+        raise TraceError(
+            f"its price is known from {hours(price.start):.2f} h to {hours(price.end):.2f} h, and it drew "
+            f"power from {since:.2f} h to {until:.2f} h: give prices that cover that"
+        )
+    return math.fsum(kwh(draw.watts * price.integral(draw.start, draw.stop)) for draw in drew)

@@ -38,20 +38,15 @@ class Simulation:
     """At the same pair efficiency as the run and its baselines, `scene.rhythm.efficiency`."""
     oracle_fraction: float | None
     """Share of the saving that was possible, against the mean always-on site."""
+    costs: Mapping[str, float]
+    """What the electricity of a site cost, in the currency of its price, where that is known throughout."""
+    unknown_costs: Mapping[str, str]
+    """Why the cost of a site that has a price is not known."""
 
     @property
     def emissions_kg(self) -> float:
         """The run's emissions, all sites."""
         return sum(site.emissions_kg for site in self.energy.values())
-
-    @property
-    def costs(self) -> Mapping[str, float]:
-        """What the electricity of a site cost, of those whose price is known, in their currency."""
-        prices, grids = self.scene.prices, self.scene.grids
-        return {
-            name: cost_of(self.played.intervals[name], grids[name].power, price)
-            for name, price in prices.items()
-        }
 
     @property
     def by_cause_kg(self) -> Mapping[str, float]:
@@ -83,6 +78,7 @@ def simulate(config: RunConfig, assumptions: Assumptions | None = None) -> Simul
     reference = reference_kg({name: found for name, found in baselines.items() if name in scene.grids})
     bound = best(scene, work_s=played.work_s, deadline_s=scene.deadline_s)
     emitted = sum(site.emissions_kg for site in energy.values())
+    costs, unknown_costs = _costs(scene, played)
     return Simulation(
         scene=scene,
         windows=rehearsed.windows,
@@ -95,6 +91,8 @@ def simulate(config: RunConfig, assumptions: Assumptions | None = None) -> Simul
         oracle_fraction=None
         if reference is None or bound is None
         else fraction(reference, emitted, bound.emissions_kg),
+        costs=costs,
+        unknown_costs=unknown_costs,
     )
 
 
@@ -178,3 +176,18 @@ def _baselines(scene: Scene, work_s: Seconds) -> tuple[dict[str, Baseline], dict
         except TraceError as error:
             missing[name] = str(error)
     return baselines, missing
+
+
+def _costs(scene: Scene, played: Played) -> tuple[dict[str, float], dict[str, str]]:
+    """Reckon what each site's electricity cost, and why that is not known where it is not."""
+    costs: dict[str, float] = {}
+    unknown: dict[str, str] = {}
+    policy = scene.config.policy
+    weighed = policy.kind == "work-price" and policy.g_per_currency > 0
+    planned = "; plans took the nearest price that is known" if weighed else ""
+    for name, price in scene.prices.items():
+        try:
+            costs[name] = cost_of(played.intervals[name], scene.grids[name].power, price)
+        except TraceError as error:
+            unknown[name] = f"{error}{planned}"
+    return costs, unknown

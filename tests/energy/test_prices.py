@@ -1,5 +1,6 @@
 """The price of electricity: reckoned, and weighed in a plan where the run file says so."""
 
+import json
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -54,6 +55,32 @@ def test_cost_is_the_integral_of_power_and_price():
     assert cost_of([], POWER, steps(0.3)) == 0.0
 
 
+def test_the_cost_of_power_at_unknown_prices_is_not_known():
+    late = [Interval(start=HOUR, stop=4 * HOUR, phase="train")]
+    with pytest.raises(
+        TraceError, match=r"known from 0.00 h to 3.00 h, and it drew power from 1.00 h to 4.00 h"
+    ):
+        cost_of(late, POWER, steps(0.1, 9.0, 0.2))
+    early = [Interval(start=0.0, stop=HOUR, phase="train")]
+    with pytest.raises(TraceError, match="give prices that cover that"):
+        cost_of(early, POWER, StepFunction(edges=(1.0, HOUR), values=(0.1,)))
+
+
+def test_a_price_that_is_not_known_costs_nothing_while_nothing_is_drawn():
+    on = [Interval(start=0.0, stop=HOUR, phase="train")]
+    free = replace(POWER, idle_w=0.0)
+    idle = [*on, Interval(start=HOUR, stop=9 * HOUR, phase="idle")]
+    assert cost_of(idle, free, steps(0.3)) == pytest.approx(0.3)
+
+
+def test_prices_that_end_before_the_run_are_refused_as_a_trace_is(write):
+    path = write("time,price\n2025-03-21T00:00:00Z,0.1\n2025-03-21T01:00:00Z,9\n", name="price.csv")
+    with pytest.raises(
+        TraceError, match=r"price.csv ends at 2025-03-21T02.*; give prices that cover the run"
+    ):
+        price_series(PriceConfig(path=path), START)
+
+
 def test_what_weighs_nothing_changes_nothing():
     intensity = steps(100.0, 200.0)
     assert weighed(intensity, None, 5.0) is intensity
@@ -100,3 +127,26 @@ def test_a_price_shifts_work_to_cheap_hours_only_where_it_counts(day):
 def test_the_verb_tells_what_it_cost(day, capsys):
     assert main(["simulate", "--config", str(day), "--work-h", "3"]) == 0
     assert "electricity cost" in capsys.readouterr().out
+
+
+def test_a_cost_that_is_not_known_throughout_is_told_with_its_reason_and_adds_up_to_nothing(day, capsys):
+    tree = yaml.safe_load(day.read_text())
+    tree["sites"]["utah"] = {**tree["sites"]["texas"], "price": {"per_kwh": 0.1}}
+    day.write_text(yaml.safe_dump(tree))
+    short = day.with_name("price.csv")
+    short.write_text("\n".join(short.read_text().splitlines()[:4]))
+    command = ["simulate", "--config", str(day), "--work-h", "16", "--policy", "always"]
+    assert main(command) == 0
+    text = capsys.readouterr().out
+    assert "electricity cost in the currency of its prices: utah 0.80\n" in text
+    assert (
+        "electricity cost of texas not known: its price is known from 0.00 h to 3.00 h, and it drew" in text
+    )
+    assert main([*command, "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert (list(facts["costs"]), list(facts["unknown_costs"])) == (["utah"], ["texas"])
+    weighing = ["--policy", "work-price", "--set", "policy.g_per_currency=100"]
+    assert main([*command, *weighing]) == 0
+    assert (
+        "give prices that cover that; plans took the nearest price that is known" in capsys.readouterr().out
+    )
