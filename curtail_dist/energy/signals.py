@@ -33,8 +33,8 @@ class Reading:
     measured_at: Seconds
     """Run time from which the value holds."""
     from_forecast: bool = False
-    """Whether an earlier forecast says it, since the source does not answer: good enough to stay on for, not
-    to start."""
+    """Whether a forecast says it, the source having said nothing of this moment since: good enough to stay on
+    for, not to start."""
     basis: Literal["marginal", "average"] = "marginal"
     """What it is the intensity of: one kWh more, or all of the grid's."""
     source: str = ""

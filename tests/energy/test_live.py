@@ -15,6 +15,7 @@ from curtail_dist.energy.freshness import fresh, observe
 from curtail_dist.energy.policy import PolicyMemory, Threshold
 from curtail_dist.energy.providers import Chain, LiveSignal
 from curtail_dist.energy.providers.answers import Answer, ProviderFailure
+from curtail_dist.energy.stepfunction import StepFunction
 from curtail_dist.errors import ConfigError, SignalUnavailable
 
 START = datetime(2026, 3, 21, 17, 0, tzinfo=UTC)
@@ -49,7 +50,8 @@ class Told:
         )
 
     def answers(self, *points: tuple[float, float]) -> float:
-        self.provider.says = Answer.of((T0 + at, value) for at, value in points)
+        first, *later = [(T0 + at, value) for at, value in points]
+        self.provider.says = Answer.of(first, later)
         return self.signal.ask_once()
 
     def fails(self, error: Exception | None = None) -> float:
@@ -70,7 +72,8 @@ def test_an_answer_is_a_reading_in_run_time():
     assert (reading.value, reading.measured_at, reading.answered_at) == (50.0, 60.0, 100.0)
     assert (reading.source, reading.basis, reading.from_forecast) == ("feed", "marginal", False)
     told.t = 380.0
-    assert told.signal.latest().value == 70.0
+    later = told.signal.latest()
+    assert (later.value, later.measured_at, later.from_forecast) == (70.0, 360.0, True)
 
 
 def test_an_answer_holds_until_the_next_could_have_come_and_no_longer():
@@ -217,6 +220,37 @@ def test_what_holds_now_is_what_was_said_of_now_and_not_a_forecast_of_it():
     told.t = 700.0
     told.answers((0.0, 50.0), (600.0, 70.0))
     assert [(one.value, one.measured_at) for one in told.signal.forecast(1e4)] == [(50.0, 0.0)]
+
+
+def test_a_forecast_that_has_come_true_since_it_was_asked_starts_no_site():
+    told, rule, does = Told(), Threshold(threshold=100.0, leave_delay_s=600.0), []
+    sighting, memory = None, PolicyMemory()
+    told.provider.stale_s = 9000.0
+    for minute in range(58, 90):
+        told.t = minute * 60.0
+        if minute % 5 == 3:  # the hour from 60 min on is published late, and is dirty as the one before
+            hour = 0.0 if minute < 80 else 3600.0
+            told.answers((hour, 302.0), (3600.0, 50.0), (7200.0, 320.0))
+        sighting = observe(told.signal, sighting, now=told.t, max_age_s=900.0)
+        reading = fresh(sighting, now=told.t, max_age_s=900.0)
+        decision, memory = rule.decide(memory, running=False, reading=reading, now=told.t)
+        does.append((reading and reading.value, decision.action))
+        if minute in (60, 62):
+            assert (told.signal.latest().value, told.signal.latest().from_forecast) == (50.0, True)
+    assert set(does) == {(302.0, "keep")}
+
+
+def test_what_it_says_of_now_its_forecast_and_its_outlook_say_too():
+    told = Told()
+    told.t = 610.0
+    told.answers((0.0, 90.0), (300.0, 200.0), (600.0, 300.0), (900.0, 400.0))
+    for told.t, value in ((610.0, 90.0), (899.0, 90.0), (900.0, 400.0)):
+        known = StepFunction.from_points(told.signal.outlook(5000.0))
+        assert told.signal.latest().value == known.at(told.t) == value
+        assert [one.value for one in told.signal.forecast(1e4)] == [
+            value,
+            *([400.0] if value == 90.0 else []),
+        ]
 
 
 def test_a_single_value_is_no_forecast():

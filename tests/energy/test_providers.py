@@ -11,13 +11,16 @@ import pytest
 from feeds import Asked, Feed, Reply, dripping, serve, silent
 
 from curtail_dist.config import SignalConfig
-from curtail_dist.energy.providers.answers import ProviderFailure
+from curtail_dist.config.signals import UNITS
+from curtail_dist.energy.providers.answers import Answer, ProviderFailure
 from curtail_dist.energy.providers.carbonintensity import CarbonIntensity
 from curtail_dist.energy.providers.electricitymaps import ElectricityMaps
 from curtail_dist.energy.providers.general import JsonProvider, PrometheusProvider, VessimProvider
+from curtail_dist.energy.providers.live import LiveSignal
 from curtail_dist.energy.providers.pointer import resolve
 from curtail_dist.energy.providers.watttime import WattTime
-from curtail_dist.errors import ConfigError
+from curtail_dist.energy.stepfunction import StepFunction
+from curtail_dist.errors import ConfigError, SignalUnavailable
 
 NOW = datetime(2026, 3, 21, 17, 2, tzinfo=UTC)
 T = NOW.timestamp()
@@ -134,8 +137,9 @@ every = pytest.mark.parametrize("make", MAKERS, ids=lambda make: make.__name__)
 def test_what_it_says_in_grams_a_kwh_and_from_when(feed, make, points, basis):
     provider = make(feed)
     answer = provider.ask(T)
-    assert [at - T for at, _ in answer.points] == [at for at, _ in points]
-    assert [value for _, value in answer.points] == pytest.approx([value for _, value in points])
+    said = (answer.reading, *answer.expected)
+    assert [at - T for at, _ in said] == [at for at, _ in points]
+    assert [value for _, value in said] == pytest.approx([value for _, value in points])
     assert provider.basis == basis
 
 
@@ -229,7 +233,28 @@ def test_watttime_logs_in_once_and_again_where_its_token_is_not_taken_any_more(f
         return good if asked.headers["Authorization"] == "Bearer t2" else Reply({}, status=401)
 
     feed.replies["/login"], feed.replies["/v3/forecast"] = Reply({"token": "t2"}), takes_t2
-    assert provider.ask(T).points[0][1] == pytest.approx(453.59237)
+    assert provider.ask(T).reading[1] == pytest.approx(453.59237)
+
+
+def test_what_watttime_says_of_the_moment_it_is_asked_is_its_reading_and_as_old_as_its_list(feed):
+    def say(minutes: range) -> None:
+        points = [{"point_time": moment(at), "value": 10.0 + at} for at in minutes]
+        feed.replies["/v3/forecast"] = Reply({"data": points, "meta": {"units": "lbs_co2_per_mwh"}})
+
+    pound = UNITS["lb/MWh"]
+    provider = watttime(feed)
+    say(range(-10, 11, 5))
+    assert provider.ask(T) == Answer.of(
+        (T, 10 * pound), [(T + 300, 15 * pound), (T + 600, 20 * pound)], made_at=T - 600
+    )
+    signal = LiveSignal(provider, start=NOW, unix_now=lambda: T)
+    signal.ask_once()
+    assert signal.latest().value == StepFunction.from_points(signal.outlook(300.0)).at(0.0) == 10 * pound
+    assert signal.latest().from_forecast is False
+    say(range(-25, 11, 5))
+    signal.ask_once()
+    with pytest.raises(SignalUnavailable, match="25 min old, which is stale"):
+        signal.latest()
 
 
 def test_watttime_in_another_unit_is_refused(feed):
@@ -243,8 +268,8 @@ def test_watttime_in_another_unit_is_refused(feed):
 def test_electricity_maps_without_a_forecast_in_the_plan_tells_the_newest_value(feed):
     provider = maps(feed)
     feed.replies["/v3/carbon-intensity/forecast"] = Reply({}, status=403)
-    assert provider.ask(T).points == ((T - 120, 120.0),)
-    assert provider.ask(T + 300).points == ((T - 120, 120.0),)
+    assert provider.ask(T) == Answer.of((T - 120, 120.0))
+    assert provider.ask(T + 300) == Answer.of((T - 120, 120.0))
     forecasts = [asked for asked in feed.asked if "forecast" in asked.path]
     assert len(forecasts) == 1
     assert feed.asked[0].headers["auth-token"] == SECRET
@@ -254,7 +279,7 @@ def test_electricity_maps_without_a_forecast_in_the_plan_tells_the_newest_value(
 def test_a_forecast_of_electricity_maps_that_fails_costs_no_value(feed, reply):
     provider = maps(feed)
     feed.replies["/v3/carbon-intensity/forecast"] = reply
-    assert provider.ask(T).points == ((T - 120, 120.0),)
+    assert provider.ask(T) == Answer.of((T - 120, 120.0))
 
 
 def test_a_forecast_of_electricity_maps_is_not_asked_for_before_it_may_be(feed):
@@ -276,14 +301,14 @@ def test_a_credential_that_a_server_sends_back_as_a_value_is_not_shown(feed, whe
 
 
 def test_britain_by_region_asks_for_the_postcode(feed):
-    assert britain(feed, postcode="RG10").ask(T).points[0] == (T - 120, 266.0)
+    assert britain(feed, postcode="RG10").ask(T).reading == (T - 120, 266.0)
     assert feed.asked[0].path == "/regional/intensity/2026-03-21T17:02Z/fw48h/postcode/RG10"
 
 
 def test_britain_by_what_was_measured_where_it_is_known(feed):
     entry = {"from": moment(-2), "to": moment(28), "intensity": {"forecast": 266, "actual": 263}}
     feed.replies["/intensity"] = Reply({"data": [entry]})
-    assert britain(feed).ask(T).points == ((T - 120, 263.0),)
+    assert britain(feed).ask(T) == Answer.of((T - 120, 263.0))
 
 
 @pytest.mark.parametrize(
@@ -319,8 +344,8 @@ def test_a_vessim_counts_once_it_was_seen_to_go_on(feed):
         with pytest.raises(ProviderFailure, match="not seen to go on yet"):
             provider.ask(T + after)
     goes_on(feed, 1, 43.0)
-    assert provider.ask(T + 120).points == ((T + 120, 43.0),)
-    assert provider.ask(T + 180).points == ((T + 120, 43.0),)
+    assert provider.ask(T + 120) == Answer.of((T + 120, 43.0))
+    assert provider.ask(T + 180) == Answer.of((T + 120, 43.0))
     assert provider.basis == "marginal"
 
 
@@ -330,13 +355,13 @@ def test_a_vessim_that_stands_still_counts_no_more_until_it_goes_on(feed):
         provider.ask(T)
     goes_on(feed, 1, 43.0)
     provider.ask(T + 60)
-    assert provider.ask(T + 960).points == ((T + 60, 43.0),)
+    assert provider.ask(T + 960) == Answer.of((T + 60, 43.0))
     with pytest.raises(ProviderFailure, match="stood still for 900 s"):
         provider.ask(T + 961)
     with pytest.raises(ProviderFailure, match="not seen to go on yet"):
         provider.ask(T + 962)
     goes_on(feed, 2, 44.0)
-    assert provider.ask(T + 970).points == ((T + 970, 44.0),)
+    assert provider.ask(T + 970) == Answer.of((T + 970, 44.0))
 
 
 def test_a_grid_signal_that_vessim_does_not_have_is_named_with_those_it_has(feed):

@@ -2,14 +2,16 @@
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Literal, Protocol, Self
+from typing import Literal, Protocol, Self, TypeAlias
 
 from curtail_dist.errors import SignalUnavailable
 from curtail_dist.units import GramsCO2PerKWh, Seconds
 
 UnixSeconds = float
+Point: TypeAlias = tuple[UnixSeconds, GramsCO2PerKWh]
+"""From when an intensity holds, and which."""
 
 
 class ProviderFailure(SignalUnavailable):
@@ -24,21 +26,52 @@ class ProviderFailure(SignalUnavailable):
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """Intensities, each from its moment until the next one's; the first is what holds now."""
+    """What a provider publishes of the moment at which it is asked, and what it expects of later ones.
 
-    points: tuple[tuple[UnixSeconds, GramsCO2PerKWh], ...]
-    """At least one, times rising."""
+    Each intensity holds from its moment until the next one's. Which of a provider's values are which is for
+    its own module to say.
+    """
+
+    reading: Point
+    """Measured, estimated or modelled: what it gives out as being so now."""
+    expected: tuple[Point, ...] = ()
+    """Its forecast: times rising, all after that of the reading."""
+    made_at: UnixSeconds
+    """By when its age counts: the first moment that it speaks of."""
 
     @classmethod
-    def of(cls, points: Iterable[tuple[UnixSeconds, GramsCO2PerKWh]]) -> Self:
-        """Sort points; of several at one moment the last one counts. Raises ProviderFailure."""
-        found = dict(points)
-        if not found:
-            raise ProviderFailure("it answers, but with no value")
-        for at, value in found.items():
-            if not (math.isfinite(at) and math.isfinite(value) and value >= 0):
-                raise ProviderFailure(f"it says {value} at {at}, which is no intensity at a time")
-        return cls(points=tuple(sorted(found.items())))
+    def of(
+        cls, reading: Point, expected: Iterable[Point] = (), *, made_at: UnixSeconds | None = None
+    ) -> Self:
+        """Sort what is expected, of which what is not after the reading is left out. Raises ProviderFailure.
+
+        Of several at one moment the last one counts. Without `made_at` an answer is as old as its reading.
+        """
+        later = {at: value for at, value in map(_checked, expected) if at > reading[0]}
+        return cls(
+            reading=_checked(reading),
+            expected=tuple(sorted(later.items())),
+            made_at=reading[0] if made_at is None else made_at,
+        )
+
+    def since(self, asked_at: UnixSeconds) -> Self:
+        """Return it as it counts once it was asked for at that moment.
+
+        What it expected of moments up to then has come to pass, and is what the reading says.
+        """
+        return replace(self, expected=tuple(point for point in self.expected if point[0] > asked_at))
+
+    def at(self, now: UnixSeconds) -> tuple[Point, bool]:
+        """Return what it says of a moment not before the reading's, and whether that is a forecast."""
+        begun = [point for point in self.expected if point[0] <= now]
+        return (begun[-1], True) if begun else (self.reading, False)
+
+
+def _checked(point: Point) -> Point:
+    at, value = point
+    if not (math.isfinite(at) and math.isfinite(value) and value >= 0):
+        raise ProviderFailure(f"it says {value} at {at}, which is no intensity at a time")
+    return point
 
 
 class Provider(Protocol):

@@ -5,7 +5,14 @@ from datetime import UTC, datetime
 from typing import Any, Literal, cast
 
 from curtail_dist.config.signals import SignalConfig
-from curtail_dist.energy.providers.answers import Answer, ProviderFailure, UnixSeconds, number, unix
+from curtail_dist.energy.providers.answers import (
+    Answer,
+    Point,
+    ProviderFailure,
+    UnixSeconds,
+    number,
+    unix,
+)
 from curtail_dist.energy.providers.pointer import resolve
 from curtail_dist.energy.providers.web import get_json
 
@@ -13,7 +20,11 @@ URL = "https://api.carbonintensity.org.uk"
 
 
 class CarbonIntensity:
-    """The country's intensity, or that of a postcode's region; actual where it is known, else forecast."""
+    """The country's intensity, or that of a postcode's region, by half-hour.
+
+    Of a half-hour that is under way it publishes what it estimates (`forecast`), and what was (`actual`) once
+    that is known: either is its reading. Those that have not begun are its forecast.
+    """
 
     basis: Literal["marginal", "average"] = "average"
 
@@ -41,11 +52,13 @@ class CarbonIntensity:
             entries = resolve(said, "/data")
         if not isinstance(entries, list):
             raise ProviderFailure("its data is no list")
-        ahead = [(self._entry(entry), entry) for entry in cast("list[Any]", entries)]
-        return Answer.of(point for point, entry in ahead if unix(resolve(entry, "/to")) > now)
+        first, *later = [e for e in cast("list[Any]", entries) if unix(resolve(e, "/to")) > now] or [None]
+        if first is None:
+            raise ProviderFailure("it answers, but with no value for now")
+        return Answer.of(self._entry(first), map(self._entry, later))
 
     @staticmethod
-    def _entry(entry: Any) -> tuple[UnixSeconds, float]:
+    def _entry(entry: Any) -> Point:
         intensity = resolve(entry, "/intensity")
         actual = cast("dict[str, Any]", intensity).get("actual") if isinstance(intensity, dict) else None
         value = actual if actual is not None else resolve(intensity, "/forecast")

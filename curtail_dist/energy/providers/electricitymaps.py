@@ -5,7 +5,14 @@ import urllib.parse
 from typing import Any, Literal, cast
 
 from curtail_dist.config.signals import SignalConfig
-from curtail_dist.energy.providers.answers import Answer, ProviderFailure, UnixSeconds, number, unix
+from curtail_dist.energy.providers.answers import (
+    Answer,
+    Point,
+    ProviderFailure,
+    UnixSeconds,
+    number,
+    unix,
+)
 from curtail_dist.energy.providers.credentials import Secret
 from curtail_dist.energy.providers.pointer import resolve
 from curtail_dist.energy.providers.web import get_json
@@ -18,7 +25,11 @@ _FORECAST_AGAIN_S = 3600.0
 
 
 class ElectricityMaps:
-    """A zone's average intensity, in g CO2eq/kWh; hourly values, later revised."""
+    """A zone's average intensity, in g CO2eq/kWh; hourly values, later revised.
+
+    The newest hour that it publishes as having been, measured or estimated (`latest`), is its reading until
+    it publishes another. What its forecast says of the hours since is a forecast.
+    """
 
     basis: Literal["marginal", "average"] = "average"
 
@@ -38,17 +49,17 @@ class ElectricityMaps:
         """Ask for the newest value, and for the forecast; what goes wrong with that costs no value."""
         said = self._get("latest")
         first = unix(resolve(said, "/datetime"))
-        points = [(first, number(resolve(said, "/carbonIntensity")))]
+        reading, expected = (first, number(resolve(said, "/carbonIntensity"))), list[Point]()
         if now >= self._forecast_at:
             try:
-                points += [point for point in self._forecast() if point[0] > first]
+                expected = self._forecast()
             except ProviderFailure as failure:
                 again_s = _FORECAST_AGAIN_S if failure.refused else failure.retry_after_s or 0.0
                 self._forecast_at = now + again_s
                 log.info("%s: no forecast: %s", self.source, failure)
-        return Answer.of(points)
+        return Answer.of(reading, expected)
 
-    def _forecast(self) -> list[tuple[UnixSeconds, float]]:
+    def _forecast(self) -> list[Point]:
         entries = resolve(self._get("forecast"), "/forecast")
         if not isinstance(entries, list):
             raise ProviderFailure("its forecast is no list")

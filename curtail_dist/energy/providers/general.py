@@ -4,7 +4,14 @@ import urllib.parse
 from typing import Any, Literal
 
 from curtail_dist.config.signals import UNITS, SignalConfig
-from curtail_dist.energy.providers.answers import Answer, ProviderFailure, UnixSeconds, number, unix
+from curtail_dist.energy.providers.answers import (
+    Answer,
+    Point,
+    ProviderFailure,
+    UnixSeconds,
+    number,
+    unix,
+)
 from curtail_dist.energy.providers.credentials import Secret
 from curtail_dist.energy.providers.pointer import resolve
 from curtail_dist.energy.providers.web import get_json, shown
@@ -23,7 +30,10 @@ class _Own:
 
 
 class JsonProvider(_Own):
-    """Any JSON over HTTP: pointers say where its value, time and forecast stand."""
+    """Any JSON over HTTP: pointers say where its value, time and forecast stand.
+
+    Its value is its reading, however old, until it gives another; the forecast's entries are its forecast.
+    """
 
     def __init__(self, config: SignalConfig) -> None:
         """Raises ConfigError where a header's variable is not set."""
@@ -39,17 +49,15 @@ class JsonProvider(_Own):
         headers = {name: secret.read() for name, secret in self._headers.items()}
         said = get_json(config.url, headers=headers, timeout_s=config.timeout_s)
         at = unix(resolve(said, config.time_at)) if config.time_at else now
-        value = number(resolve(said, config.value_at)) * self._factor
-        points = [(at, value)]
+        reading, expected = (at, number(resolve(said, config.value_at)) * self._factor), list[Point]()
         if config.forecast_at:
             entries = resolve(said, config.forecast_at)
             if not isinstance(entries, list):
                 raise ProviderFailure(f"its answer has no list at {config.forecast_at}")
-            later = (self._entry(entry) for entry in entries)  # pyright: ignore[reportUnknownVariableType]
-            points += [point for point in later if point[0] > at]
-        return Answer.of(points)
+            expected = [self._entry(entry) for entry in entries]  # pyright: ignore[reportUnknownVariableType]
+        return Answer.of(reading, expected)
 
-    def _entry(self, entry: Any) -> tuple[UnixSeconds, float]:
+    def _entry(self, entry: Any) -> Point:
         at = unix(resolve(entry, self._config.forecast_time_at))
         return at, number(resolve(entry, self._config.forecast_value_at)) * self._factor
 
@@ -82,7 +90,7 @@ class PrometheusProvider(_Own):
                     f"its query gives {len(result)} series; it must give one: aggregate them, by max() say"
                 )
             result = resolve(result, "/0/value")
-        return Answer.of([(unix(resolve(result, "/0")), number(resolve(result, "/1")) * self._factor)])
+        return Answer.of((unix(resolve(result, "/0")), number(resolve(result, "/1")) * self._factor))
 
 
 class VessimProvider(_Own):
@@ -117,4 +125,4 @@ class VessimProvider(_Own):
             self._moved_at = None  # whoever starts it anew has to be seen to
             raise ProviderFailure(f"it answers, but its simulation has stood still for {self.stale_s:g} s")
         value = number(signals[self._config.grid_signal]) * self._factor  # pyright: ignore[reportUnknownArgumentType]
-        return Answer.of([(self._moved_at, value)])
+        return Answer.of((self._moved_at, value))

@@ -86,19 +86,21 @@ class LiveSignal:
             return self._failed(ProviderFailure(f"its answer cannot be read ({type(error).__name__})"))
         if self._failures:
             log.info("%s answers again", self.source)
-        self._answer, self._answered, self._failure, self._failures = answer, now, "", 0
+        self._answer, self._answered, self._failure, self._failures = answer.since(now), now, "", 0
         return self._provider.every_s
 
     def latest(self) -> Reading:
-        """Return what the provider said for now, if it said so of late. See Signal."""
+        """Return what the provider said for now, if it said so of late. See Signal.
+
+        Where a moment of its forecast has come since it was asked, that is a forecast (`from_forecast`).
+        """
         now, answer = self._unix_now(), self._answer
         if self._failure or answer is None:
             raise SignalUnavailable(f"{self.source}: {self._failure}")
         if now - self._answered > self._holds_s:
             raise SignalUnavailable(f"{self.source}: it was last asked {now - self._answered:.0f} s ago")
-        first, *later = answer.points  # what it expected of moments before it was asked is not of now
-        at, value = [first, *(point for point in later if self._answered < point[0] <= now)][-1]
-        return self._at(min(at, now), value)
+        (at, value), expected = answer.at(now)
+        return replace(self._at(min(at, now), value), from_forecast=expected)
 
     def foreseen(self, within_s: Seconds) -> Reading:
         """Return what the newest forecast says of now, if it is not older than `within_s`.
@@ -106,12 +108,12 @@ class LiveSignal:
         Raises SignalUnavailable.
         """
         now, answer = self._unix_now(), self._answer
-        if answer is None or now - self._answered >= within_s or len(answer.points) < 2:
+        if answer is None or now - self._answered >= within_s or not answer.expected:
             raise SignalUnavailable(f"{self.source}: it has given no forecast within {within_s:g} s")
-        newest = answer.points[-1][0]
+        newest = answer.expected[-1][0]
         if now - newest > self._provider.stale_s:
             raise SignalUnavailable(f"{self.source}: its forecast ended {_ago(now - newest)} ago")
-        at, value = ([point for point in answer.points if point[0] <= now] or [answer.points[0]])[-1]
+        (at, value), _ = answer.at(now)
         # For how long it stands in was just looked at; as a reading it is one of now.
         return replace(self._at(min(at, now), value), from_forecast=True, answered_at=None)
 
@@ -120,7 +122,7 @@ class LiveSignal:
         now, answer = self._unix_now(), self._answer
         first = self.latest()
         assert answer is not None, "there is a latest reading"
-        later = [(at, value) for at, value in answer.points if now < at < now + horizon]
+        later = [(at, value) for at, value in answer.expected if now < at < now + horizon]
         return [first, *(self._at(at, value) for at, value in later)]
 
     def outlook(self, until: Seconds) -> list[tuple[Seconds, GramsCO2PerKWh]]:
@@ -128,7 +130,7 @@ class LiveSignal:
         self.latest()
         answer = self._answer
         assert answer is not None, "there is a latest reading"
-        points = [(at - self._start, value) for at, value in answer.points]
+        points = [(at - self._start, value) for at, value in (answer.reading, *answer.expected)]
         known = [(max(0.0, t), value) for t, value in points if t < until]
         found = list({t: (t, value) for t, value in known}.values())
         last = points[-1][0] + self._provider.stale_s
@@ -151,11 +153,11 @@ class LiveSignal:
     def _checked(self, answer: Answer, now: UnixSeconds) -> Answer:
         """Refuse what says nothing of now: it is too old, or from a future that has not come.
 
-        The first value counts, which is to hold now: an old answer is one however far its forecast reaches.
+        An old answer is one however far its forecast reaches.
         """
-        first = answer.points[0][0]
-        if now - first > self._provider.stale_s:
-            raise ProviderFailure(f"its value for now is {_ago(now - first)} old, which is stale")
+        first = answer.reading[0]
+        if now - answer.made_at > self._provider.stale_s:
+            raise ProviderFailure(f"its value for now is {_ago(now - answer.made_at)} old, which is stale")
         if first - now > SKEW_S:
             raise ProviderFailure(f"its first value is for {_ago(first - now)} from now; compare the clocks")
         return answer

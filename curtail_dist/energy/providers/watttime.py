@@ -6,7 +6,14 @@ from datetime import datetime, timedelta
 from typing import Any, Literal, cast
 
 from curtail_dist.config.signals import UNITS, SignalConfig
-from curtail_dist.energy.providers.answers import Answer, ProviderFailure, UnixSeconds, number, unix
+from curtail_dist.energy.providers.answers import (
+    Answer,
+    Point,
+    ProviderFailure,
+    UnixSeconds,
+    number,
+    unix,
+)
 from curtail_dist.energy.providers.credentials import Secret
 from curtail_dist.energy.providers.pointer import resolve
 from curtail_dist.energy.providers.web import refusal
@@ -18,7 +25,11 @@ _TOKEN_LASTS = timedelta(minutes=30)
 
 
 class WattTime:
-    """A region's marginal operating emissions rate (`co2_moer`). The forecast's first point is now."""
+    """A region's marginal operating emissions rate (`co2_moer`), all of it modelled, in points of 5 min.
+
+    There is one list, which begins when it was made, every few minutes. Its point of the moment at which it
+    is asked for is what WattTime publishes of now, its reading; those after it are its forecast.
+    """
 
     basis: Literal["marginal", "average"] = "marginal"
 
@@ -35,8 +46,7 @@ class WattTime:
         self.stale_s = config.stale_s or 1200.0
 
     def ask(self, now: UnixSeconds) -> Answer:
-        """Ask for the newest forecast; a token that is not taken any more is replaced, once."""
-        del now
+        """Ask for the newest list; a token that is not taken any more is replaced, once."""
         try:
             said = self._forecast()
         except ProviderFailure as failure:
@@ -48,12 +58,16 @@ class WattTime:
         if units != "lbs_co2_per_mwh":
             raise ProviderFailure("its values are in another unit; they must be in lbs_co2_per_mwh")
         points = resolve(said, "/data")
-        if not isinstance(points, list):
-            raise ProviderFailure("its data is no list")
-        return Answer.of(
-            (unix(resolve(point, "/point_time")), number(resolve(point, "/value")) * UNITS["lb/MWh"])
-            for point in cast("list[Any]", points)
-        )
+        if not isinstance(points, list) or not points:
+            raise ProviderFailure("it answers, but with no list of values")
+        found = sorted(map(self._point, cast("list[Any]", points)))
+        begun = max(1, sum(at <= now for at, _ in found))
+        return Answer.of(found[begun - 1], found[begun:], made_at=found[0][0])
+
+    @staticmethod
+    def _point(point: Any) -> Point:
+        at = unix(resolve(point, "/point_time"))
+        return at, number(resolve(point, "/value")) * UNITS["lb/MWh"]
 
     def login(self, client: Any) -> None:
         """Get a token; the client's own way takes credentials from the environment alone."""
