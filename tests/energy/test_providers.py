@@ -291,6 +291,69 @@ def test_a_forecast_of_electricity_maps_is_not_asked_for_before_it_may_be(feed):
     assert asked == ["latest", "forecast", "latest", "latest", "forecast"]
 
 
+BAD = [None, -1.0, "dirty", True]
+
+
+def with_a_bad_tail(make: Any, feed: Feed, bad: Any) -> Any:
+    """Let a provider's forecast have two good points, a bad one, and a good one."""
+    provider = make(feed)
+    values = [40.0, 50.0, bad, 60.0]
+    if make is watttime:
+        points = [{"point_time": moment(m), "value": v} for m, v in zip((-2, 3, 8, 13), values, strict=True)]
+        feed.replies["/v3/forecast"] = Reply({"data": points, "meta": {"units": "lbs_co2_per_mwh"}})
+    elif make is maps:
+        later = zip((58, 118, 178), values[1:], strict=True)
+        entries = [{"carbonIntensity": value, "datetime": moment(minutes)} for minutes, value in later]
+        feed.replies["/v3/carbon-intensity/forecast"] = Reply({"zone": "GB", "forecast": entries})
+    elif make is britain:
+        times = zip((-2, 28, 58, 88), values, strict=True)
+        data = [
+            {"from": moment(m), "to": moment(m + 30), "intensity": {"forecast": v, "actual": None}}
+            for m, v in times
+        ]
+        feed.replies["/intensity"] = Reply({"data": data})
+    else:
+        later = zip((10, 20, 30), values[1:], strict=True)
+        said = {"now": {"v": 0.04, "t": T - 60}, "next": [{"v": v, "t": moment(m)} for m, v in later]}
+        feed.replies["/intensity.json"] = Reply(said)
+    return provider
+
+
+@pytest.mark.parametrize("bad", BAD, ids=str)
+@pytest.mark.parametrize("make", [watttime, maps, britain, own], ids=lambda make: make.__name__)
+def test_a_bad_point_of_a_forecast_ends_it_and_costs_no_reading(feed, caplog, make, bad):
+    provider = with_a_bad_tail(make, feed, bad)
+    signal = LiveSignal(provider, start=NOW, unix_now=lambda: T)
+    signal.ask_once()
+    signal.ask_once()
+    good = provider.ask(T).reading[1]
+    assert signal.latest().value == good
+    assert [one.value for one in signal.forecast(1e6)][2:] == [], (
+        "what comes after the bad point is not known"
+    )
+    assert len(signal.forecast(1e6)) == 2
+    warned = [one.getMessage() for one in caplog.records if one.levelno >= logging.WARNING]
+    assert len(warned) == 1
+    assert warned[0].startswith(f"{provider.source}: its forecast goes no further than a point that is none")
+
+
+@pytest.mark.parametrize("when", [None, "noon"])
+def test_a_point_of_watttime_at_no_time_ends_its_forecast(feed, when):
+    provider = watttime(feed)
+    times = [moment(-2), moment(3), when, moment(13)]
+    points = [{"point_time": at, "value": 10.0} for at in times]
+    feed.replies["/v3/forecast"] = Reply({"data": points, "meta": {"units": "lbs_co2_per_mwh"}})
+    answer = provider.ask(T)
+    assert (answer.reading[0], [at for at, _ in answer.expected]) == (T - 120, [T + 180])
+
+
+def test_a_forecast_that_an_http_feed_does_not_have_costs_no_reading(feed):
+    provider = own(feed)
+    feed.replies["/intensity.json"] = Reply({"now": {"v": 0.05, "t": T - 60}, "next": None})
+    assert provider.ask(T).reading == (T - 60, 50.0)
+    assert provider.ask(T).flaw == "its answer has no list at /next"
+
+
 @pytest.mark.parametrize("where", ["v", "t"])
 def test_a_credential_that_a_server_sends_back_as_a_value_is_not_shown(feed, where):
     provider = own(feed)

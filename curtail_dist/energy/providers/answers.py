@@ -38,20 +38,34 @@ class Answer:
     """Its forecast: times rising, all after that of the reading."""
     made_at: UnixSeconds
     """By when its age counts: the first moment that it speaks of."""
+    flaw: str = ""
+    """Why its forecast goes no further, where a point of it cannot be read; empty: all can."""
 
     @classmethod
     def of(
         cls, reading: Point, expected: Iterable[Point] = (), *, made_at: UnixSeconds | None = None
     ) -> Self:
-        """Sort what is expected, of which what is not after the reading is left out. Raises ProviderFailure.
+        """Sort what is expected, of which what is not after the reading is left out.
 
         Of several at one moment the last one counts. Without `made_at` an answer is as old as its reading.
+
+        Args:
+            reading: Raises ProviderFailure where it is no intensity at a time.
+            expected: May raise that, too, or give such a point: the forecast ends there and costs no reading.
+                What comes after is left out, since what holds in between is not known.
+            made_at: The first moment that the provider speaks of.
         """
-        later = {at: value for at, value in map(_checked, expected) if at > reading[0]}
+        later: dict[UnixSeconds, GramsCO2PerKWh] = {}
+        flaw = ""
+        try:
+            later.update(point for point in map(_checked, expected) if point[0] > reading[0])
+        except ProviderFailure as failure:
+            flaw = str(failure)
         return cls(
             reading=_checked(reading),
             expected=tuple(sorted(later.items())),
             made_at=reading[0] if made_at is None else made_at,
+            flaw=flaw,
         )
 
     def since(self, asked_at: UnixSeconds) -> Self:

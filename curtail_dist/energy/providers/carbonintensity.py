@@ -2,6 +2,7 @@
 
 import urllib.parse
 from datetime import UTC, datetime
+from itertools import dropwhile
 from typing import Any, Literal, cast
 
 from curtail_dist.config.signals import SignalConfig
@@ -52,10 +53,11 @@ class CarbonIntensity:
             entries = resolve(said, "/data")
         if not isinstance(entries, list):
             raise ProviderFailure("its data is no list")
-        first, *later = [e for e in cast("list[Any]", entries) if unix(resolve(e, "/to")) > now] or [None]
+        rest = dropwhile(lambda entry: unix(resolve(entry, "/to")) <= now, cast("list[Any]", entries))
+        first = next(rest, None)
         if first is None:
             raise ProviderFailure("it answers, but with no value for now")
-        return Answer.of(self._entry(first), map(self._entry, later))
+        return Answer.of(self._entry(first), map(self._entry, rest))
 
     @staticmethod
     def _entry(entry: Any) -> Point:

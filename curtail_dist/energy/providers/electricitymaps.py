@@ -48,25 +48,25 @@ class ElectricityMaps:
     def ask(self, now: UnixSeconds) -> Answer:
         """Ask for the newest value, and for the forecast; what goes wrong with that costs no value."""
         said = self._get("latest")
-        first = unix(resolve(said, "/datetime"))
-        reading, expected = (first, number(resolve(said, "/carbonIntensity"))), list[Point]()
+        reading, entries = self._point(said), list[Any]()
         if now >= self._forecast_at:
             try:
-                expected = self._forecast()
+                entries = self._forecast()
             except ProviderFailure as failure:
                 again_s = _FORECAST_AGAIN_S if failure.refused else failure.retry_after_s or 0.0
                 self._forecast_at = now + again_s
                 log.info("%s: no forecast: %s", self.source, failure)
-        return Answer.of(reading, expected)
+        return Answer.of(reading, map(self._point, entries))
 
-    def _forecast(self) -> list[Point]:
+    def _forecast(self) -> list[Any]:
         entries = resolve(self._get("forecast"), "/forecast")
         if not isinstance(entries, list):
             raise ProviderFailure("its forecast is no list")
-        return [
-            (unix(resolve(entry, "/datetime")), number(resolve(entry, "/carbonIntensity")))
-            for entry in cast("list[Any]", entries)
-        ]
+        return cast("list[Any]", entries)
+
+    @staticmethod
+    def _point(entry: Any) -> Point:
+        return unix(resolve(entry, "/datetime")), number(resolve(entry, "/carbonIntensity"))
 
     def _get(self, what: str) -> Any:
         headers = {"auth-token": self._token.read()}

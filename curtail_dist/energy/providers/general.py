@@ -1,7 +1,8 @@
 """Servers of one's own: any JSON over HTTP, a Prometheus query, Vessim's REST service."""
 
 import urllib.parse
-from typing import Any, Literal
+from collections.abc import Iterator
+from typing import Any, Literal, cast
 
 from curtail_dist.config.signals import UNITS, SignalConfig
 from curtail_dist.energy.providers.answers import (
@@ -49,17 +50,18 @@ class JsonProvider(_Own):
         headers = {name: secret.read() for name, secret in self._headers.items()}
         said = get_json(config.url, headers=headers, timeout_s=config.timeout_s)
         at = unix(resolve(said, config.time_at)) if config.time_at else now
-        reading, expected = (at, number(resolve(said, config.value_at)) * self._factor), list[Point]()
-        if config.forecast_at:
-            entries = resolve(said, config.forecast_at)
-            if not isinstance(entries, list):
-                raise ProviderFailure(f"its answer has no list at {config.forecast_at}")
-            expected = [self._entry(entry) for entry in entries]  # pyright: ignore[reportUnknownVariableType]
-        return Answer.of(reading, expected)
+        return Answer.of((at, number(resolve(said, config.value_at)) * self._factor), self._forecast(said))
 
-    def _entry(self, entry: Any) -> Point:
-        at = unix(resolve(entry, self._config.forecast_time_at))
-        return at, number(resolve(entry, self._config.forecast_value_at)) * self._factor
+    def _forecast(self, said: Any) -> Iterator[Point]:
+        config = self._config
+        if not config.forecast_at:
+            return
+        entries = resolve(said, config.forecast_at)
+        if not isinstance(entries, list):
+            raise ProviderFailure(f"its answer has no list at {config.forecast_at}")
+        for entry in cast("list[Any]", entries):
+            at = unix(resolve(entry, config.forecast_time_at))
+            yield at, number(resolve(entry, config.forecast_value_at)) * self._factor
 
 
 class PrometheusProvider(_Own):

@@ -55,6 +55,8 @@ class LiveSignal:
         self._failure = "it has not answered yet"
         self._failures = 0
         self._refused = False
+        self._flawed = False
+        """Whether the newest forecast ends at a point that cannot be read; it is said once."""
         self._closing = threading.Event()
         self._asked = threading.Event()
         self._thread = threading.Thread(target=self._run, name="signal", daemon=True)
@@ -86,6 +88,11 @@ class LiveSignal:
             return self._failed(ProviderFailure(f"its answer cannot be read ({type(error).__name__})"))
         if self._failures:
             log.info("%s answers again", self.source)
+        if answer.flaw and not self._flawed:
+            log.warning(
+                "%s: its forecast goes no further than a point that is none: %s", self.source, answer.flaw
+            )
+        self._flawed = bool(answer.flaw)
         self._answer, self._answered, self._failure, self._failures = answer.since(now), now, "", 0
         return self._provider.every_s
 

@@ -3,6 +3,7 @@
 import logging
 import os
 from datetime import datetime, timedelta
+from itertools import takewhile
 from typing import Any, Literal, cast
 
 from curtail_dist.config.signals import UNITS, SignalConfig
@@ -27,8 +28,9 @@ _TOKEN_LASTS = timedelta(minutes=30)
 class WattTime:
     """A region's marginal operating emissions rate (`co2_moer`), all of it modelled, in points of 5 min.
 
-    There is one list, which begins when it was made, every few minutes. Its point of the moment at which it
-    is asked for is what WattTime publishes of now, its reading; those after it are its forecast.
+    There is one list, in order of time, which begins when it was made, every few minutes. Its point of the
+    moment at which it is asked for is what WattTime publishes of now, its reading; those after it are its
+    forecast.
     """
 
     basis: Literal["marginal", "average"] = "marginal"
@@ -60,14 +62,10 @@ class WattTime:
         points = resolve(said, "/data")
         if not isinstance(points, list) or not points:
             raise ProviderFailure("it answers, but with no list of values")
-        found = sorted(map(self._point, cast("list[Any]", points)))
-        begun = max(1, sum(at <= now for at, _ in found))
-        return Answer.of(found[begun - 1], found[begun:], made_at=found[0][0])
-
-    @staticmethod
-    def _point(point: Any) -> Point:
-        at = unix(resolve(point, "/point_time"))
-        return at, number(resolve(point, "/value")) * UNITS["lb/MWh"]
+        first, *later = cast("list[Any]", points)
+        begun = [first, *takewhile(lambda point: _begun(point, now), later)]
+        expected = map(_read, later[len(begun) - 1 :])
+        return Answer.of(_read(begun[-1]), expected, made_at=unix(resolve(first, "/point_time")))
 
     def login(self, client: Any) -> None:
         """Get a token; the client's own way takes credentials from the environment alone."""
@@ -92,6 +90,18 @@ class WattTime:
             if isinstance(cause, requests.JSONDecodeError):
                 raise ProviderFailure("it answers with something that is no JSON") from None
             raise ProviderFailure(f"it does not answer ({type(cause).__name__})") from None
+
+
+def _read(point: Any) -> Point:
+    return unix(resolve(point, "/point_time")), number(resolve(point, "/value")) * UNITS["lb/MWh"]
+
+
+def _begun(point: Any, now: UnixSeconds) -> bool:
+    """Whether a point's moment has come; of one that cannot be read it has not."""
+    try:
+        return unix(resolve(point, "/point_time")) <= now
+    except ProviderFailure:
+        return False
 
 
 def _client(own: WattTime, config: SignalConfig) -> Any:
