@@ -10,7 +10,7 @@ from typing import Any
 
 from curtail_dist.cli.verb import Verb, add_run_file
 from curtail_dist.config import RunConfig
-from curtail_dist.energy.footprint import footprint, not_counted
+from curtail_dist.energy.footprint import AVERAGE_READ, footprint, not_counted
 from curtail_dist.energy.pareto import Point, pareto
 from curtail_dist.energy.provisioning import Provisioning
 from curtail_dist.energy.scene import FORECASTS, Assumptions
@@ -160,6 +160,7 @@ def _facts(result: Simulation, tokens_per_s: float | None) -> dict[str, Any]:
                 "energy_kwh": dict(energy.energy_kwh),
                 "of_which_kwh": dict(energy.of_which_kwh),
                 "unknown_kwh": energy.unknown_kwh,
+                "basis": scene.bases[name],
                 "emissions_kg": energy.emissions_kg,
                 "share_in_window": energy.share_in_window,
             }
@@ -175,6 +176,7 @@ def _facts(result: Simulation, tokens_per_s: float | None) -> dict[str, Any]:
         "emissions_kg": result.emissions_kg,
         "emissions_by_cause_kg": dict(result.by_cause_kg),
         "footprint": _footprint(result, tokens_per_s),
+        "notes": [f"{name}: {AVERAGE_READ}" for name, basis in scene.bases.items() if basis == "average"],
         "pair_efficiency": scene.rhythm.efficiency,
         "baselines": {name: asdict(baseline) for name, baseline in result.baselines.items()},
         "missing_baselines": dict(result.missing),
@@ -252,6 +254,7 @@ def _text(facts: dict[str, Any]) -> str:
     lines.append(_oracle(facts))
     lines += ["", *facts["footprint"]["lines"], "Not in these numbers:"]
     lines += [f"- {sentence}" for sentence in facts["footprint"]["not_counted"]]
+    lines += [f"note: {note}" for note in facts["notes"]]
     if any(facts["pareto"].values()):
         lines += ["", f"{'emissions against finish time':<36}{'hours':>9}{'kg CO2':>9}"]
         lines += [

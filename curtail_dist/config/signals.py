@@ -4,10 +4,14 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
+from typing import Literal, TypeAlias
 
 from curtail_dist.config.microgrid import MicrogridConfig
 from curtail_dist.config.sections import require
 from curtail_dist.units import GRAMS_PER_LB, GramsCO2PerKWh, Seconds
+
+Basis: TypeAlias = Literal["marginal", "average"]
+"""What an intensity is that of: one kWh more, or all of the grid's."""
 
 _TRACE = ("path", "time_column", "value_column", "unit", "basis")
 _ASKED = ("timeout_s", "every_s", "stale_s", "fallback")

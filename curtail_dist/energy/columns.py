@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
 
+from curtail_dist.config.signals import Basis
 from curtail_dist.errors import TraceError
 
 
@@ -16,7 +16,7 @@ class Columns:
     value: int
     unit: str = "g/kWh"
     """Of the values, as far as the header tells."""
-    basis: Literal["marginal", "average"] = "marginal"
+    basis: Basis = "marginal"
     signal_type: int | None = None
     """Where WattTime says what a row's value is."""
 
@@ -29,7 +29,7 @@ class _Style:
     value: str
     """What the name of the value's column begins with."""
     unit: str
-    basis: Literal["marginal", "average"]
+    basis: Basis
 
 
 _STYLES = (
@@ -56,7 +56,7 @@ _STYLES = (
         basis="average",
     ),
 )
-_SIGNALS: Mapping[str, Literal["marginal", "average"]] = {"co2_moer": "marginal", "co2_aoer": "average"}
+_SIGNALS: Mapping[str, Basis] = {"co2_moer": "marginal", "co2_aoer": "average"}
 """WattTime's signals that are carbon intensities."""
 
 

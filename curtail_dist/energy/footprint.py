@@ -15,6 +15,8 @@ from curtail_dist.config.meter import FootprintConfig
 from curtail_dist.energy.emissions import SiteEnergy, measured_share
 from curtail_dist.units import GRAMS_PER_KG, hours
 
+AVERAGE_READ = "its signal says average intensity, and its emissions are by that, not by the marginal one"
+"""Of a site whose source knows no marginal intensity, wherever its emissions are called marginal."""
 TOKENS_PER_UNIT = 1_000_000
 """The functional unit."""
 

@@ -7,6 +7,7 @@ from functools import cached_property
 
 from curtail_dist.clock import SystemClock
 from curtail_dist.config import RunConfig, SignalConfig
+from curtail_dist.config.signals import Basis
 from curtail_dist.energy.course import Rhythm
 from curtail_dist.energy.emissions import Grid, PowerModel
 from curtail_dist.energy.prices import price_series
@@ -61,6 +62,8 @@ class Scene:
     """Whether a site's trace says that it was made up."""
     grids: Mapping[str, Grid]
     """Intensity over run time, and power, of each site."""
+    bases: Mapping[str, Basis]
+    """What each site's intensity is that of."""
 
     @classmethod
     def of(cls, config: RunConfig, given: Assumptions) -> "Scene":
@@ -75,16 +78,17 @@ class Scene:
             config=config,
             given=given,
             start=start,
-            synthetic=any(made_up for _, made_up in found.values()),
+            synthetic=any(known.synthetic for known in found.values()),
             grids={
                 name: Grid(
-                    intensity=series,
+                    intensity=known.series,
                     power=PowerModel.from_config(
                         config.sites[name].power, pue=config.sites[name].footprint.pue
                     ),
                 )
-                for name, (series, _) in found.items()
+                for name, known in found.items()
             },
+            bases={name: known.basis for name, known in found.items()},
         )
 
     @cached_property
@@ -128,14 +132,29 @@ class Scene:
         return Rhythm(train_s=train_s, sync_s=sync_s, join_s=clock.join_s)
 
 
-def series_of(signal: SignalConfig, start: datetime, name: str, until: Seconds) -> tuple[StepFunction, bool]:
-    """Return what is known of a signal up to `until`, and whether it is synthetic.
+@dataclass(frozen=True, kw_only=True)
+class Known:
+    """What a signal knows in advance."""
+
+    series: StepFunction
+    """Intensity over run time."""
+    synthetic: bool
+    """Whether its source says that it was made up."""
+    basis: Basis
+
+
+def series_of(signal: SignalConfig, start: datetime, name: str, until: Seconds) -> Known:
+    """Return what is known of a signal up to `until`.
 
     Raises TraceError where nothing is known.
     """
     opened = open_signal(signal, clock=SystemClock(start), start=start, site=name)
     try:
-        return StepFunction.from_points(opened.outlook(until)), opened.synthetic
+        return Known(
+            series=StepFunction.from_points(opened.outlook(until)),
+            synthetic=opened.synthetic,
+            basis=opened.basis,
+        )
     except SignalUnavailable as error:
         raise TraceError(f"the signal of {name}: {error}") from error
     finally:

@@ -7,11 +7,11 @@ known, and for how long it may still be believed, is the matter of `freshness`.
 import math
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Literal, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 from curtail_dist.clock import Clock, SystemClock
 from curtail_dist.config import SignalConfig
-from curtail_dist.config.signals import LIVE
+from curtail_dist.config.signals import LIVE, Basis
 from curtail_dist.energy.stepfunction import StepFunction
 from curtail_dist.energy.traces import Trace, read_trace
 from curtail_dist.errors import ConfigError, SignalUnavailable, TraceError
@@ -35,8 +35,7 @@ class Reading:
     from_forecast: bool = False
     """Whether a forecast says it, the source having said nothing of this moment since: good enough to stay on
     for, not to start."""
-    basis: Literal["marginal", "average"] = "marginal"
-    """What it is the intensity of: one kWh more, or all of the grid's."""
+    basis: Basis = "marginal"
     source: str = ""
     """Who says it, where that is not simply the signal's source."""
     answered_at: Seconds | None = None
@@ -60,6 +59,11 @@ class Signal(Protocol):
     @property
     def synthetic(self) -> bool:
         """Whether the source says of itself that it was made up."""
+        ...
+
+    @property
+    def basis(self) -> Basis:
+        """What its outlook is the intensity of; each reading says so for itself."""
         ...
 
     def latest(self) -> Reading:
@@ -112,10 +116,10 @@ class SeriesSignal:
         clock: Clock,
         source: str,
         synthetic: bool,
-        basis: Literal["marginal", "average"] = "marginal",
+        basis: Basis = "marginal",
     ) -> None:
         """Read `series`, whose times are run times, as `clock` goes on; the clock stays its owner's."""
-        self._basis: Literal["marginal", "average"] = basis
+        self._basis: Basis = basis
         self._series = series
         self._clock = clock
         self._source = source
@@ -130,6 +134,11 @@ class SeriesSignal:
     def synthetic(self) -> bool:
         """Whether the trace says so."""
         return self._synthetic
+
+    @property
+    def basis(self) -> Basis:
+        """What the file's columns are known to hold, or what the run file says."""
+        return self._basis
 
     def latest(self) -> Reading:
         """Return what the series says for now. Raises OutsideTrace before its start and from its end on."""
@@ -153,9 +162,7 @@ class SeriesSignal:
         """Nothing to let go of."""
 
 
-def reading_at(
-    series: StepFunction, now: Seconds, *, source: str, basis: Literal["marginal", "average"] = "marginal"
-) -> Reading:
+def reading_at(series: StepFunction, now: Seconds, *, source: str, basis: Basis = "marginal") -> Reading:
     """Return the series's reading for `now`. Raises OutsideTrace where it has none."""
     if not series.covers(now, now):
         raise OutsideTrace(
@@ -224,16 +231,17 @@ def _open_trace(config: SignalConfig, *, clock: Clock, start: datetime, site: st
             f"{config.path} ends at {trace.end.isoformat()}, the run of {site} starts at "
             f"{start.isoformat()}; give a trace that covers the run, or set run.start"
         )
+    basis = _basis(config.basis, trace.basis)
     if config.kind == "vessim":
         from curtail_dist.energy.vessim import (  # pandas is slow to import and rarely wanted
             VessimSignal,
             open_microgrid,
         )
 
+        trace = replace(trace, basis=basis)
         if config.microgrid is not None:
             return open_microgrid(config.microgrid, trace, clock=clock, start=start, site=site)
         return VessimSignal(trace, start=start, clock=clock)
-    basis = _basis(config.basis, trace.basis)
     return SeriesSignal(series, clock=clock, source=str(config.path), synthetic=trace.synthetic, basis=basis)
 
 
@@ -245,5 +253,5 @@ def trace_of(config: SignalConfig) -> Trace:
     )
 
 
-def _basis(given: str, otherwise: Literal["marginal", "average"]) -> Literal["marginal", "average"]:
+def _basis(given: str, otherwise: Basis) -> Basis:
     return otherwise if not given else "average" if given == "average" else "marginal"

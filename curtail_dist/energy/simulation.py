@@ -144,7 +144,9 @@ def energy_of(scene: Scene, played: Played) -> dict[str, SiteEnergy]:
             grid.power,
             grid.intensity,
             threshold=config.policy.threshold_g_per_kwh,
-            average=None if average is None else series_of(average, scene.start, name, scene.deadline_s)[0],
+            average=None
+            if average is None
+            else series_of(average, scene.start, name, scene.deadline_s).series,
         )
     return found
 
@@ -170,8 +172,8 @@ def _baselines(scene: Scene, work_s: Seconds) -> tuple[dict[str, Baseline], dict
     power = PowerModel.mean([grid.power for grid in scene.grids.values()])
     for name, signal in scene.config.baselines.items():
         try:
-            series, _ = series_of(signal, scene.start, name, work_s)
-            grid = Grid(intensity=series, power=power)
+            known = series_of(signal, scene.start, name, work_s)
+            grid = Grid(intensity=known.series, power=power)
             baselines[name] = always_on(name, grid, work_s, threshold=threshold)
         except TraceError as error:
             missing[name] = str(error)

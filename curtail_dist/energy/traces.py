@@ -14,9 +14,8 @@ import math
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal
 
-from curtail_dist.config.signals import UNITS
+from curtail_dist.config.signals import UNITS, Basis
 from curtail_dist.energy.columns import Columns, columns_of, told_by
 from curtail_dist.energy.stepfunction import StepFunction
 from curtail_dist.errors import TraceError
@@ -34,7 +33,7 @@ class Trace:
     """One for each time; finite, at least 0."""
     synthetic: bool
     """Whether a leading comment says so."""
-    basis: Literal["marginal", "average"] = "marginal"
+    basis: Basis = "marginal"
     """What its columns are known to hold; marginal where nothing is known."""
 
     @property

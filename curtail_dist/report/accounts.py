@@ -10,7 +10,7 @@ from statistics import median
 from curtail_dist.config import RunConfig
 from curtail_dist.energy.baselines import Baseline, all_baselines, always_on, reference_kg
 from curtail_dist.energy.emissions import Grid, PowerModel, SiteEnergy, account
-from curtail_dist.energy.footprint import Footprint, footprint, not_counted
+from curtail_dist.energy.footprint import AVERAGE_READ, Footprint, footprint, not_counted
 from curtail_dist.energy.oracle import SLOT_S, Optimum, fraction, optimum
 from curtail_dist.energy.signals import trace_of
 from curtail_dist.errors import UserError
@@ -20,7 +20,6 @@ from curtail_dist.units import Seconds
 
 log = logging.getLogger(__name__)
 
-AVERAGE_READ = "its signal says average intensity, and its emissions are by that, not by the marginal one"
 LOOSE = 0.02
 """A schedule that is further above the bound, and not known to be the best, is noted."""
 SHARED_PHASES = ("train", "sync", "idle")

@@ -29,6 +29,7 @@ class Grid:
 
     source = "hand"
     synthetic = True
+    basis = "marginal"
 
     def __init__(self, clock: SystemClock) -> None:
         self._clock = clock

@@ -157,13 +157,15 @@ def test_its_forecast_and_outlook_are_what_it_says_of_later():
 
 def test_a_chain_goes_to_the_second_provider_and_back_to_the_first():
     first, second = Told("first"), Told("second")
+    second.provider.basis = "average"
     chain = Chain([first.signal, second.signal])
+    assert chain.basis == "marginal"
     first.answers((0.0, 50.0))
     second.answers((0.0, 60.0))
     assert chain.latest().source == "first"
     first.fails()
     assert (chain.latest().source, chain.latest().value) == ("second", 60.0)
-    assert chain.outlook(100.0)[0] == (0.0, 60.0)
+    assert (chain.outlook(100.0)[0], chain.basis) == ((0.0, 60.0), "average")
     first.answers((0.0, 51.0))
     assert chain.latest().source == "first"
 

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from curtail_dist.config import SignalConfig
+from curtail_dist.config.microgrid import MicrogridConfig
 from curtail_dist.energy import OutsideTrace, Reading, open_signal
 from curtail_dist.energy.freshness import Sighting, fresh, observe
 from curtail_dist.energy.stepfunction import StepFunction
@@ -36,6 +37,26 @@ def test_the_reading_is_that_of_the_run_s_time(opened, clock):
     for clock.at in (0.0, 299.9, 300.0, 899.0, 900.0, 1499.0):
         seen.append((signal.latest().value, signal.latest().measured_at))
     assert seen == [(50, 0), (50, 0), (150, 300), (150, 300), (60, 900), (60, 900)]
+
+
+MAPS = "Datetime (UTC),Carbon intensity gCO\u2082eq/kWh (Life cycle)\n"
+MAPS += "2026-03-21 17:00:00,60\n2026-03-21 18:00:00,80\n"
+MICROGRID = MicrogridConfig(train_w=1000.0, measure="intensity")
+
+
+@pytest.mark.parametrize(
+    ("kind", "microgrid"), [("trace", None), ("vessim", None), ("vessim", MICROGRID)], ids=str
+)
+def test_average_intensity_is_told_as_such_by_whoever_plays_it(write, clock, kind, microgrid):
+    path = write(MAPS)
+
+    def opened(**given):
+        config = SignalConfig(kind=kind, path=path, microgrid=microgrid, **given)
+        return open_signal(config, clock=clock, start=START, site="texas")
+
+    signal = opened()
+    assert {signal.basis, *(one.basis for one in signal.forecast(7000.0))} == {"average"}
+    assert opened(basis="marginal").basis == opened(basis="marginal").latest().basis == "marginal"
 
 
 def test_past_its_end_and_before_its_start_a_trace_is_unavailable(opened, clock):
@@ -95,6 +116,7 @@ class Scripted:
 
     source = "script"
     synthetic = True
+    basis = "marginal"
 
     def __init__(self, *answers):
         self._answers = list(answers)

@@ -5,6 +5,7 @@ import pytest
 from curtail_launch.demo.day import write_day
 
 from curtail_dist.cli.simulate import VERB
+from curtail_dist.energy.footprint import AVERAGE_READ
 from curtail_dist.errors import UserError
 
 RUN = """
@@ -103,6 +104,22 @@ def test_the_text_says_that_the_traces_are_synthetic_and_when_sites_are_on(simul
     assert "synthetic" in text
     assert "[17:05, 19:15) [19:20, 23:35)" in text
     assert "offline optimum" in text
+
+
+def test_a_site_whose_signal_says_average_intensity_is_noted_as_a_report_notes_it(simulate, write):
+    rows = "".join(f"2026-03-{21 + h // 24} {h % 24:02d}:00:00,40\n" for h in range(17, 42))
+    path = write(f"Datetime (UTC),Carbon intensity gCO\u2082eq/kWh (Life cycle)\n{rows}", "maps.csv")
+    note = f"texas: {AVERAGE_READ}"
+    average = ("--set", f"sites.texas.signal.path={path}")
+    day = facts(simulate(*average, "--json"))
+    assert {name: site["basis"] for name, site in day["sites"].items()} == {
+        "california": "marginal",
+        "texas": "average",
+        "south-australia": "marginal",
+    }
+    assert day["notes"] == [note]
+    assert f"\nnote: {note}" in simulate(*average)
+    assert facts(simulate("--json"))["notes"] == []
 
 
 def test_without_a_start_the_run_starts_with_the_traces(simulate):

@@ -4,8 +4,9 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Literal, Protocol, Self, TypeAlias
+from typing import Protocol, Self, TypeAlias
 
+from curtail_dist.config.signals import Basis
 from curtail_dist.errors import SignalUnavailable
 from curtail_dist.units import GramsCO2PerKWh, Seconds
 
@@ -97,7 +98,7 @@ class Provider(Protocol):
         ...
 
     @property
-    def basis(self) -> Literal["marginal", "average"]:
+    def basis(self) -> Basis:
         """What its values are."""
         ...
 

@@ -3,9 +3,9 @@
 import urllib.parse
 from datetime import UTC, datetime
 from itertools import dropwhile
-from typing import Any, Literal, cast
+from typing import Any, cast
 
-from curtail_dist.config.signals import SignalConfig
+from curtail_dist.config.signals import Basis, SignalConfig
 from curtail_dist.energy.providers.answers import (
     Answer,
     Point,
@@ -27,7 +27,7 @@ class CarbonIntensity:
     that is known: either is its reading. Those that have not begun are its forecast.
     """
 
-    basis: Literal["marginal", "average"] = "average"
+    basis: Basis = "average"
 
     def __init__(self, config: SignalConfig) -> None:
         """Ask for the postcode's region, where there is one."""

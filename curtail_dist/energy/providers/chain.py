@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
+from curtail_dist.config.signals import Basis
 from curtail_dist.energy.freshness import FORESEEN_S
 from curtail_dist.energy.providers.live import LiveSignal
 from curtail_dist.energy.signals import Reading, Signal
@@ -31,6 +32,14 @@ class Chain:
     def synthetic(self) -> bool:
         """Whether one of them was made up."""
         return any(signal.synthetic for signal in self._signals)
+
+    @property
+    def basis(self) -> Basis:
+        """That of the first that answers, whose outlook counts; of the first where none does."""
+        try:
+            return self._first(lambda signal: signal.latest()).basis
+        except SignalUnavailable:
+            return self._signals[0].basis
 
     def latest(self) -> Reading:
         """Return the first answer there is, else what was foreseen. See Signal."""

@@ -2,9 +2,9 @@
 
 import logging
 import urllib.parse
-from typing import Any, Literal, cast
+from typing import Any, cast
 
-from curtail_dist.config.signals import SignalConfig
+from curtail_dist.config.signals import Basis, SignalConfig
 from curtail_dist.energy.providers.answers import (
     Answer,
     Point,
@@ -31,7 +31,7 @@ class ElectricityMaps:
     it publishes another. What its forecast says of the hours since is a forecast.
     """
 
-    basis: Literal["marginal", "average"] = "average"
+    basis: Basis = "average"
 
     def __init__(self, config: SignalConfig) -> None:
         """Raises ConfigError where the token is not there."""

@@ -2,9 +2,9 @@
 
 import urllib.parse
 from collections.abc import Iterator
-from typing import Any, Literal, cast
+from typing import Any, cast
 
-from curtail_dist.config.signals import UNITS, SignalConfig
+from curtail_dist.config.signals import UNITS, Basis, SignalConfig
 from curtail_dist.energy.providers.answers import (
     Answer,
     Point,
@@ -25,7 +25,7 @@ class _Own:
         self._config = config
         self._factor = UNITS[config.unit or "g/kWh"]
         self.source = source
-        self.basis: Literal["marginal", "average"] = "average" if config.basis == "average" else "marginal"
+        self.basis: Basis = "average" if config.basis == "average" else "marginal"
         self.every_s = config.every_s or 60.0
         self.stale_s = config.stale_s or 900.0
 

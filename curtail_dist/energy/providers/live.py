@@ -8,8 +8,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
 from random import Random
-from typing import Literal
 
+from curtail_dist.config.signals import Basis
 from curtail_dist.energy.providers.answers import Answer, Provider, ProviderFailure, UnixSeconds
 from curtail_dist.energy.signals import Reading
 from curtail_dist.errors import SignalUnavailable
@@ -67,7 +67,7 @@ class LiveSignal:
         return self._provider.source
 
     @property
-    def basis(self) -> Literal["marginal", "average"]:
+    def basis(self) -> Basis:
         """What its values are."""
         return self._provider.basis
 

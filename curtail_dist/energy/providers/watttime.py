@@ -4,9 +4,9 @@ import logging
 import os
 from datetime import datetime, timedelta
 from itertools import takewhile
-from typing import Any, Literal, cast
+from typing import Any, cast
 
-from curtail_dist.config.signals import UNITS, SignalConfig
+from curtail_dist.config.signals import UNITS, Basis, SignalConfig
 from curtail_dist.energy.providers.answers import (
     Answer,
     Point,
@@ -33,7 +33,7 @@ class WattTime:
     forecast.
     """
 
-    basis: Literal["marginal", "average"] = "marginal"
+    basis: Basis = "marginal"
 
     def __init__(self, config: SignalConfig) -> None:
         """Raises ConfigError where the client is not installed, or an account or password is missing."""

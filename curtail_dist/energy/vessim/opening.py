@@ -31,4 +31,5 @@ def open_microgrid(
         clock=clock,
         source=f"vessim {config.measure} of {site} ({files})",
         synthetic=grid.synthetic or (production is not None and production.synthetic),
+        basis=grid.basis,
     )

@@ -13,10 +13,12 @@ The value is an expectation for the site's next energy, not an account: see `gri
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import vessim  # pyright: ignore[reportMissingTypeStubs]  (it ships no types)
 
 from curtail_dist.clock import Timepiece
+from curtail_dist.config.signals import Basis
 from curtail_dist.energy.signals import OutsideTrace, Reading
 from curtail_dist.energy.stepfunction import StepFunction
 from curtail_dist.energy.vessim.flow import Draw, Flow
@@ -33,7 +35,15 @@ class MicrogridSignal:
     The readings depend on the clock's time and the feeds alone: clocks that jump give the same ones.
     """
 
-    def __init__(self, scenario: Scenario, *, clock: Timepiece, source: str, synthetic: bool) -> None:
+    def __init__(
+        self,
+        scenario: Scenario,
+        *,
+        clock: Timepiece,
+        source: str,
+        synthetic: bool,
+        basis: Basis = "marginal",
+    ) -> None:
         """Play `scenario` as `clock` goes on; the clock stays its owner's."""
         config = scenario.config
         live = config.mode == "live"
@@ -41,6 +51,7 @@ class MicrogridSignal:
         self._clock = clock
         self._source = source
         self._synthetic = synthetic
+        self._basis: Basis = basis
         self._surplus = config.measure == "surplus"
         self._stores = self._surplus and config.storage is not None
         self._grid = played(scenario.intensity, label="grid")
@@ -64,6 +75,11 @@ class MicrogridSignal:
     def synthetic(self) -> bool:
         """Whether one of its traces says so."""
         return self._synthetic
+
+    @property
+    def basis(self) -> Basis:
+        """What the grid's part of a value is; what is produced has the intensity that the run file states."""
+        return self._basis
 
     def feed(self, watts: Watts) -> None:
         """Say what the site draws from now on, measured or modelled.
@@ -89,7 +105,7 @@ class MicrogridSignal:
         first, demand = self._reading(now), self._demand(now)
         flow = self._flow.branch(vessim.StaticSignal(demand))
         later = self._values(flow, now, min(now + horizon, self._scenario.end), demand)
-        return [first, *(Reading(value=value, measured_at=at) for at, value in later if at > now)]
+        return [first, *(replace(first, value=value, measured_at=at) for at, value in later if at > now)]
 
     def outlook(self, until: Seconds) -> list[tuple[Seconds, GramsCO2PerKWh]]:
         """Return the series of a site that trains throughout, to `until` or the end of the traces.
@@ -116,7 +132,7 @@ class MicrogridSignal:
                 "give traces that cover it"
             )
         value = self._value(now, self._sustained(self._flow, now), self._demand(now))
-        return Reading(value=value, measured_at=self._since(now))
+        return Reading(value=value, measured_at=self._since(now), basis=self._basis)
 
     def _values(
         self, flow: Flow, start: Seconds, stop: Seconds, demand: Watts

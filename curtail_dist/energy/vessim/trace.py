@@ -4,6 +4,7 @@ Vessim's `Trace` counts from its first row and knows no end of its last one: run
 row, and a closing row is added where our reading of the file ends.
 """
 
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -11,6 +12,7 @@ import pandas as pd  # pyright: ignore[reportMissingTypeStubs]  (neither ships t
 import vessim  # pyright: ignore[reportMissingTypeStubs]
 
 from curtail_dist.clock import Clock
+from curtail_dist.config.signals import Basis
 from curtail_dist.energy.signals import OutsideTrace, Reading
 from curtail_dist.energy.stepfunction import StepFunction
 from curtail_dist.energy.traces import Trace
@@ -52,6 +54,11 @@ class VessimSignal:
         """Whether the trace says so."""
         return self._trace.synthetic
 
+    @property
+    def basis(self) -> Basis:
+        """What the trace holds."""
+        return self._trace.basis
+
     def _read(self, now: Seconds) -> GramsCO2PerKWh:
         return float(self._vessim.at(now - self._rows.start))
 
@@ -63,13 +70,13 @@ class VessimSignal:
                 f"{self.source} covers run time {self._rows.start:g} to {self._rows.end:g} s; "
                 f"it is {now:g} s: give a trace that covers it"
             )
-        return Reading(value=self._read(now), measured_at=self._rows.since(now))
+        return Reading(value=self._read(now), measured_at=self._rows.since(now), basis=self.basis)
 
     def forecast(self, horizon: Seconds) -> list[Reading]:
         """Return what Vessim will say from now on."""
         first, now = self.latest(), self._clock.now()
         later = (at for at, _, _ in self._rows.pieces(now, now + horizon) if at > now)
-        return [first, *(Reading(value=self._read(at), measured_at=at) for at in later)]
+        return [first, *(replace(first, value=self._read(at), measured_at=at) for at in later)]
 
     def outlook(self, until: Seconds) -> list[tuple[Seconds, GramsCO2PerKWh]]:
         """Return what Vessim says over run time 0 to `until`, or to the trace's end."""
