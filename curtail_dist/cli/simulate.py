@@ -18,6 +18,12 @@ from curtail_dist.energy.simulation import Simulation, simulate
 from curtail_dist.errors import ConfigError, UserError
 from curtail_dist.units import SECONDS_PER_HOUR, Seconds, hours
 
+SWAYED = (
+    "what its battery holds depends on what the site did before; the optimum takes each moment as green as "
+    "it can be, so that no schedule may reach it, and an always-on site finds what training leaves"
+)
+"""Of a site with a battery."""
+
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
     add_run_file(parser)
@@ -176,7 +182,10 @@ def _facts(result: Simulation, tokens_per_s: float | None) -> dict[str, Any]:
         "emissions_kg": result.emissions_kg,
         "emissions_by_cause_kg": dict(result.by_cause_kg),
         "footprint": _footprint(result, tokens_per_s),
-        "notes": [f"{name}: {AVERAGE_READ}" for name, basis in scene.bases.items() if basis == "average"],
+        "notes": [
+            *(f"{name}: {AVERAGE_READ}" for name, basis in scene.bases.items() if basis == "average"),
+            *(f"{name}: {SWAYED}" for name in scene.swayed),
+        ],
         "pair_efficiency": scene.rhythm.efficiency,
         "baselines": {name: asdict(baseline) for name, baseline in result.baselines.items()},
         "missing_baselines": dict(result.missing),

@@ -20,6 +20,7 @@ from curtail_dist.energy.meters.opening import open_meter
 from curtail_dist.energy.meters.spans import Metering
 from curtail_dist.energy.policy import build_policy
 from curtail_dist.energy.prices import price_series
+from curtail_dist.energy.responsive import Responsive
 from curtail_dist.energy.signals import open_signal, trace_of
 from curtail_dist.energy.stepfunction import StepFunction
 from curtail_dist.energy.windows import check_threshold_opens
@@ -213,14 +214,19 @@ def check_opens(config: RunConfig) -> None:
     for name, site in config.sites.items():
         if site.signal.live:
             return  # it tells of now, and is asked at its own site
-        # Vessim would play the same file; reading it here is quicker. A microgrid is greener than its grid.
+        # Vessim would play the same file; reading it here is quicker. A microgrid is greener than its grid,
+        # and with a battery more so the less its site has drawn.
         kind = "trace" if site.signal.kind == "vessim" and not site.signal.microgrid else site.signal.kind
         clock = SystemClock(config.run.start)
         try:
             signal = open_signal(
                 replace(site.signal, kind=kind), clock=clock, start=config.run.start, site=name
             )
-            series[name] = StepFunction.from_points(signal.outlook(until))
+            series[name] = (
+                signal.greenest(until)
+                if isinstance(signal, Responsive)
+                else StepFunction.from_points(signal.outlook(until))
+            )
         except (TraceError, SignalUnavailable):
             return  # a trace that lies at its own site; a broken one of ours is told when the agent opens it
     check_threshold_opens(config.policy, series, until)

@@ -24,6 +24,8 @@ from curtail_dist.units import Seconds
 _PASSING = (Stage.JOINING, Stage.DRAINING)
 Read = Callable[[str, Seconds], Reading | None]
 """What a site's signal says at a run time; None where it says nothing."""
+Enter = Callable[[str, str, Seconds], None]
+"""Told of a site, the phase that it is in, and the run time from which on."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +64,8 @@ class Manner:
     """As the published prototype did: while a site joins no other is asked, and nothing is taken back."""
     provisioning: Provisioning = field(default_factory=Provisioning)
     """What starts take, and how many fail."""
+    speeds: Mapping[str, float] = field(default_factory=dict[str, float])
+    """By site: its speed under its power cap, as a share of full speed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,15 +91,26 @@ class Rehearsal:
         work_s: Seconds,
         plan: Callable[[Seconds, Course, Mapping[str, Player]], Advice] | None = None,
         replan_s: Seconds = 300.0,
-        speeds: Mapping[str, float] | None = None,
+        enter: Enter = lambda name, phase, since: None,
     ) -> None:
-        """Prepare; `plan` is asked every `replan_s` where the policy follows a plan."""
+        """Prepare.
+
+        Args:
+            policies: By site.
+            read: Asked at each poll.
+            manner: How sites follow.
+            work_s: Site-seconds of training to be done.
+            plan: Asked every `replan_s` where the policy follows a plan.
+            replan_s: Run time between two plans.
+            enter: Told each change of a site's phase, in order of time; all sites are off at first.
+        """
+        self._enter = enter
+        self._phases: dict[str, str] = dict.fromkeys(policies, "off")
         self._policies = policies
         self._read = read
         self._manner = manner
         self._plan = plan
         self._replan_s = replan_s
-        self._speeds = speeds or {}
         self._course = Course(policies, work_s=work_s, rhythm=manner.rhythm)
         self._sites = {name: Player() for name in policies}
         self._events: list[Event] = []
@@ -129,10 +144,19 @@ class Rehearsal:
             stop = min([to, *(end for end in ends if end > self._course.now)])
             there = {n: site for n, site in self._sites.items() if site.standing.stage is not Stage.OFF}
             phases = {name: _phase(site.standing) for name, site in there.items()}
-            self._course.advance(stop, phases, speeds=self._speeds)
+            self._tell(phases)
+            self._course.advance(stop, phases, speeds=self._manner.speeds)
             for name, site in self._sites.items():
                 if site.until <= self._course.now and site.standing.stage in _PASSING:
                     self._sites[name] = self._ended(name, site)
+
+    def _tell(self, phases: Mapping[str, str]) -> None:
+        """Tell the phases that sites have come to be in."""
+        for name, before in self._phases.items():
+            phase = phases.get(name, "off")
+            if phase != before:
+                self._enter(name, phase, self._course.now)
+                self._phases[name] = phase
 
     def _ended(self, name: str, site: Player) -> Player:
         """Return a site whose join or drain is over."""

@@ -1,7 +1,7 @@
 """What a simulation plays on: the run file's grids over run time, and what is taken for given besides."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cached_property
 
@@ -9,9 +9,10 @@ from curtail_dist.clock import SystemClock
 from curtail_dist.config import RunConfig, SignalConfig
 from curtail_dist.config.signals import Basis
 from curtail_dist.energy.course import Rhythm
-from curtail_dist.energy.emissions import Grid, PowerModel
+from curtail_dist.energy.emissions import Grid, Interval, PowerModel
 from curtail_dist.energy.prices import price_series
 from curtail_dist.energy.provisioning import Provisioning
+from curtail_dist.energy.responsive import Lived, Responsive, fed_power
 from curtail_dist.energy.signals import open_signal, trace_of
 from curtail_dist.energy.stepfunction import StepFunction
 from curtail_dist.energy.traces import Trace
@@ -61,9 +62,12 @@ class Scene:
     synthetic: bool
     """Whether a site's trace says that it was made up."""
     grids: Mapping[str, Grid]
-    """Intensity over run time, and power, of each site."""
+    """Intensity over run time, and power, of each site; at a responsive one the intensity if it trains
+    throughout."""
     bases: Mapping[str, Basis]
     """What each site's intensity is that of."""
+    responsive: Mapping[str, Responsive]
+    """Signals that depend on what their sites draw."""
 
     @classmethod
     def of(cls, config: RunConfig, given: Assumptions) -> "Scene":
@@ -89,7 +93,38 @@ class Scene:
                 for name, known in found.items()
             },
             bases={name: known.basis for name, known in found.items()},
+            responsive={name: known.responsive for name, known in found.items() if known.responsive},
         )
+
+    def lived(self) -> Mapping[str, Lived]:
+        """Return the responsive signals anew, to be lived through once from run time 0 on."""
+        sites = self.config.sites
+        return {name: Lived(signal, fed_power(sites[name].power)) for name, signal in self.responsive.items()}
+
+    def as_done(self, did: Mapping[str, Sequence[Interval]]) -> Mapping[str, Grid]:
+        """Return the grids as they are if sites do so: a responsive one is as green as they leave it."""
+        found = dict(self.grids)
+        for name, signal in self.responsive.items():
+            own, until = found[name], found[name].intensity.end
+            power = fed_power(self.config.sites[name].power)
+            found[name] = replace(own, intensity=signal.drawing(did.get(name, ()), power, until))
+        return found
+
+    @cached_property
+    def greenest(self) -> Mapping[str, Grid]:
+        """The grids as green as each moment can be, whatever sites did before."""
+        found = dict(self.grids)
+        for name, signal in self.responsive.items():
+            own = found[name]
+            found[name] = replace(own, intensity=signal.greenest(own.intensity.end))
+        return found
+
+    @property
+    def swayed(self) -> Sequence[str]:
+        """The sites whose intensity depends on what they did before: those with a battery."""
+        return [
+            name for name in self.responsive if self.greenest[name].intensity != self.grids[name].intensity
+        ]
 
     @cached_property
     def histories(self) -> Mapping[str, StepFunction]:
@@ -141,6 +176,8 @@ class Known:
     synthetic: bool
     """Whether its source says that it was made up."""
     basis: Basis
+    responsive: Responsive | None
+    """The signal, where the series is that of a site which trains throughout, and would be another else."""
 
 
 def series_of(signal: SignalConfig, start: datetime, name: str, until: Seconds) -> Known:
@@ -148,12 +185,14 @@ def series_of(signal: SignalConfig, start: datetime, name: str, until: Seconds) 
 
     Raises TraceError where nothing is known.
     """
-    opened = open_signal(signal, clock=SystemClock(start), start=start, site=name)
+    clock = SystemClock(start)
+    opened = open_signal(signal, clock=clock, start=start, site=name)
     try:
         return Known(
             series=StepFunction.from_points(opened.outlook(until)),
             synthetic=opened.synthetic,
             basis=opened.basis,
+            responsive=opened.afresh(clock) if isinstance(opened, Responsive) else None,
         )
     except SignalUnavailable as error:
         raise TraceError(f"the signal of {name}: {error}") from error

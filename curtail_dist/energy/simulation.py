@@ -1,19 +1,19 @@
 """A policy's day on traces known in advance, reckoned beside its baselines and the offline optimum."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from curtail_dist.config import PolicyConfig, RunConfig
 from curtail_dist.energy.baselines import Baseline, all_baselines, always_on, reference_kg
-from curtail_dist.energy.course import Played
+from curtail_dist.energy.course import Course, Played
 from curtail_dist.energy.emissions import DRAWN, Grid, PowerModel, SiteEnergy, account
 from curtail_dist.energy.feeds import Feeds
 from curtail_dist.energy.freshness import FORESEEN_S
 from curtail_dist.energy.oracle import Optimum, fraction, optimum
 from curtail_dist.energy.planner import Planner
-from curtail_dist.energy.policy import build_policy
+from curtail_dist.energy.policy import Advice, build_policy
 from curtail_dist.energy.prices import cost_of
-from curtail_dist.energy.rehearsal import Event, Manner, Rehearsal, Rehearsed
+from curtail_dist.energy.rehearsal import Event, Manner, Player, Rehearsal, Rehearsed
 from curtail_dist.energy.scene import Assumptions, Scene, series_of
 from curtail_dist.energy.windows import check_threshold_opens
 from curtail_dist.errors import TraceError
@@ -70,7 +70,7 @@ def simulate(config: RunConfig, assumptions: Assumptions | None = None) -> Simul
         TraceError: A trace cannot be read, or knows nothing of the planned period.
     """
     scene = Scene.of(config, assumptions or Assumptions())
-    known = {name: grid.intensity for name, grid in scene.grids.items()}
+    known = {name: grid.intensity for name, grid in scene.greenest.items()}
     check_threshold_opens(config.policy, known, scene.deadline_s)
     rehearsed = rehearse(scene, config.policy, deadline_s=scene.deadline_s)
     played, energy = rehearsed.played, energy_of(scene, rehearsed.played)
@@ -100,44 +100,47 @@ def rehearse(scene: Scene, policy: PolicyConfig, *, deadline_s: Seconds) -> Rehe
     """Play a policy on a scene until `deadline_s`, by which a work price is to have the work done."""
     given, rhythm = scene.given, scene.rhythm
     perfect = given.forecast == "perfect"
-    plan = None
-    if policy.kind == "work-price":
-        plan = Planner(
-            scene.grids,
+    feeds = Feeds(
+        grids=scene.grids,
+        outage=given.outage,
+        max_age_s=policy.max_age_s,
+        foreseen_s=FORESEEN_S if perfect else 0.0,
+        lived=scene.lived(),
+    )
+
+    def plan(now: Seconds, course: Course, sites: Mapping[str, Player]) -> Advice:
+        return Planner(
+            feeds.planned(now, deadline_s, perfect=perfect),
             policy=policy,
             deadline_s=deadline_s,
             rhythm=rhythm,
             perfect=perfect,
             histories=scene.histories,
             prices=scene.prices,
-        ).plan
-    feeds = Feeds(
-        grids=scene.grids,
-        outage=given.outage,
-        max_age_s=policy.max_age_s,
-        foreseen_s=FORESEEN_S if perfect else 0.0,
-    )
+        ).plan(now, course, sites)
+
     return Rehearsal(
         dict.fromkeys(scene.grids, build_policy(policy)),
         read=feeds.read,
+        enter=feeds.enter,
         manner=Manner(
             poll_s=policy.poll_s,
             rhythm=rhythm,
             drains_s=given.drains_s,
             blocking=given.blocking,
             provisioning=given.provisioning,
+            speeds={name: grid.power.capped_speed for name, grid in scene.grids.items()},
         ),
         work_s=scene.asked_s,
-        plan=plan,
+        plan=plan if policy.kind == "work-price" else None,
         replan_s=policy.replan_s,
-        speeds={name: grid.power.capped_speed for name, grid in scene.grids.items()},
     ).play(deadline_s)
 
 
 def energy_of(scene: Scene, played: Played) -> dict[str, SiteEnergy]:
-    """Account for what each site did."""
+    """Account for what each site did, by the intensity that came with it."""
     config, found = scene.config, dict[str, SiteEnergy]()
-    for name, grid in scene.grids.items():
+    for name, grid in scene.as_done(played.intervals).items():
         average = config.sites[name].average
         found[name] = account(
             played.intervals[name],
@@ -152,15 +155,20 @@ def energy_of(scene: Scene, played: Played) -> dict[str, SiteEnergy]:
 
 
 def best(scene: Scene, *, work_s: Seconds, deadline_s: Seconds) -> Optimum | None:
-    """Return the offline optimum on a scene, at the efficiency of its pairs."""
+    """Return the offline optimum on a scene, at the efficiency of its pairs.
+
+    Where an intensity depends on what sites do each moment is taken as green as it can be, whatever they did
+    before: a bound, which no schedule may reach.
+    """
     rhythm = scene.rhythm
-    return optimum(
-        scene.grids,
+    found = optimum(
+        scene.greenest,
         work_s=work_s,
         deadline_s=deadline_s,
         join_s=rhythm.join_s,
         pair_efficiency=rhythm.efficiency,
     )
+    return found and replace(found, exact=found.exact and not scene.swayed)
 
 
 def _baselines(scene: Scene, work_s: Seconds) -> tuple[dict[str, Baseline], dict[str, str]]:

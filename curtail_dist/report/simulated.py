@@ -68,7 +68,8 @@ def draw(result: Simulation, points: Mapping[str, Sequence[Point]], file: Path) 
 def _strip(axes: Axes, name: str, result: Simulation, colour: str) -> None:
     scene = result.scene
     threshold = scene.config.policy.threshold_g_per_kwh
-    pieces = list(scene.grids[name].intensity.pieces(0.0, scene.deadline_s))
+    intensity = scene.as_done(result.played.intervals)[name].intensity
+    pieces = list(intensity.pieces(0.0, scene.deadline_s))
     top = max((value for _, _, value in pieces), default=1.0) or 1.0
     for low, high, value in pieces:
         if value < threshold:
@@ -101,9 +102,10 @@ def _cumulative(axes: Axes, result: Simulation) -> None:
         lines.append(Line(curve=curve, text=f"{name} always on", colour=MUTED, dashes=dashes))
     if result.oracle is not None:
         join_s = result.scene.rhythm.join_s
-        best = cumulative_schedule(result.oracle, grids, join_s=join_s, end=until)
+        best = cumulative_schedule(result.oracle, result.scene.greenest, join_s=join_s, end=until)
         lines.append(Line(curve=best, text="optimum", colour=OPTIMUM, width=1.8))
-    drew = ((g.intensity, drawn(result.played.intervals[name], g.power)) for name, g in grids.items())
+    done = result.scene.as_done(result.played.intervals)
+    drew = ((g.intensity, drawn(result.played.intervals[name], g.power)) for name, g in done.items())
     played = cumulative(drew, result.played.finished_at or until)
     lines.append(Line(curve=played, text="this run", colour=RUN, width=2.6, bold=True))
     cumulative_panel(axes, lines)

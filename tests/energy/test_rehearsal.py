@@ -23,20 +23,37 @@ def readings(*values, step=100.0):
     return read
 
 
-def rehearse(read, *, sites=("a",), policy=RULE, until=1000.0, work_s=1e9, plan=None, join_s=50.0, **manner):
+def rehearse(
+    read, *, sites=("a",), policy=RULE, until=1000.0, work_s=1e9, plan=None, join_s=50.0, enter=None, **manner
+):
     return Rehearsal(
         dict.fromkeys(sites, policy),
         read=read,
-        manner=Manner(poll_s=10.0, rhythm=rhythm(join_s), **manner),
+        manner=Manner(poll_s=10.0, rhythm=rhythm(join_s), speeds={"a": 0.5}, **manner),
         work_s=work_s,
         plan=plan,
         replan_s=100.0,
-        speeds={"a": 0.5},
+        enter=enter or (lambda name, phase, since: None),
     ).play(until)
 
 
 def told(found):
     return [(event.t, event.what) for event in found.events]
+
+
+def test_each_change_of_a_sites_phase_is_told_with_its_moment():
+    entered = []
+    rehearse(
+        readings(50.0, 200.0, 50.0),
+        enter=lambda name, phase, since: entered.append((since, name, phase)),
+        drains_s=(30.0,),
+    )
+    assert entered[:4] == [
+        (0.0, "a", "join"),
+        (50.0, "a", "train"),
+        (130.0, "a", "off"),
+        (200.0, "a", "join"),
+    ]
 
 
 def test_a_join_that_the_window_outlives_is_cancelled():

@@ -6,6 +6,7 @@ from datetime import timedelta
 
 import vessim  # pyright: ignore[reportMissingTypeStubs]  (it ships no types)
 
+from curtail_dist.energy.stepfunction import StepFunction
 from curtail_dist.energy.vessim.scenario import Battery, Scenario
 from curtail_dist.units import Seconds, Watts
 
@@ -37,6 +38,21 @@ class Draw(vessim.Signal):
         seconds = elapsed.total_seconds() if isinstance(elapsed, timedelta) else elapsed
         expired = self._begin + seconds - self._fed_at > self._max_age_s
         return self._unknown if self._watts is None or expired else self._watts
+
+
+class KnownDraw(vessim.Signal):
+    """What a site draws, known in advance: a Vessim input."""
+
+    def __init__(self, watts: StepFunction) -> None:
+        """Take a series that begins with the scenario, at Vessim's elapsed time 0, and covers it."""
+        self._watts = watts
+
+    def at(self, elapsed: timedelta | float | None = None) -> Watts:
+        """Return the power at Vessim's elapsed time, W."""
+        if elapsed is None:
+            raise ValueError("the power of a site is asked for at no time; give the elapsed time")
+        seconds = elapsed.total_seconds() if isinstance(elapsed, timedelta) else elapsed
+        return self._watts.at(self._watts.start + seconds)
 
 
 class Flow:

@@ -12,16 +12,18 @@ draws is not taken from the surplus that it is measured by. A battery, though, i
 The value is an expectation for the site's next energy, not an account: see `gridimport`.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 import vessim  # pyright: ignore[reportMissingTypeStubs]  (it ships no types)
 
 from curtail_dist.clock import Timepiece
 from curtail_dist.config.signals import Basis
+from curtail_dist.energy.emissions import Interval, PowerModel
 from curtail_dist.energy.signals import OutsideTrace, Reading
 from curtail_dist.energy.stepfunction import StepFunction
-from curtail_dist.energy.vessim.flow import Draw, Flow
+from curtail_dist.energy.vessim.flow import Draw, Flow, KnownDraw
+from curtail_dist.energy.vessim.gridimport import drawn
 from curtail_dist.energy.vessim.scenario import Scenario
 from curtail_dist.energy.vessim.trace import played
 from curtail_dist.units import GramsCO2PerKWh, Seconds, Watts
@@ -102,24 +104,73 @@ class MicrogridSignal:
         With a battery that is the least green that it can become: a site that draws less finds more left.
         """
         now = self._clock.now()
-        first, demand = self._reading(now), self._demand(now)
-        flow = self._flow.branch(vessim.StaticSignal(demand))
-        later = self._values(flow, now, min(now + horizon, self._scenario.end), demand)
+        first = self._reading(now)
+        later = self._ahead(self._demand(now), now, min(now + horizon, self._scenario.end))
         return [first, *(replace(first, value=value, measured_at=at) for at, value in later if at > now)]
+
+    def going_on(self, until: Seconds) -> StepFunction:
+        """Return what the traces say from now if the site goes on to draw what it does. See Responsive."""
+        now, stop = self._clock.now(), min(until, self._scenario.end)
+        first = self._reading(now)
+        later = list(self._ahead(self._draw.at(now - self._scenario.begin), now, stop))
+        return StepFunction.from_points([(now, first.value), *later[1:], (stop, later[-1][1])])
+
+    def _ahead(self, watts: Watts, now: Seconds, stop: Seconds) -> Iterator[tuple[Seconds, GramsCO2PerKWh]]:
+        """Yield the values of [now, stop) if the site draws so much from now on."""
+        demand = self._demand(now)
+        flow = self._flow.branch(vessim.StaticSignal(watts))
+        return self._values(flow, now, stop, lambda at: demand)
 
     def outlook(self, until: Seconds) -> list[tuple[Seconds, GramsCO2PerKWh]]:
         """Return the series of a site that trains throughout, to `until` or the end of the traces.
 
         It starts where the scenario begins, and knows of nothing that was fed.
         """
+        return self._drawing(self._always(self._scenario.config.train_w), until).points()
+
+    def afresh(self, clock: Timepiece) -> "MicrogridSignal":
+        """Return the same microgrid in its initial state, by another clock. See Responsive."""
+        return MicrogridSignal(
+            self._scenario,
+            clock=clock,
+            source=self._source,
+            synthetic=self._synthetic,
+            basis=self._basis,
+        )
+
+    def drawing(self, intervals: Sequence[Interval], power: PowerModel, until: Seconds) -> StepFunction:
+        """Return the series of a site that does so, from where the scenario begins. See Responsive.
+
+        Raises OutsideTrace where nothing is known.
+        """
+        return self._drawing(drawn(intervals, power, self._scenario.begin, self._scenario.end), until)
+
+    def greenest(self, until: Seconds) -> StepFunction:
+        """Return the lower one, at each moment, of a site that is off and of one that trains throughout.
+
+        No site's battery is fuller than that of one that is off, nor emptier than that of one that trains, so
+        no value lies outside of theirs. See Responsive.
+        """
+        off, on = (self._drawing(self._always(w), until) for w in (0.0, self._scenario.config.train_w))
+        return StepFunction(edges=off.edges, values=tuple(map(min, off.values, on.values)))
+
+    def _always(self, watts: Watts) -> StepFunction:
+        return StepFunction(edges=(self._scenario.begin, self._scenario.end), values=(watts,))
+
+    def _drawing(self, watts: StepFunction, until: Seconds) -> StepFunction:
+        """Return the series of a site that draws `watts`, known over the scenario."""
         scenario = self._scenario
         stop = min(until, scenario.end)
         if stop <= scenario.begin:
             raise OutsideTrace(f"{self._source} says nothing between run time 0 and {until:g} s")
         train_w = scenario.config.train_w
-        flow = Flow(scenario, vessim.StaticSignal(train_w), scenario.battery())
-        points = list(self._values(flow, scenario.begin, stop, train_w))
-        return [*points, (stop, points[-1][1])]
+        flow = Flow(scenario, KnownDraw(watts), scenario.battery())
+        above = max(watts.values) > train_w  # else what is drawn changes no demand
+        more = [low for low, _, _ in watts.pieces(scenario.begin, stop)] if above else []
+        points = list(
+            self._values(flow, scenario.begin, stop, lambda at: max(train_w, watts.at(at)), more=more)
+        )
+        return StepFunction.from_points([*points, (stop, points[-1][1])])
 
     def close(self) -> None:
         """Nothing to let go of."""
@@ -135,11 +186,17 @@ class MicrogridSignal:
         return Reading(value=value, measured_at=self._since(now), basis=self._basis)
 
     def _values(
-        self, flow: Flow, start: Seconds, stop: Seconds, demand: Watts
+        self,
+        flow: Flow,
+        start: Seconds,
+        stop: Seconds,
+        demand: Callable[[Seconds], Watts],
+        *,
+        more: Sequence[Seconds] = (),
     ) -> Iterator[tuple[Seconds, GramsCO2PerKWh]]:
-        """Yield the values from each moment of [start, stop) on at which one may change."""
-        for at in sorted({start, *self._changes(start, stop)}):
-            yield at, self._value(at, self._sustained(flow, at), demand)
+        """Yield the values from each moment of [start, stop) on at which one may change; `more` are some."""
+        for at in sorted({start, *self._changes(start, stop), *more}):
+            yield at, self._value(at, self._sustained(flow, at), demand(at))
 
     def _series(self) -> list[StepFunction]:
         """Return the series that the values rest on."""
