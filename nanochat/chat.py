@@ -11,7 +11,7 @@ from nanochat.model import GPT
 from nanochat.saved import Saved, load_newest
 from nanochat.settings import require
 from nanochat.tokenizer import Tokenizer
-from nanochat.verb import Parser, run, say
+from nanochat.verb import Parser, run, say, write
 
 ROOM = 64
 """Positions that a conversation leaves for the reply, at least."""
@@ -112,13 +112,15 @@ def _talk(saved: Saved, answer: Callable[[str], Iterator[str]]) -> None:
             return
         if not text.strip():
             return
-        _print(answer(text))
+        try:
+            _print(answer(text))
+        except ValueError as error:  # what was typed cannot be answered; something else can
+            sys.stderr.write(f"error: {' '.join(str(error).split())}\n")
 
 
 def _print(pieces: Iterator[str]) -> None:
     for piece in pieces:
-        sys.stdout.write(piece)
-        sys.stdout.flush()
+        write(piece)
     say("")
 
 

@@ -69,6 +69,8 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     require(args.core_every >= 0, "--core-every", args.core_every, "at least 0")
     needed = args.core_every > 0 and args.core is None
     require(not needed, "--core", args.core, "the directory of a bundle, for --core-every to evaluate")
+    idle = args.core is not None and not args.core_every
+    require(not idle, "--core-every", 0, "at least 1, for --core to be evaluated, or leave --core out")
     check_training(args)
     return args
 

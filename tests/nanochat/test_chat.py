@@ -2,6 +2,9 @@
 
 import argparse
 import io
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -116,6 +119,39 @@ def test_the_verb_talks_to_a_vanilla_root(a_trained_root, capsys, monkeypatch):
         assert verb.run(chat.main, [*ask, "--prompt", "def f(", "--complete", "--seed", "7"]) == 0
         answers.append(capsys.readouterr().out)
     assert answers[0] == answers[1] != "\n"
+
+
+def test_a_line_that_cannot_be_answered_does_not_end_the_conversation(a_trained_root, capsys, monkeypatch):
+    typed = io.TextIOWrapper(
+        io.BytesIO(b"hi\n" + b"long " * 2_000 + b"\n\xff\xfe\nhi\n"), errors="surrogateescape"
+    )
+    monkeypatch.setattr("sys.stdin", typed)
+    assert verb.run(chat.main, [str(a_trained_root), "--max-tokens", "10", "--device", "cpu"]) == 0
+    heard = capsys.readouterr()
+    assert heard.out.count("> ") == 5, "every line was asked for, and the end"
+    first, second = heard.err.splitlines()
+    assert "error: the positions left for a reply" in first and "error: text has a lone surrogate" in second
+
+
+def chatting(root, stdout):
+    """A chat that says much, as a process."""
+    command = [sys.executable, "-m", "nanochat.chat", str(root), "--device", "cpu", "-p", "hi"]
+    command += ["--max-tokens", "200", "--temperature", "5"]
+    env = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(command, stdout=stdout, stderr=subprocess.PIPE, text=True, env=env)
+
+
+@pytest.mark.integration
+@pytest.mark.slow
+def test_an_output_that_takes_no_more_is_no_traceback(a_trained_root):
+    with Path("/dev/full").open("w") as full, chatting(a_trained_root, full) as process:
+        _, error = process.communicate(timeout=50)
+    assert process.returncode == 1
+    assert error == "error: standard output cannot be used (No space left on device): give another path\n"
+    with chatting(a_trained_root, subprocess.PIPE) as process:
+        process.stdout.close()
+        error = process.stderr.read()
+        assert process.wait(timeout=50) == 1 and error == ""
 
 
 def test_wrong_input_is_one_line(tmp_path, capsys):
