@@ -28,7 +28,9 @@ SWAYED = (
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
     add_run_file(parser)
     parser.add_argument(
-        "--policy", metavar="NAME", help="take this policy (policy.kind): threshold, work-price or always"
+        "--policy",
+        metavar="NAME",
+        help="take this policy (policy.kind): threshold, work-price, always, or MODULE:NAME",
     )
     parser.add_argument(
         "--forecast",
@@ -232,7 +234,7 @@ def _text(facts: dict[str, Any]) -> str:
         "threshold": f"below {facts['threshold_g_per_kwh']:g} g/kWh, leave after {delay:g} s",
         "work-price": f"least emissions by the deadline, forecast: {facts['forecast']}",
         "always": "whatever the intensity",
-    }[facts["policy"]]
+    }.get(facts["policy"], "of one's own")
     lines = [
         f"{facts['run']}: policy {facts['policy']} ({rule}), "
         f"{facts['deadline_h']:g} h from {facts['start']}, no training",

@@ -18,6 +18,7 @@ from curtail_dist.config.reader import load_yaml
 from curtail_dist.coordination import CoordinationStore, open_store
 from curtail_dist.energy.meters.opening import open_meter
 from curtail_dist.energy.meters.spans import Metering
+from curtail_dist.energy.own import find_own
 from curtail_dist.energy.policy import build_policy
 from curtail_dist.energy.prices import price_series
 from curtail_dist.energy.responsive import Responsive
@@ -68,6 +69,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
 def _run(args: argparse.Namespace) -> int:
     config = RunConfig.from_yaml(args.config, list(args.set))
     sites = chosen_sites(config, args.site)
+    check_own(config, sites)
     check_opens(config)
     require_writable(config.run.directory, "run.directory")
     run_file = write_effective(config, sites[0], given=Path(args.config))
@@ -156,7 +158,7 @@ def run_agent(
             clock=clock,
             signal=stack.enter_context(closing(signal)),
             past=past_of(own.signal, start),
-            foresees=own.signal.live,
+            foresees=own.signal.live or own.signal.own,
             price=None if own.price is None else price_series(own.price, start),
             average=None if average is None else stack.enter_context(closing(average)),
             metering=(None if meter is None else stack.enter_context(closing(Metering(meter, clock=clock)))),
@@ -203,6 +205,15 @@ def write_effective(config: RunConfig, site: str, *, given: Path) -> Path:
     return final
 
 
+def check_own(config: RunConfig, sites: Sequence[str]) -> None:
+    """Refuse a policy or a signal of the user's own that is not there. Raises ConfigError."""
+    build_policy(config.policy)
+    for name in sites:
+        for part, signal in (("signal", config.site(name).signal), ("average", config.site(name).average)):
+            if signal is not None and signal.own:
+                find_own(f"sites.{name}.{part}.kind", signal.kind)
+
+
 def check_opens(config: RunConfig) -> None:
     """Refuse a threshold that lets no site of the run in, as far as the traces are on this machine.
 
@@ -212,8 +223,8 @@ def check_opens(config: RunConfig) -> None:
         return  # run time 0 is now: a trace's past says nothing of it
     until, series = config.run.deadline_h * SECONDS_PER_HOUR, dict[str, StepFunction]()
     for name, site in config.sites.items():
-        if site.signal.live:
-            return  # it tells of now, and is asked at its own site
+        if site.signal.live or site.signal.own:
+            return  # it may tell of now, and is asked at its own site
         # Vessim would play the same file; reading it here is quicker. A microgrid is greener than its grid,
         # and with a battery more so the less its site has drawn.
         kind = "trace" if site.signal.kind == "vessim" and not site.signal.microgrid else site.signal.kind

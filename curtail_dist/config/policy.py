@@ -1,7 +1,10 @@
 """What the run file says of when a site takes part."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
+from curtail_dist.config.own import OWN, is_own
 from curtail_dist.config.sections import require
 from curtail_dist.units import GramsCO2PerKWh, Seconds
 
@@ -14,7 +17,10 @@ class PolicyConfig:
 
     kind: str = "threshold"
     """`threshold`: join below, leave after `leave_delay_s` above. `work-price`: do the work by the deadline
-    for the least emissions, by forecast. `always`: never leave."""
+    for the least emissions, by forecast. `always`: never leave. Or MODULE:NAME of your own (see
+    docs/energy.md)."""
+    options: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    """With MODULE:NAME: what it is called with."""
     threshold_g_per_kwh: GramsCO2PerKWh = 100.0
     """A site joins when its intensity is below this, g CO2/kWh. Whatever the policy, reports call the hours
     below it windows."""
@@ -43,7 +49,8 @@ class PolicyConfig:
     it; it exchanges for the rest. Default: what `round.steps`, `clock.step_s` and `clock.sync_s` give."""
 
     def __post_init__(self) -> None:
-        require(self.kind in KINDS, "policy.kind", self.kind, "one of " + ", ".join(KINDS))
+        known = self.kind in KINDS or is_own(self.kind)
+        require(known, "policy.kind", self.kind, f"one of {', '.join(KINDS)}, {OWN}")
         leave_at = self.leave_at_g_per_kwh
         must = f"at least policy.threshold_g_per_kwh, {self.threshold_g_per_kwh:g}"
         holds = leave_at is None or leave_at >= self.threshold_g_per_kwh

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from curtail_dist.config.coordination import CoordinationConfig
+from curtail_dist.config.own import is_own
 from curtail_dist.config.paths import absolute
 from curtail_dist.config.policy import PolicyConfig
 from curtail_dist.config.reader import build, load_yaml, override, plain
@@ -69,6 +70,9 @@ class RunConfig:
             require(holds, key, grid and grid.train_w, f"the site's power.train_w, {train_w:g}")
             self._check_rhythm(f"sites.{name}.signal", site.signal)
         self._check_baselines()
+        options, kind = self.policy.options, self.policy.kind
+        holds = not options or is_own(kind)
+        require(holds, "policy.options", options, f"left out with kind {kind}")
         self._check_streaming()
 
     def _check_rhythm(self, key: str, signal: SignalConfig) -> None:

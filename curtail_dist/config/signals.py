@@ -2,11 +2,12 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from curtail_dist.config.microgrid import MicrogridConfig
+from curtail_dist.config.own import OWN, is_own
 from curtail_dist.config.sections import require
 from curtail_dist.units import GRAMS_PER_LB, GramsCO2PerKWh, Seconds
 
@@ -31,6 +32,7 @@ _KEYS = {
     ),
 }
 """Which keys belong to a kind."""
+_OF_ONES_OWN = ("options",)
 _NEEDED = {
     "trace": ("path",),
     "vessim": ("path",),
@@ -61,7 +63,9 @@ class SignalConfig:
     kind: str
     """`trace`: a CSV file; `vessim`: the same, played through Vessim; `constant`. Or what is asked over the
     network: `watttime`, `electricitymaps`, `carbonintensity` (Great Britain), `prometheus`, `vessim-rest`
-    (Vessim's REST service), `http` (any JSON)."""
+    (Vessim's REST service), `http` (any JSON). Or MODULE:NAME of your own (docs/energy.md)."""
+    options: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    """With MODULE:NAME: what it is called with besides `clock`, `start` and `site`."""
     path: Path | None = None
     """CSV file of a trace. Relative paths start at the run file."""
     time_column: str = ""
@@ -124,13 +128,14 @@ class SignalConfig:
     """Another of what is asked over the network, to go by while this one is not to be had."""
 
     def __post_init__(self) -> None:
-        require(self.kind in _KEYS, "signal.kind", self.kind, "one of " + ", ".join(_KEYS))
+        known = self.kind in _KEYS or self.own
+        require(known, "signal.kind", self.kind, f"one of {', '.join(_KEYS)}, {OWN}")
         holds = self.microgrid is None or self.kind == "vessim"
         require(holds, "signal.kind", self.kind, "vessim where signal.microgrid is given")
         for one in fields(self):
             given = getattr(self, one.name)
-            default = {} if one.name == "headers" else one.default
-            if one.name != "kind" and one.name not in _KEYS[self.kind]:
+            default = {} if one.default is MISSING else one.default
+            if one.name != "kind" and one.name not in _KEYS.get(self.kind, _OF_ONES_OWN):
                 require(given == default, f"signal.{one.name}", given, f"left out with kind {self.kind}")
         for name in _NEEDED.get(self.kind, ()):
             given = getattr(self, name)
@@ -159,6 +164,11 @@ class SignalConfig:
         holds = self.fallback is None or self.fallback.kind in LIVE
         must = f"one of {', '.join(LIVE)}: no file and no constant knows what is now"
         require(holds, "signal.fallback.kind", self.fallback and self.fallback.kind, must)
+
+    @property
+    def own(self) -> bool:
+        """Whether it is the user's own."""
+        return is_own(self.kind)
 
     @property
     def live(self) -> bool:

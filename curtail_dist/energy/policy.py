@@ -11,6 +11,8 @@ from dataclasses import dataclass, replace
 from typing import Literal, Protocol, TypeAlias
 
 from curtail_dist.config import PolicyConfig
+from curtail_dist.config.own import is_own
+from curtail_dist.energy.own import make_own
 from curtail_dist.energy.signals import Reading
 from curtail_dist.units import GramsCO2PerKWh, Seconds
 
@@ -201,8 +203,23 @@ class WorkPrice(_Rule):
         return replace(_on(seen, reason), capped=seen.wanted == "capped"), memory
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Own(_Rule):
+    """A policy of the user's own, for which holds what holds whatever the rule."""
+
+    policy: Policy
+
+    def _decide(self, memory: PolicyMemory, seen: _Seen) -> tuple[Decision, PolicyMemory]:
+        decision, after = self.policy.decide(
+            memory, running=seen.running, reading=seen.reading, now=seen.now, wanted=seen.wanted
+        )
+        return decision, replace(after, fresh=memory.fresh)
+
+
 def build_policy(config: PolicyConfig) -> Policy:
-    """Build the policy that the run file names."""
+    """Build the policy that the run file names. Raises ConfigError for one of the user's own that fails."""
+    if is_own(config.kind):
+        return _Own(policy=make_own("policy.kind", config.kind, config.options, members=("decide",)))
     if config.kind == "always":
         return Always()
     if config.kind == "work-price":

@@ -12,6 +12,7 @@ from typing import Protocol, runtime_checkable
 from curtail_dist.clock import Clock, SystemClock
 from curtail_dist.config import SignalConfig
 from curtail_dist.config.signals import LIVE, Basis
+from curtail_dist.energy.own import make_own
 from curtail_dist.energy.stepfunction import StepFunction
 from curtail_dist.energy.traces import Trace, read_trace
 from curtail_dist.errors import ConfigError, SignalUnavailable, TraceError
@@ -97,6 +98,10 @@ class Signal(Protocol):
         ...
 
 
+MEMBERS = ("latest", "forecast", "outlook", "source", "synthetic", "basis", "close")
+"""What makes a `Signal`."""
+
+
 @runtime_checkable
 class Fed(Protocol):
     """A signal that depends on what the site itself draws: a microgrid's."""
@@ -179,7 +184,8 @@ def open_signal(config: SignalConfig, *, clock: Clock, start: datetime, site: st
 
     Raises:
         TraceError: A trace cannot be read, or ends before the run starts.
-        ConfigError: A credential or a package is missing, or a virtual clock is to follow a real feed.
+        ConfigError: A credential or a package is missing, a virtual clock is to follow a real feed, or a
+            signal of the user's own fails.
     """
     first = _open_one(config, clock=clock, start=start, site=site)
     if not config.live:
@@ -201,6 +207,11 @@ def open_signal(config: SignalConfig, *, clock: Clock, start: datetime, site: st
 
 def _open_one(config: SignalConfig, *, clock: Clock, start: datetime, site: str) -> Signal:
     """Open a signal without what it falls back on."""
+    if config.own:
+        key = f"the signal.kind of {site}"
+        return make_own(
+            key, config.kind, config.options, members=MEMBERS, clock=clock, start=start, site=site
+        )
     if config.kind in LIVE:
         if not isinstance(clock, SystemClock):
             raise ConfigError(

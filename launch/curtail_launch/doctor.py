@@ -58,7 +58,7 @@ def _signals(config: RunConfig) -> str:
     for name, site in config.sites.items():
         signal = open_signal(site.signal, clock=clock, start=start, site=name)
         try:
-            if site.signal.live:
+            if site.signal.live or site.signal.own:
                 signal.latest()  # not every feed says anything of later
             elif (end := signal.outlook(until)[-1][0]) < until:
                 short.append(f"that of {name} ends after {hours(end):g} h")

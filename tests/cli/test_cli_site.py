@@ -44,6 +44,13 @@ def test_a_threshold_that_opens_gets_past_that_check(run_file, capsys):
     assert "etcd does not answer at 127.0.0.1:9" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("key", ["policy.kind", "sites.a.signal.kind"])
+def test_a_kind_of_ones_own_that_is_not_there_is_told_before_anything_is_contacted(run_file, capsys, key):
+    further = ["--set", "sites.a.signal.path=null"] if "signal" in key else []
+    assert site(run_file, "--set", f"{key}=my_nowhere:X", *further) == 2
+    assert f"{key} is 'my_nowhere:X', and my_nowhere cannot be imported" in capsys.readouterr().err
+
+
 def test_an_unknown_site_is_named(run_file, capsys):
     assert main(["site", "--unchecked", "--config", str(run_file), "--site", "b"]) == 2
     assert "site 'b' is not in the run file" in capsys.readouterr().err

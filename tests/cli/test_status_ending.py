@@ -64,6 +64,12 @@ def test_a_plan_by_a_deadline_is_not_guessed_at(tmp_path: Path):
     assert (end["t"], end["reason"]) == (None, "the plan spreads the work up to 2.0 h after the start")
 
 
+def test_of_a_policy_of_ones_own_nobody_else_knows_when_sites_are_on(tmp_path: Path):
+    run_file(tmp_path, sites=["texas"], policy={"kind": "my_rules:Below", "options": {"g_per_kwh": 60}})
+    end = seen(tmp_path, half_done(tmp_path))["end"]
+    assert (end["t"], end["reason"]) == (None, "when sites are on is for my_rules:Below to say")
+
+
 def test_a_second_site_that_can_come_halves_the_way(tmp_path: Path):
     run_file(tmp_path)
     store = half_done(tmp_path)

@@ -154,6 +154,70 @@ def test_torchrun_starts_drains_and_is_killed_as_the_trace_and_fate_want(tmp_pat
     assert [record["code"] for record in records if record.event == "ranks_exited"] == [0, 0]
 
 
+OWN = """
+from curtail_dist.energy import Decision, Reading
+
+
+class Below:
+    def __init__(self, limit):
+        self.limit = limit
+
+    def decide(self, memory, *, running, reading, now, wanted=None):
+        on = reading.value < self.limit
+        action = "keep" if on == running else "start" if on else "drain"
+        return Decision(action=action, reason=f"my rule says {action}"), memory
+
+
+class Grid:
+    synthetic, basis = True, "marginal"
+
+    def __init__(self, *, clock, start, site, green):
+        self.clock, self.green, self.source = clock, green, f"my grid of {site}"
+
+    def latest(self):
+        now = self.clock.now()
+        return Reading(value=self.green if now < 600.0 or now > 1200.0 else 400.0, measured_at=now)
+
+    def forecast(self, horizon):
+        return [self.latest()]
+
+    def outlook(self, until):
+        return [(0.0, self.green), (until, self.green)]
+
+    def close(self):
+        pass
+"""
+
+
+@pytest.mark.integration
+@pytest.mark.slow
+@pytest.mark.timeout(180)
+def test_a_site_follows_a_policy_and_a_signal_of_ones_own(tmp_path, monkeypatch):
+    (tmp_path / "my_kinds.py").write_text(OWN)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    signal = {"kind": "my_kinds:Grid", "options": {"green": 50.0}}
+    with EmbeddedEtcd(None) as etcd, ClockService() as service:
+        path = run_file(
+            tmp_path,
+            clock={"kind": "virtual", "endpoint": service.endpoint, "join_s": 60.0},
+            coordination={"endpoints": [etcd.endpoint]},
+            policy={"kind": "my_kinds:Below", "options": {"limit": 100.0}, "poll_s": 60.0},
+            sites={"texas": {"signal": signal, "power": {"train_w": 300.0, "idle_w": 50.0}}},
+        )
+        (tmp_path / "run").mkdir()
+        (tmp_path / "run" / "killed").touch()  # the program kills itself once, where it has not yet
+        done = subprocess.run(command(path), timeout=150, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    records = read_events(tmp_path / "run")
+    decided = [(r.t, r["action"], r["reason"]) for r in records if r.event == "decided"]
+    assert [(action, reason) for _, action, reason in decided if action != "keep"] == [
+        ("start", "my rule says start"),
+        ("drain", "my rule says drain"),
+        ("start", "my rule says start"),
+    ]
+    assert {record["source"] for record in records if record.event == "reading"} == {"my grid of texas"}
+
+
 @pytest.mark.integration
 @pytest.mark.slow
 @pytest.mark.timeout(120)

@@ -1,12 +1,15 @@
 """What the documentation shows is so: Python runs, run files load, excerpts are those of the files."""
 
 import difflib
+from dataclasses import replace
 
 import pytest
 import yaml
 from pages import PAGES, ROOT, blocks, indented, named
 
-from curtail_dist.config import RunConfig
+from curtail_dist.config import PolicyConfig, RunConfig
+from curtail_dist.energy.scene import Assumptions
+from curtail_dist.energy.simulation import simulate
 
 EXAMPLE = ROOT / "examples" / "own_loop"
 SITE = {"signal": {"kind": "constant", "value": 40}, "power": {"train_w": 2, "idle_w": 1}}
@@ -60,6 +63,20 @@ def test_a_key_that_is_not_there_is_noticed(tmp_path):
 @pytest.mark.parametrize(("page", "text"), PYTHON, ids=[f"{page}-{n}" for n, (page, _) in enumerate(PYTHON)])
 def test_python_runs(page, text):
     exec(compile(text, page, "exec"), {"__name__": "__main__"})
+
+
+def test_the_policy_and_the_signal_that_are_shown_are_played(tmp_path, monkeypatch):
+    page = ROOT / "docs" / "own-grid.md"
+    (module,) = blocks(page, "python")
+    (shown,) = (text for text in blocks(page, "yaml") if "my_rules" in text)
+    (tmp_path / "my_rules.py").write_text(module)
+    monkeypatch.syspath_prepend(tmp_path)
+    start = {"name": "a", "start": "2026-03-21T00:00:00Z", "deadline_h": 12}
+    config = RunConfig.from_mapping(whole({**yaml.safe_load(shown), "run": start}), base=tmp_path)
+    result = simulate(config, Assumptions(work_s=6 * 3600.0))
+    assert result.windows["bay"] == [(0.0, 10800.0), (21600.0, 32400.0)]
+    assert result.emissions_kg == 0.0
+    assert simulate(replace(config, policy=PolicyConfig(kind="work-price"))).played.finished_at is not None
 
 
 @pytest.mark.parametrize("name", ["README.md", "docs/own-script.md"])

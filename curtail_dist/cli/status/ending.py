@@ -49,6 +49,8 @@ def ending(config: RunConfig, view: LiveView, *, rows_left: int | None, away: Co
     if config.policy.kind == "work-price":
         deadline = f"{hours(view.deadline_s):.1f} h after the start" if view.deadline_s else "the deadline"
         return Ending(t=None, reason=f"the plan spreads the work up to {deadline}")
+    if config.policy.kind != "threshold":
+        return Ending(t=None, reason=f"when sites are on is for {config.policy.kind} to say")
     return _by_windows(there, paces, view.t, float(rows_left), without)
 
 
