@@ -312,7 +312,18 @@ def _oracle(facts: dict[str, Any]) -> str:
     share, multiple = facts["oracle_fraction"], facts["oracle_multiple"]
     saving = "" if share is None else f"; the policy makes {share:.1%} of the saving that was possible"
     times = "" if multiple is None else f" and emits {multiple:.2f} times the optimum"
-    return f"{'offline optimum':<36}{'':>9}{'':>9}{facts['oracle_schedule_kg']:>9.3f}{saving}{times}"
+    line = f"{'offline optimum':<36}{'':>9}{'':>9}{facts['oracle_schedule_kg']:>9.3f}{saving}{times}"
+    return line if facts["oracle_exact"] else f"{line}\n{_inexact(facts)}"
+
+
+def _inexact(facts: dict[str, Any]) -> str:
+    """Tell that the optimum is the best schedule found, and how much better one there could be."""
+    assumed = facts["oracle_pair_efficiency"]
+    alone = "" if assumed == facts["pair_efficiency"] else ", if no site ever waited for another"
+    return (
+        f"{'':<36}the best schedule found, not known to be the cheapest: "
+        f"none emits less than {facts['oracle_kg']:.3f} kg{alone}"
+    )
 
 
 VERB = Verb(

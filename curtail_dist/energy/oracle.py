@@ -9,28 +9,27 @@ comes from a dynamic programme over the slots. The price is then raised until th
 
     bound = max over p of  (min over schedules of  emissions - p * work) + p * W
 
-is at most the emissions of any schedule on these slots that does W, and the schedule of that price is made
-the cheapest of all by search (`search.py`). Few sites are weighed together, since trained time counts less
-where sites exchange (pair efficiency below 1); many decide each for itself.
+is at most the emissions of any schedule on these slots that does W. At that price one schedule does too
+little and one too much; they are joined (`splice.py`), the result is planned anew two sites at a time
+(`pairs.py`) and, where few sites are weighed together, made the cheapest of all by search (`search.py`). Many
+sites decide each for itself at a price, and their schedule is what the pairs make of it.
 """
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from curtail_dist.energy.emissions import Grid
-from curtail_dist.energy.programme import Programme, Slots, State
-from curtail_dist.energy.search import Plan, cheapest
+from curtail_dist.energy.pairs import improved
+from curtail_dist.energy.programme import Plan, Programme
+from curtail_dist.energy.search import cheapest
+from curtail_dist.energy.slots import Slots
+from curtail_dist.energy.splice import spliced
 from curtail_dist.units import Grams, Seconds, kilograms
 
 MOST_TOGETHER = 5000
-"""Joint states up to which sites are weighed together where a pair is worth less than two."""
+"""Joint states up to which sites are weighed together: six sites whose joins take two slots."""
 SLOT_S: Seconds = 300.0
 """Length of a slot where none is given; what is emitted within one is beyond what the bound can resolve."""
-_MOST_SEARCHED = 300
-"""Joint states up to which the cheapest schedule is searched for."""
 _MOST_PRICES = 200
 """Prices tried; some ten suffice. Every one gives a valid bound, so stopping early only loosens it."""
 _ANY_PRICE = 1e9
@@ -77,31 +76,30 @@ def optimum(
     if deadline_s <= 0:
         return None  # no planned period: no agent said one
     slots = Slots.even(0.0, deadline_s, slot_s=slot_s, join_s=join_s)
-    joint = (slots.joining + 2) ** len(sites)
-    together = joint <= (MOST_TOGETHER if pair_efficiency < 1 else _MOST_SEARCHED)
-    efficiency = pair_efficiency if together else 1.0
-    groups = [tuple(sites)] if together else [(name,) for name in sites]
-    programmes = [
-        Programme([[sites[name] for name in group]], slots, efficiency=efficiency) for group in groups
-    ]
-    found = _price_search(programmes, work_s)
+    grids = list(sites.values())
+    whole = Programme.of([grids], slots, efficiency=pair_efficiency)
+    together = (slots.joining + 2) ** len(grids) <= MOST_TOGETHER
+    found = _bracket(whole.best if together else _each(grids, whole), work_s)
     if found is None:
         return None
-    bound, price, plans = found
-    if together and joint <= _MOST_SEARCHED:
-        plans = [cheapest(programmes[0], plans[0], work_s=work_s, price=price)]
-    schedule = {
-        name: _periods([state[index] for state in plan.states], slots.edges)
-        for group, plan in zip(groups, plans, strict=True)
-        for index, name in enumerate(group)
-    }
+    bound = found.bound
+    if not together and pair_efficiency < 1:
+        bound = _bound_of_each(grids, slots, work_s)
+    plan = spliced(whole, found.below, found.above, work_s=work_s, price=found.price)
+    if len(grids) > 2 and (slots.joining + 2) ** 2 <= MOST_TOGETHER:
+        plan = improved(whole, plan, work_s=work_s, price=found.price, bound=bound)
+    if together:
+        plan = cheapest(whole, plan, work_s=work_s, price=found.price)
     return Optimum(
         emissions_kg=kilograms(bound),
-        schedule=schedule,
-        schedule_kg=kilograms(_cost(plans)),
-        schedule_work_s=_work(plans),
-        exact=all(plan.exact for plan in plans),
-        pair_efficiency=efficiency,
+        schedule={
+            name: _periods([state[index] for state in plan.states], slots.edges)
+            for index, name in enumerate(sites)
+        },
+        schedule_kg=kilograms(plan.cost),
+        schedule_work_s=plan.work,
+        exact=plan.exact or plan.cost <= bound + 1e-9 * (1.0 + bound),
+        pair_efficiency=pair_efficiency if together else 1.0,
     )
 
 
@@ -123,50 +121,63 @@ def _periods(states: list[int], edges: Sequence[Seconds]) -> list[tuple[Seconds,
     return periods
 
 
-def _price_search(programmes: list[Programme], work_s: Seconds) -> tuple[Grams, float, list[Plan]] | None:
+@dataclass(frozen=True, kw_only=True)
+class _Bracket:
+    """Two schedules, as cheap as any at a price of work, between which the work lies."""
+
+    bound: Grams
+    """Where the line through them meets the work: a bound, if they are the least of all schedules."""
+    price: float
+    """Grams a site-second."""
+    below: Plan
+    above: Plan
+    """Does the work."""
+
+
+def _bracket(best: Callable[[float], Plan], work_s: Seconds) -> _Bracket | None:
     """Move the price until no plan undercuts the line through one plan below W and one that does W.
 
-    Returns the bound, its price and the plans that do W, or None where none does.
+    Returns None where no plan does W.
     """
-    above = [_plan(programme, _ANY_PRICE) for programme in programmes]
-    if _work(above) < work_s - 1e-6:
+    above = best(_ANY_PRICE)
+    if above.work < work_s - 1e-6:
         return None
-    below_g, below_s, bound, best = 0.0, 0.0, 0.0, 0.0
+    below = Plan(cost=0.0, work=0.0, states=tuple((0,) * len(state) for state in above.states))
+    bound = at = 0.0
     for _ in range(_MOST_PRICES):
-        if _work(above) <= below_s:
+        if above.work <= below.work:
             break
-        price = (_cost(above) - below_g) / (_work(above) - below_s)
-        plans = [_plan(programme, price) for programme in programmes]
-        cost, work = _cost(plans), _work(plans)
-        if cost - price * (work - work_s) >= bound:
-            bound, best = cost - price * (work - work_s), price
-        line = below_g - price * below_s
-        if cost - price * work >= line - 1e-9 * (1.0 + abs(line)):
+        price = (above.cost - below.cost) / (above.work - below.work)
+        plan = best(price)
+        if plan.cost - price * (plan.work - work_s) >= bound:
+            bound, at = plan.cost - price * (plan.work - work_s), price
+        line = below.cost - price * below.work
+        if plan.cost - price * plan.work >= line - 1e-9 * (1.0 + abs(line)):
             break
-        if work >= work_s - 1e-6:
-            above = plans
+        if plan.work >= work_s - 1e-6:
+            above = plan
         else:
-            below_g, below_s = cost, work
-    return bound, best, above
+            below = plan
+    return _Bracket(bound=bound, price=at, below=below, above=above)
 
 
-def _plan(programme: Programme, price: float) -> Plan:
-    """Return the schedule that is least in emissions - price x work, beginning with every site off."""
-    _, rest = programme.to_go(np.array([[price]]))
-    state: State = (0,) * (programme.cost.ndim - 3)
-    cost, work, states = 0.0, 0.0, list[State]()
-    for slot, onwards in enumerate(rest):
-        state = min(programme.ways_on(state, slot), key=lambda way: onwards[0, 0, *way])
-        costs, works = programme.cost[slot, 0, *state], programme.work[slot, 0, *state]
-        option = int(np.argmin(costs - price * works))
-        cost, work = cost + float(costs[option]), work + float(works[option])
-        states.append(state)
-    return Plan(cost=cost, work=work, states=tuple(states))
+def _each(grids: Sequence[Grid], whole: Programme) -> Callable[[float], Plan]:
+    """Return what finds the best plan at a price where each site decides for itself.
+
+    It takes it that some other one trains, too. What the plans come to is reckoned with all of them.
+    """
+    efficiency = whole.efficiency
+    alone = [Programme.of([[grid]], whole.slots, efficiency=efficiency, accompanied=True) for grid in grids]
+
+    def best(price: float) -> Plan:
+        plans = [programme.best(price).states for programme in alone]
+        return whole.reckoned([tuple(own for (own,) in states) for states in zip(*plans, strict=True)], price)
+
+    return best
 
 
-def _cost(plans: list[Plan]) -> Grams:
-    return math.fsum(plan.cost for plan in plans)
-
-
-def _work(plans: list[Plan]) -> Seconds:
-    return math.fsum(plan.work for plan in plans)
+def _bound_of_each(grids: Sequence[Grid], slots: Slots, work_s: Seconds) -> Grams:
+    """Return a bound where no site waits for another: a lower one, and the only one without joint states."""
+    found = _bracket(_each(grids, Programme.of([grids], slots, efficiency=1.0)), work_s)
+    assert found is not None, "what is done where sites wait is done where none does"
+    return found.bound

@@ -34,8 +34,9 @@ def pareto(scene: Scene) -> Mapping[str, list[Point]]:
         found["work-price"] += points
         optimum = best(scene, work_s=scene.asked_s, deadline_s=deadline_s) if points else None
         if optimum is not None:
-            kg = optimum.schedule_kg
-            found["optimum"].append(Point(finished_h=deadline_h, emissions_kg=kg, setting=deadline_h))
+            # What is done by one deadline is done by a later one, too, whose slots may end elsewhere.
+            least = min([optimum.schedule_kg, *(point.emissions_kg for point in found["optimum"])])
+            found["optimum"].append(Point(finished_h=deadline_h, emissions_kg=least, setting=deadline_h))
     for threshold in sorted({policy.threshold_g_per_kwh, *_thresholds(scene)}):
         rule = replace(policy, kind="threshold", threshold_g_per_kwh=threshold, leave_at_g_per_kwh=None)
         found["threshold"] += _points(scene, rule, deadline_s=scene.deadline_s, setting=threshold)

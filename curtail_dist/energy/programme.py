@@ -1,145 +1,135 @@
 """What schedules of some sites cost and do at given prices of work: a dynamic programme over slots of time.
 
-A site's local state in a slot is 0 (off), 1..m (joining; the slot in which joining ends is trained in for the
-rest) or m + 1 (training). From any state a site may go off; from off it goes to 1, and on from there as
-joining takes its time. A joint state is one local state for each site. What a slot costs and does depends on
-its joint state, so the least over all ways on is taken one site after the other.
+A joint state is one local state for each site (`slots.py`). What a slot costs and does depends on its joint
+state, so the least over all ways on is taken one site after the other.
 
 Several futures are solved side by side (scenarios), and several prices.
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import pairwise, product
+from itertools import product
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from curtail_dist.energy.emissions import Grid
 from curtail_dist.energy.pace import paces
+from curtail_dist.energy.slots import Slots
 from curtail_dist.energy.stepfunction import StepFunction
-from curtail_dist.units import JOULES_PER_KWH, SECONDS_PER_DAY, Seconds
+from curtail_dist.units import JOULES_PER_KWH, Grams, Seconds
 
 Array = NDArray[np.float64]
 State = tuple[int, ...]
 """One local state a site."""
-_FINE_S: Seconds = SECONDS_PER_DAY
-_COARSE_S: Seconds = 1800.0
-"""Slots further off than `_FINE_S` are this long: what is planned for then is planned again before."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Slots:
-    """Time cut into slots, and what a start takes of it."""
+class Plan:
+    """A schedule of a group of sites."""
 
-    edges: tuple[Seconds, ...]
-    """Slot i is [edges[i], edges[i + 1]). Later slots may be longer than the first, and the last shorter."""
-    join_s: Seconds
-    """What a start takes before training begins."""
-
-    @classmethod
-    def even(cls, start: Seconds, stop: Seconds, *, slot_s: Seconds, join_s: Seconds) -> "Slots":
-        """Cut [start, stop) into slots of `slot_s`; what is left over is a slot of its own."""
-        count = math.floor((stop - start) / slot_s + 1e-9)
-        edges = [start + index * slot_s for index in range(count + 1)]
-        if stop - edges[-1] > 1e-6:
-            edges.append(stop)
-        return cls(edges=tuple(edges), join_s=join_s)
-
-    @classmethod
-    def widening(cls, start: Seconds, stop: Seconds, *, slot_s: Seconds, join_s: Seconds) -> "Slots":
-        """Cut [start, stop) finely where it matters now, and more coarsely beyond the next hours."""
-        fine = min(stop, start + _FINE_S)
-        near = cls.even(start, fine, slot_s=slot_s, join_s=join_s).edges
-        if stop - fine < 1.0:
-            return cls(edges=near, join_s=join_s)
-        coarse_s = slot_s * max(1, round(_COARSE_S / slot_s))
-        far = cls.even(fine, stop, slot_s=coarse_s, join_s=join_s).edges
-        return cls(edges=(*near, *far[1:]), join_s=join_s)
-
-    @property
-    def joining(self) -> int:
-        """How many of the first slots a start takes, m."""
-        return math.ceil(self.join_s / (self.edges[1] - self.edges[0]) - 1e-9)
-
-    @property
-    def training(self) -> int:
-        """The local state of a site that trains, m + 1."""
-        return self.joining + 1
-
-    def joins_s(self, own: int) -> Seconds:
-        """Return what is left of joining at the begin of a slot in local state `own`."""
-        if not 1 <= own <= self.joining:
-            return 0.0
-        return self.join_s - (own - 1) * (self.edges[1] - self.edges[0])
-
-    @cached_property
-    def following(self) -> tuple[list[int], ...]:
-        """By slot: the local state in it of a site that goes on, by its local state in the slot before."""
-        first = self.edges[1] - self.edges[0]
-        lengths = [first, *(stop - start for start, stop in pairwise(self.edges))]
-        by_length = {length: self._after(length) for length in set(lengths)}
-        return tuple(by_length[length] for length in lengths[:-1])
-
-    def _after(self, length: Seconds) -> list[int]:
-        """The local state after a slot of this length of a site that goes on, by its state in that slot."""
-        passed = max(1, round(length / (self.edges[1] - self.edges[0])))
-
-        def after(own: int) -> int:
-            joined = own == self.training or self.joins_s(own) <= length + 1e-9
-            return self.training if joined else min(own + passed, self.joining)
-
-        return [1, *(after(own) for own in range(1, self.training + 1))]
-
-    def local(self, *, on: bool, joins_s: Seconds = 0.0) -> int:
-        """Return the local state before the first slot; `joins_s` is what is left of joining."""
-        if not on:
-            return 0
-        left = math.ceil(joins_s / (self.edges[1] - self.edges[0]) - 1e-9)
-        return self.training if left <= 0 else max(1, self.joining - left)
+    cost: Grams
+    work: Seconds
+    states: tuple[State, ...]
+    """By slot."""
+    exact: bool = False
+    """Whether it is known that no schedule on the slots does the work for less."""
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Programme:
-    """Sites and slots, ready to be solved at any price. Immutable."""
+    """Sites and slots, ready to be solved at any price."""
 
-    def __init__(
-        self,
+    slots: Slots
+    efficiency: float
+    """Share of a slot that a site trains while another does; else it exchanges."""
+    local: tuple["_Site", ...]
+    """The sites whose states are open."""
+    company: "_Company"
+    """What goes on besides, whatever these sites do."""
+
+    @classmethod
+    def of(
+        cls,
         scenarios: Sequence[Sequence[Grid]],
         slots: Slots,
         *,
         efficiency: float,
         accompanied: bool = False,
-    ) -> None:
-        """Reckon every joint state in every slot.
+    ) -> Self:
+        """Prepare sites.
 
         Args:
             scenarios: Equally likely futures, each with intensity and power of every site.
             slots: The slots.
             efficiency: Share of a slot that a site trains while another does; else it exchanges.
-            accompanied: Whether some site besides these trains all the time.
+            accompanied: Whether some site besides these trains all the time; it costs and does nothing here.
         """
-        self.slots = slots
-        sites = len(scenarios[0])
-        self._shape = (slots.training + 1,) * sites
-        local = [_locals([future[site] for future in scenarios], slots) for site in range(sites)]
-        self.options = list(product(*(range(own[0].paces) for own in local)))
+        local = [_Site.of([future[site] for future in scenarios], slots) for site in range(len(scenarios[0]))]
+        nothing = np.zeros((len(slots.edges) - 1, len(scenarios)))
+        company = _Company(
+            trains=nothing + accompanied, join_g=nothing, train_g=nothing, sync_g=nothing, work_s=nothing
+        )
+        return cls(slots=slots, efficiency=efficiency, local=tuple(local), company=company)
+
+    def part(self, free: Sequence[int], states: Sequence[State], *, price: float) -> "Programme":
+        """Return the programme of the sites `free` alone, while the others do as in a schedule.
+
+        What those cost and do is in every joint state of the part, so that its schedules can be compared with
+        the whole one.
+
+        Args:
+            free: Indices of sites; none of them leaves what the schedule itself comes to.
+            states: The schedule, a joint state of all sites for each slot.
+            price: Grams a site-second, at which the others choose their pace.
+        """
+        own = np.array(states, dtype=np.int64).reshape(len(states), len(self.local))
+        company = self.company
+        for site, local in enumerate(self.local):
+            if site not in free:
+                company = company.joined(local, own[:, site], price)
+        local = tuple(self.local[site] for site in free)
+        return Programme(slots=self.slots, efficiency=self.efficiency, local=local, company=company)
+
+    @cached_property
+    def options(self) -> list[State]:
         """The pace of each site (an index into `paces`), by the last axis of cost and work."""
-        size = (len(slots.edges) - 1, len(scenarios), *self._shape, len(self.options))
-        self.cost: Array = np.zeros(size)
+        return list(product(*(range(len(site.watts)) for site in self.local)))
+
+    @property
+    def cost(self) -> Array:
         """Emissions in g, by slot, scenario, joint state, and pace of each site; infinite where unknown."""
-        self.work: Array = np.zeros(size)
+        return self._table[0]
+
+    @property
+    def work(self) -> Array:
         """Site-seconds of training at full speed, likewise."""
-        for state in product(range(self._shape[0]), repeat=sites):
-            busy = [(local[site][own], site) for site, own in enumerate(state) if own]
-            training = sum((one.trains for one, _ in busy), start=np.full(size[:2], float(accompanied)))
-            share = np.where(training >= 2, efficiency, 1.0)
+        return self._table[1]
+
+    @cached_property
+    def _table(self) -> tuple[Array, Array]:
+        company = self.company
+        size = (*company.trains.shape, *self._shape, len(self.options))
+        costs, works = np.zeros(size), np.zeros(size)
+        for state in product(range(self.slots.training + 1), repeat=len(self.local)):
+            busy = [(index, self.local[index], own) for index, own in enumerate(state) if own]
+            training = sum((site.train_s[own] > 0 for _, site, own in busy), start=company.trains)
+            share = np.where(training >= 2, self.efficiency, 1.0)
+            base_g, base_s = company.at(share)
             for number, option in enumerate(self.options):
-                for one, site in busy:
-                    cost, work = one.at(option[site], share)
-                    self.cost[:, :, *state, number] += cost
-                    self.work[:, :, *state, number] += work
+                here = (slice(None), slice(None), *state, number)
+                costs[here], works[here] = base_g, base_s
+                for index, site, own in busy:
+                    cost, work = site.at(own, option[index], share)
+                    costs[here] += cost
+                    works[here] += work
+        return costs, works
+
+    @property
+    def _shape(self) -> State:
+        return (self.slots.training + 1,) * len(self.local)
 
     def to_go(self, prices: Array, *, change_s: Seconds = 0.0) -> tuple[Array, list[Array]]:
         """Return what is least in emissions - price x work, from the begin and from each slot on.
@@ -152,7 +142,7 @@ class Programme:
             From the begin by state before it, (P, scenarios, *state); and for each slot, with this
             slot in a joint state and the best after it, the same shape.
         """
-        sites = len(self._shape)
+        sites = len(self.local)
         by_price = prices.reshape(*prices.shape, *(1,) * sites)
         least: Array = np.zeros((len(prices), self.cost.shape[1], *self._shape))
         rest: list[Array] = []
@@ -169,6 +159,23 @@ class Programme:
                 least = np.minimum(least[is_off], on)
         return least, rest[::-1]
 
+    def best(self, price: float) -> Plan:
+        """Return the schedule that is least in emissions - price x work, beginning with every site off.
+
+        Of one scenario, the only one; so does `reckoned`.
+        """
+        _, rest = self.to_go(np.array([[price]]))
+        state, states = (0,) * len(self.local), list[State]()
+        for slot, onwards in enumerate(rest):
+            state = min(self.ways_on(state, slot), key=lambda way: onwards[0, 0, *way])
+            states.append(state)
+        return self.reckoned(states, price)
+
+    def reckoned(self, states: Sequence[State], price: float) -> Plan:
+        """Return what a schedule comes to, with the pace of each site that suits the price."""
+        settled = self.part((), states, price=price)
+        return Plan(cost=float(settled.cost.sum()), work=float(settled.work.sum()), states=tuple(states))
+
     def ways_on(self, state: State, slot: int) -> list[State]:
         """Return the joint states in `slot` that may follow `state` in the slot before."""
         following = self.slots.following[slot]
@@ -176,8 +183,8 @@ class Programme:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Local:
-    """One site, or one for each scenario, in one local state: arrays by slot and scenario."""
+class _Site:
+    """One site, or one for each scenario: arrays by local state, slot and scenario."""
 
     join_g: Array
     grid_g: Array
@@ -189,48 +196,71 @@ class _Local:
     speed: Array
     """By pace and scenario."""
 
-    @property
-    def paces(self) -> int:
-        return len(self.watts)
-
-    @property
-    def trains(self) -> Array:
-        return (self.train_s > 0).astype(float)
-
-    def at(self, pace: int, share: Array) -> tuple[Array, Array]:
-        """Return emissions and work while it trains for `share` of the time."""
-        drawn = share * self.watts[pace] + (1 - share) * self.sync_w
-        with np.errstate(invalid="ignore"):
-            cost = self.join_g + drawn * self.grid_g
-        return np.where(np.isnan(cost), np.inf, cost), share * self.speed[pace] * self.train_s
-
-
-def _locals(futures: Sequence[Grid], slots: Slots) -> list[_Local]:
-    """One site, or one for each scenario, in every local state."""
-    starts, stops = np.array(slots.edges[:-1]), np.array(slots.edges[1:])
-    integrals = [_Integrals(future.intensity, slots.edges[0], slots.edges[-1]) for future in futures]
-    ways = [paces(future.power) for future in futures]
-    most = max(len(way) for way in ways)
-    padded = [[*way, *[way[0]] * (most - len(way))] for way in ways]
-    join_w = np.array([future.power.join_w for future in futures])
-    sync_w = np.array([future.power.sync_w for future in futures])
-    watts = np.array([[pace.watts for pace in way] for way in padded]).T
-    speed = np.array([[pace.speed for pace in way] for way in padded]).T
-
-    def local(own: int) -> _Local:
-        middle = np.minimum(starts + slots.joins_s(own), stops)
+    @classmethod
+    def of(cls, futures: Sequence[Grid], slots: Slots) -> Self:
+        starts, stops = np.array(slots.edges[:-1]), np.array(slots.edges[1:])
+        joins_s = np.array([slots.joins_s(own) for own in range(slots.training + 1)])
+        middle = np.minimum(starts + joins_s[:, None], stops)
+        integrals = [_Integrals(future.intensity, slots.edges[0], slots.edges[-1]) for future in futures]
+        ways = [paces(future.power) for future in futures]
+        most = max(len(way) for way in ways)
+        padded = [[*way, *[way[0]] * (most - len(way))] for way in ways]
+        join_w = np.array([future.power.join_w for future in futures])
         before = [each.over(starts, middle, stops) for each in integrals]
         after = [each.over(middle, stops, stops) for each in integrals]
-        return _Local(
-            join_g=np.stack(before, axis=1) * (join_w / JOULES_PER_KWH),
-            grid_g=np.stack(after, axis=1) / JOULES_PER_KWH,
-            train_s=np.repeat((stops - middle)[:, None], len(futures), axis=1),
-            sync_w=sync_w,
-            watts=watts,
-            speed=speed,
+        return cls(
+            join_g=np.stack(before, axis=2) * (join_w / JOULES_PER_KWH),
+            grid_g=np.stack(after, axis=2) / JOULES_PER_KWH,
+            train_s=np.repeat((stops - middle)[:, :, None], len(futures), axis=2),
+            sync_w=np.array([future.power.sync_w for future in futures]),
+            watts=np.array([[pace.watts for pace in way] for way in padded]).T,
+            speed=np.array([[pace.speed for pace in way] for way in padded]).T,
         )
 
-    return [local(own) for own in range(slots.training + 1)]
+    def at(self, own: int, pace: int, share: Array) -> tuple[Array, Array]:
+        """Return emissions and work in a local state while it trains for `share` of the time."""
+        drawn = share * self.watts[pace] + (1 - share) * self.sync_w
+        with np.errstate(invalid="ignore"):
+            cost = self.join_g[own] + drawn * self.grid_g[own]
+        return np.where(np.isnan(cost), np.inf, cost), share * self.speed[pace] * self.train_s[own]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Company:
+    """What other sites do, whatever is open: sums over them, by slot and scenario."""
+
+    trains: Array
+    """How many train."""
+    join_g: Array
+    train_g: Array
+    """Emissions of training for all of the time in which they train or exchange, and of exchanging."""
+    sync_g: Array
+    work_s: Array
+    """Site-seconds at full speed that training for all of that time would be."""
+
+    def joined(self, site: _Site, own: NDArray[np.int64], price: float) -> "_Company":
+        """Return what it is with one site more, which is in these states and whose pace suits the price."""
+        rows = np.arange(len(own))
+        on = (own > 0)[:, None]
+
+        def there(values: Array) -> Array:
+            return np.where(on, values[own, rows], 0.0)
+
+        grid_g, train_s = there(site.grid_g), there(site.train_s)
+        by_pace = site.watts[:, None] * grid_g - price * site.speed[:, None] * train_s
+        pace = by_pace.argmin(axis=0)
+        scenario = np.arange(len(site.sync_w))
+        return _Company(
+            trains=self.trains + (train_s > 0),
+            join_g=self.join_g + there(site.join_g),
+            train_g=self.train_g + site.watts[pace, scenario] * grid_g,
+            sync_g=self.sync_g + site.sync_w * grid_g,
+            work_s=self.work_s + site.speed[pace, scenario] * train_s,
+        )
+
+    def at(self, share: Array) -> tuple[Array, Array]:
+        """Return emissions and work while they train for `share` of the time."""
+        return self.join_g + share * self.train_g + (1 - share) * self.sync_g, share * self.work_s
 
 
 class _Integrals:

@@ -19,7 +19,8 @@ import numpy as np
 from curtail_dist.energy.emissions import Grid, PowerModel
 from curtail_dist.energy.pace import paces
 from curtail_dist.energy.policy import Advice, Wanted
-from curtail_dist.energy.programme import Array, Programme, Slots, State
+from curtail_dist.energy.programme import Array, Programme, State
+from curtail_dist.energy.slots import Slots
 from curtail_dist.energy.stepfunction import StepFunction
 from curtail_dist.units import JOULES_PER_KWH, Seconds
 
@@ -119,11 +120,11 @@ class _Group:
         ]
         before = [slots.local(on=site.on, joins_s=site.joins_s) for site in sites.values()]
         if (slots.training + 1) ** len(sites) <= MOST_TOGETHER:
-            programme = Programme(list(zip(*grids, strict=True)), slots, efficiency=efficiency)
+            programme = Programme.of(list(zip(*grids, strict=True)), slots, efficiency=efficiency)
             befores: tuple[State, ...] = (tuple(before),)
         else:
             each = [(grid,) for futures in grids for grid in futures]
-            programme = Programme(each, slots, efficiency=efficiency, accompanied=True)
+            programme = Programme.of(each, slots, efficiency=efficiency, accompanied=True)
             befores = tuple((own,) for own in before)
         return cls(names=tuple(sites), programme=programme, befores=befores, futures=len(grids[0]))
 

@@ -1,5 +1,6 @@
 import argparse
 import json
+from functools import partial
 
 import pytest
 from curtail_launch.demo.day import write_day
@@ -30,18 +31,38 @@ baselines:
 
 
 @pytest.fixture
-def simulate(tmp_path, write, capsys):
-    """Run the verb on the published day and return what it printed."""
-    write_day(tmp_path / "traces")
-    run = write(RUN, "run.yaml")
+def verb(write, capsys):
+    """Run the verb on a run file and return what it printed."""
 
-    def _simulate(*arguments):
+    def _verb(run, *arguments):
         parser = argparse.ArgumentParser()
         VERB.add_arguments(parser)
-        assert VERB.run(parser.parse_args(["--config", str(run), *arguments])) == 0
+        file = write(run, "run.yaml")
+        assert VERB.run(parser.parse_args(["--config", str(file), *arguments])) == 0
         return capsys.readouterr().out
 
-    return _simulate
+    return _verb
+
+
+@pytest.fixture
+def simulate(tmp_path, verb):
+    """Run the verb on the published day and return what it printed."""
+    write_day(tmp_path / "traces")
+    return partial(verb, RUN)
+
+
+def constant_sites(values, *, hours, **policy):
+    """Return a run file of sites with constant signals."""
+    power = {"train_w": 2000.0, "idle_w": 400.0}
+    sites = {f"s{v:g}": {"signal": {"kind": "constant", "value": v}, "power": power} for v in values}
+    tree = {
+        "run": {"name": "constant", "deadline_h": hours, "start": "2026-03-21T00:00:00+00:00"},
+        "sites": sites,
+        "policy": policy,
+        "clock": {"join_s": 345.0},
+        "data": {"manifest": "none.json"},
+    }
+    return json.dumps(tree)
 
 
 def facts(text):
@@ -221,3 +242,30 @@ def test_pue_embodied_carbon_and_average_intensity_count_where_they_are_given(si
     mark = found["footprint"]
     assert mark["average_kg"] == pytest.approx(mark["energy_kwh"] * 0.3)
     assert mark["embodied_kg"] == pytest.approx(100 * (2 + 345 / 3600) / 1000, rel=1e-6)
+
+
+def test_five_sites_have_the_optimum_of_the_cleanest_and_more_time_does_not_make_it_worse(verb):
+    run = constant_sites([60.0, 80.0, 100.0, 120.0, 140.0], hours=8.0, threshold_g_per_kwh=70.0)
+    day = facts(verb(run, "--work-h", "3", "--pareto", "--json", "--set", "policy.poll_s=300"))
+    assert day["emissions_kg"] == pytest.approx(0.06 * (3 * 2.0 + 0.4 * 345 / 3600))
+    assert day["oracle_kg"] <= day["emissions_kg"]
+    assert day["oracle_exact"]
+    assert 0.95 < day["oracle_multiple"] <= 1.0  # the policy stops within a slot
+    optimum = [point["emissions_kg"] for point in day["pareto"]["optimum"]]
+    assert len(optimum) > 3
+    assert optimum == sorted(optimum, reverse=True)
+
+
+def test_the_text_says_that_an_optimum_is_not_known_to_be_the_cheapest_and_what_none_undercuts(verb):
+    run = constant_sites(
+        [60.0 + site for site in range(8)], hours=4.0, threshold_g_per_kwh=500.0, pair_efficiency=0.8
+    )
+    day = facts(verb(run, "--work-h", "16", "--json"))
+    assert not day["oracle_exact"]
+    said = (
+        "the best schedule found, not known to be the cheapest: none emits less than "
+        f"{day['oracle_kg']:.3f} kg, if no site ever waited for another"
+    )
+    assert said in verb(run, "--work-h", "16")
+    exact = constant_sites([60.0, 80.0], hours=4.0, threshold_g_per_kwh=70.0)
+    assert "the best schedule found" not in verb(exact, "--work-h", "3")
