@@ -24,7 +24,10 @@ class Point:
 
 
 def pareto(scene: Scene) -> Mapping[str, list[Point]]:
-    """Return points of `work-price` and `optimum` over deadlines, and of `threshold` over thresholds."""
+    """Return points of `work-price` and `optimum` over deadlines, and of `threshold` over thresholds.
+
+    Whatever the threshold, sites leave where the run file says, or where they join if that is higher.
+    """
     found: dict[str, list[Point]] = {"work-price": [], "optimum": [], "threshold": []}
     policy = scene.config.policy
     for deadline_s in _deadlines(scene):
@@ -38,7 +41,9 @@ def pareto(scene: Scene) -> Mapping[str, list[Point]]:
             least = min([optimum.schedule_kg, *(point.emissions_kg for point in found["optimum"])])
             found["optimum"].append(Point(finished_h=deadline_h, emissions_kg=least, setting=deadline_h))
     for threshold in sorted({policy.threshold_g_per_kwh, *_thresholds(scene)}):
-        rule = replace(policy, kind="threshold", threshold_g_per_kwh=threshold, leave_at_g_per_kwh=None)
+        leave_at = policy.leave_at_g_per_kwh
+        leave_at = None if leave_at is None else max(leave_at, threshold)
+        rule = replace(policy, kind="threshold", threshold_g_per_kwh=threshold, leave_at_g_per_kwh=leave_at)
         found["threshold"] += _points(scene, rule, deadline_s=scene.deadline_s, setting=threshold)
     return found
 

@@ -200,6 +200,22 @@ def test_emissions_against_finish_time_are_told_and_drawn(simulate, tmp_path):
     assert picture.read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.slow
+def test_the_run_s_own_threshold_comes_to_the_same_among_all_of_them(simulate):
+    leaves_later = ("--set", "policy.leave_at_g_per_kwh=300", "--set", "policy.poll_s=300")
+    day = facts(simulate("--work-h", "8", "--pareto", "--json", *leaves_later))
+    own = [point for point in day["pareto"]["threshold"] if point["setting"] == 100.0]
+    assert own == [{"finished_h": day["hours"], "emissions_kg": day["emissions_kg"], "setting": 100.0}]
+    highest = day["pareto"]["threshold"][-1]["setting"]
+    assert highest > 300
+    alone = facts(
+        simulate(
+            "--work-h", "8", "--json", *leaves_later[2:], "--set", f"policy.threshold_g_per_kwh={highest}"
+        )
+    )
+    assert day["pareto"]["threshold"][-1]["emissions_kg"] == pytest.approx(alone["emissions_kg"])
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
