@@ -143,8 +143,8 @@ class SignalConfig:
         self._check_values()
 
     def _check_values(self) -> None:
-        holds = self.value is None or self.value >= 0
-        require(holds, "signal.value", self.value, "at least 0")
+        holds = self.value is None or (math.isfinite(self.value) and self.value >= 0)
+        require(holds, "signal.value", self.value, "at least 0 and finite")
         must = "one of " + ", ".join(UNITS)
         require(self.unit in ("", *UNITS), "signal.unit", self.unit, must)
         require(self.basis in ("", "marginal", "average"), "signal.basis", self.basis, "marginal or average")

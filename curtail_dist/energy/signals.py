@@ -222,10 +222,6 @@ def _open_one(config: SignalConfig, *, clock: Clock, start: datetime, site: str)
 
         return open_live(config, start=start, site=site)
     if config.value is not None:
-        if not (math.isfinite(config.value) and config.value >= 0):
-            raise TraceError(
-                f"signal.value of {site} is {config.value}; it must be finite and at least 0 g/kWh"
-            )
         series = StepFunction(edges=(-math.inf, math.inf), values=(config.value,))
         said = f"{CONSTANT}{config.value:g} g/kWh"
         return SeriesSignal(
