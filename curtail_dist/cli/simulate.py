@@ -42,7 +42,8 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         "--work-h",
         type=float,
         metavar="H",
-        help="site-hours of training that complete the run (default: those of one site always on)",
+        help="site-hours of training that complete the run (default: policy.work_h, or else those of one "
+        "site always on)",
     )
     parser.add_argument(
         "--tokens-per-second", type=float, metavar="N", help="tokens a training site steps, to count tokens"

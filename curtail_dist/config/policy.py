@@ -39,8 +39,9 @@ class PolicyConfig:
     reserve: float = 0.02
     """With `work-price`: share of the work that is left by which a plan does more, for what goes wrong."""
     work_h: float | None = None
-    """With `work-price`: site-hours of training that the run takes, as expected before it has measured.
-    Default: what one site does in the planned period."""
+    """Site-hours of training that the run takes: what `simulate` plays where --work-h says nothing else, and
+    with `work-price` what agents expect before the run has measured. Default: what one site does in the
+    planned period."""
     g_per_currency: float = 0.0
     """With `work-price`: grams of CO2 that one unit of the sites' currency is worth, so that a plan keeps
     emissions + g_per_currency x cost least. 0: cost is reckoned and does not count."""

@@ -128,6 +128,11 @@ class RunConfig:
         """Where snapshots go, the default filled in."""
         return self.state.url or str(self.run.directory / "snapshots")
 
+    @property
+    def work_h(self) -> float:
+        """Site-hours of training that the run is to take, the default filled in."""
+        return self.run.deadline_h if self.policy.work_h is None else self.policy.work_h
+
     def to_mapping(self) -> dict[str, Any]:
         """Return plain values from which `from_mapping` builds an equal configuration."""
         tree = plain(self)

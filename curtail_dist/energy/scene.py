@@ -29,8 +29,8 @@ class Assumptions:
     """What a simulation takes for given besides the run file."""
 
     work_s: Seconds | None = None
-    """Site-seconds of training after which the run is complete; by default what one site that is always on
-    does in the planned period."""
+    """Site-seconds of training after which the run is complete; by default what the run file says
+    (`RunConfig.work_h`)."""
     drains_s: Sequence[Seconds] = (0.0,)
     """What the first drains take; the last of these holds for all further ones."""
     blocking: bool = False
@@ -75,7 +75,7 @@ class Scene:
         until = config.run.deadline_h * SECONDS_PER_HOUR
         start = config.run.start or _first_common_row(config)
         found = {
-            name: series_of(site.signal, start, name, max(until, given.work_s or 0.0))
+            name: series_of(site.signal, start, name, max(until, _asked_s(config, given)))
             for name, site in config.sites.items()
         }
         return cls(
@@ -154,7 +154,7 @@ class Scene:
     @property
     def asked_s(self) -> Seconds:
         """Site-seconds of training that are to be done."""
-        return self.deadline_s if self.given.work_s is None else self.given.work_s
+        return _asked_s(self.config, self.given)
 
     @property
     def rhythm(self) -> Rhythm:
@@ -198,6 +198,10 @@ def series_of(signal: SignalConfig, start: datetime, name: str, until: Seconds) 
         raise TraceError(f"the signal of {name}: {error}") from error
     finally:
         opened.close()
+
+
+def _asked_s(config: RunConfig, given: Assumptions) -> Seconds:
+    return config.work_h * SECONDS_PER_HOUR if given.work_s is None else given.work_s
 
 
 def _first_common_row(config: RunConfig) -> datetime:

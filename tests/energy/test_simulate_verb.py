@@ -113,6 +113,14 @@ def test_work_that_the_windows_do_not_hold_is_said_to_be_unfinished(simulate):
     assert "NOT done by the deadline" in simulate("--work-h", "40")
 
 
+def test_the_work_is_the_run_file_s_where_the_command_line_says_none(simulate):
+    asked = ("--set", "policy.work_h=2")
+    for policy in ("threshold", "work-price"):
+        day = facts(simulate("--policy", policy, "--json", *asked, "--set", "policy.poll_s=300"))
+        assert (day["asked_work_h"], day["work_h"]) == (2.0, pytest.approx(2.0))
+    assert facts(simulate("--json", *asked, "--work-h", "3"))["asked_work_h"] == 3.0
+
+
 def test_tokens_are_counted_where_their_rate_is_given(simulate):
     assert facts(simulate("--json"))["tokens"] is None
     day = facts(simulate("--tokens-per-second", "1000", "--work-h", "2", "--json"))

@@ -270,8 +270,7 @@ def _from(future: StepFunction, now: Seconds, until: Seconds) -> StepFunction:
 
 def _expected_work_s(config: RunConfig) -> Seconds:
     """Return what the run takes as expected before it has measured, in site-seconds of training."""
-    hours = config.run.deadline_h if config.policy.work_h is None else config.policy.work_h
-    return hours * SECONDS_PER_HOUR
+    return config.work_h * SECONDS_PER_HOUR
 
 
 def _efficiency(outlooks: Mapping[str, Outlook], *, expected: float) -> float:
