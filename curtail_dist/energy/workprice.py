@@ -64,7 +64,12 @@ class Question:
 
 
 def advise(question: Question) -> Advice:
-    """Plan, and return what the plan wants of each site now. Pure."""
+    """Plan, and return what the plan wants of each site now. Pure.
+
+    Without a site that knows its intensity there is nothing to plan, and nothing is said of any.
+    """
+    if not question.sites:
+        return Advice(price=0.0, wanted={})
     if question.work_s <= 0 or question.deadline_s - question.now < 1.0:
         late = "late" if question.work_s > 0 else "off"
         return Advice(

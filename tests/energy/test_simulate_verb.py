@@ -198,6 +198,42 @@ def test_without_readings_no_site_starts_and_it_takes_two_to_resume(simulate):
     assert day["sites"]["california"]["windows"][0][0] == 7210  # the second reading after it
 
 
+SHORT = "time,g_per_kwh\n2026-03-21T00:00:00Z,50\n2026-03-21T02:00:00Z,40\n"
+"""Known for four hours: the last row holds for as long as the one before it."""
+
+
+def short_trace(write, *, start="2026-03-21T00:00:00Z", hours=6, **power):
+    """Return a run file of a site whose trace ends before the deadline."""
+    site = {
+        "signal": {"kind": "trace", "path": str(write(SHORT, "short.csv"))},
+        "power": {"train_w": 1000.0, "idle_w": 50.0, **power},
+    }
+    return json.dumps(
+        {
+            "run": {"name": "short", "deadline_h": hours, "start": start},
+            "sites": {"a": site},
+            "clock": {"join_s": 100.0},
+            "data": {"manifest": "none.json"},
+        }
+    )
+
+
+@pytest.mark.parametrize("start", ["2026-03-21T00:00:00Z", "2026-03-20T23:00:00Z"])
+@pytest.mark.parametrize("policy", ["threshold", "always", "work-price"])
+@pytest.mark.parametrize("forecast", ["perfect", "history", "none"])
+def test_a_site_is_off_where_nothing_is_known_of_it_whatever_the_policy(verb, write, start, policy, forecast):
+    run = short_trace(write, start=start)
+    day = facts(verb(run, "--policy", policy, "--forecast", forecast, "--json", "--work-h", "5"))
+    assert not day["finished"]
+    assert day["sites"]["a"]["unknown_kwh"] == 0.0
+    assert 3.8 < day["work_h"] < 4.0
+
+
+def test_emissions_against_finish_time_are_told_where_a_trace_ends_before_the_deadline(verb, write):
+    day = facts(verb(short_trace(write), "--pareto", "--work-h", "3", "--json"))
+    assert len(day["pareto"]["optimum"]) == len(day["pareto"]["work-price"]) > 3
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(180)
 def test_emissions_against_finish_time_are_told_and_drawn(simulate, tmp_path):

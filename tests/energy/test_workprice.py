@@ -5,6 +5,7 @@ import pytest
 
 from curtail_dist.energy.emissions import PowerModel
 from curtail_dist.energy.futures import Foresight
+from curtail_dist.energy.policy import Advice
 from curtail_dist.energy.stepfunction import StepFunction
 from curtail_dist.energy.workprice import Prospect, Question, advise
 
@@ -97,6 +98,12 @@ def test_a_site_is_off_where_its_future_is_unknown():
     late = Prospect(futures=(StepFunction(edges=(300.0, 1200.0), values=(10.0,)),), power=POWER, on=False)
     question = Question(now=0.0, deadline_s=1200.0, work_s=900.0, sites={"a": late}, join_s=0.0)
     assert advise(question).wanted == {"a": "off"}
+
+
+def test_without_a_site_there_is_nothing_to_plan_whether_work_is_left_or_not():
+    for work_s in (0.0, 600.0):
+        question = Question(now=0.0, deadline_s=900.0, work_s=work_s, sites={}, join_s=0.0)
+        assert advise(question) == Advice(price=0.0, wanted={})
 
 
 def test_what_is_certain_now_is_taken_when_what_comes_may_be_worse():
