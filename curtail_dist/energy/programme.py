@@ -187,8 +187,9 @@ class _Site:
     """One site, or one for each scenario: arrays by local state, slot and scenario."""
 
     join_g: Array
+    """What joining emits; infinite where the slot is not all known, whatever is drawn in it."""
     grid_g: Array
-    """What a watt drawn over the trained part emits; infinite where the slot is unknown."""
+    """What a watt drawn over the trained part emits, as far as is known."""
     train_s: Array
     sync_w: Array
     """By scenario."""
@@ -206,11 +207,12 @@ class _Site:
         most = max(len(way) for way in ways)
         padded = [[*way, *[way[0]] * (most - len(way))] for way in ways]
         join_w = np.array([future.power.join_w for future in futures])
-        before = [each.over(starts, middle, stops) for each in integrals]
-        after = [each.over(middle, stops, stops) for each in integrals]
+        known = np.stack([each.known(starts, stops) for each in integrals], axis=1)
+        before = np.stack([each.over(starts, middle) for each in integrals], axis=2)
+        after = np.stack([each.over(middle, stops) for each in integrals], axis=2)
         return cls(
-            join_g=np.stack(before, axis=2) * (join_w / JOULES_PER_KWH),
-            grid_g=np.stack(after, axis=2) / JOULES_PER_KWH,
+            join_g=np.where(known, before * (join_w / JOULES_PER_KWH), np.inf),
+            grid_g=after / JOULES_PER_KWH,
             train_s=np.repeat((stops - middle)[:, :, None], len(futures), axis=2),
             sync_w=np.array([future.power.sync_w for future in futures]),
             watts=np.array([[pace.watts for pace in way] for way in padded]).T,
@@ -220,9 +222,7 @@ class _Site:
     def at(self, own: int, pace: int, share: Array) -> tuple[Array, Array]:
         """Return emissions and work in a local state while it trains for `share` of the time."""
         drawn = share * self.watts[pace] + (1 - share) * self.sync_w
-        with np.errstate(invalid="ignore"):
-            cost = self.join_g[own] + drawn * self.grid_g[own]
-        return np.where(np.isnan(cost), np.inf, cost), share * self.speed[pace] * self.train_s[own]
+        return self.join_g[own] + drawn * self.grid_g[own], share * self.speed[pace] * self.train_s[own]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -273,10 +273,13 @@ class _Integrals:
         values: Array = np.array([] if known is None else known.values)
         self._sums = np.concatenate([[0.0], np.cumsum(np.diff(self._edges) * values)])
 
-    def over(self, starts: Array, stops: Array, slot_stops: Array) -> Array:
-        """Return the integral over each [start, stop); infinite where its slot is not all known."""
-        sums = np.interp(stops, self._edges, self._sums) - np.interp(starts, self._edges, self._sums)
-        return np.where((starts >= self._series.start) & (slot_stops <= self._series.end), sums, np.inf)
+    def known(self, starts: Array, stops: Array) -> NDArray[np.bool_]:
+        """Return whether all of each [start, stop) is known."""
+        return (starts >= self._series.start) & (stops <= self._series.end)
+
+    def over(self, starts: Array, stops: Array) -> Array:
+        """Return the integral over what is known of each [start, stop)."""
+        return np.interp(stops, self._edges, self._sums) - np.interp(starts, self._edges, self._sums)
 
 
 def _least_option(cost: Array, work: Array, by_price: Array) -> Array:

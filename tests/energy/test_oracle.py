@@ -1,5 +1,6 @@
 import math
 import random
+from dataclasses import replace
 from itertools import product
 
 import pytest
@@ -142,6 +143,16 @@ def test_a_site_is_off_where_its_intensity_is_unknown():
     assert best is not None
     assert best.schedule == {"a": [(200.0, 400.0)]}
     assert optimum({"a": late}, work_s=201.0, deadline_s=400.0, join_s=0.0, slot_s=SLOT) is None
+
+
+@pytest.mark.parametrize("watts", [{"join_w": 0.0}, {"idle_w": 0.0, "sync_w": 0.0}, {"train_w": 0.0}])
+def test_a_site_that_draws_nothing_is_off_too_where_its_intensity_is_unknown(watts):
+    early = Grid(intensity=StepFunction(edges=(0.0, 250.0), values=(10.0,)), power=replace(POWER, **watts))
+    sites = {"a": early, "b": early}
+    best = optimum(sites, work_s=80.0, deadline_s=400.0, join_s=60.0, slot_s=SLOT, pair_efficiency=0.8)
+    assert best is not None
+    assert all(stop <= 200.0 for periods in best.schedule.values() for _, stop in periods)
+    assert optimum({"a": early}, work_s=141.0, deadline_s=400.0, join_s=60.0, slot_s=SLOT) is None
 
 
 def test_a_deadline_off_the_slots_is_used_to_the_end():

@@ -229,6 +229,12 @@ def test_a_site_is_off_where_nothing_is_known_of_it_whatever_the_policy(verb, wr
     assert 3.8 < day["work_h"] < 4.0
 
 
+@pytest.mark.parametrize("watts", [{"join_w": 0.0}, {"idle_w": 0.0}])
+def test_a_site_may_draw_nothing_while_it_joins_and_its_trace_end_before_the_deadline(verb, write, watts):
+    day = facts(verb(short_trace(write, **watts), "--work-h", "2", "--json"))
+    assert day["oracle_kg"] == pytest.approx(2 * 0.04, rel=0.01)
+
+
 def test_emissions_against_finish_time_are_told_where_a_trace_ends_before_the_deadline(verb, write):
     day = facts(verb(short_trace(write), "--pareto", "--work-h", "3", "--json"))
     assert len(day["pareto"]["optimum"]) == len(day["pareto"]["work-price"]) > 3
