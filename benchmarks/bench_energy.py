@@ -27,8 +27,8 @@ from curtail_launch.demo.day import DAYS, seconds
 from curtail_dist.config import RunConfig
 from curtail_dist.energy.baselines import reference_kg
 from curtail_dist.energy.emissions import PowerModel
-from curtail_dist.energy.oracle import fraction
 from curtail_dist.energy.policy import Threshold
+from curtail_dist.energy.saving import Saving
 from curtail_dist.energy.scene import Assumptions
 from curtail_dist.energy.simulation import Simulation, simulate
 from curtail_dist.energy.stepfunction import StepFunction
@@ -113,7 +113,13 @@ def _share(found: Simulation) -> float | None:
     )
     if found.oracle is None or reference is None:
         return None
-    return fraction(reference, found.emissions_kg, found.oracle.schedule_kg)
+    saving = Saving(
+        reference_kg=reference,
+        run_kg=found.emissions_kg,
+        bound_kg=found.oracle.schedule_kg,
+        work_s=found.played.work_s,
+    )
+    return saving.fraction
 
 
 def day() -> dict[str, Any]:

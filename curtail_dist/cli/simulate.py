@@ -16,6 +16,7 @@ from curtail_dist.energy.provisioning import Provisioning
 from curtail_dist.energy.scene import FORECASTS, Assumptions
 from curtail_dist.energy.simulation import Simulation, simulate
 from curtail_dist.errors import ConfigError, UserError
+from curtail_dist.report.saving import saving_facts, saving_text
 from curtail_dist.units import SECONDS_PER_HOUR, Seconds, hours
 
 SWAYED = (
@@ -196,7 +197,7 @@ def _facts(result: Simulation, tokens_per_s: float | None) -> dict[str, Any]:
         "oracle_schedule_kg": None if oracle is None else oracle.schedule_kg,
         "oracle_exact": None if oracle is None else oracle.exact,
         "oracle_pair_efficiency": None if oracle is None else oracle.pair_efficiency,
-        "oracle_fraction": result.oracle_fraction,
+        **saving_facts(result.saving),
         "oracle_multiple": None
         if oracle is None or oracle.schedule_kg <= 0
         else result.emissions_kg / oracle.schedule_kg,
@@ -310,10 +311,12 @@ def _row(name: str, time_h: float, energy_kwh: float, mass_kg: float, share: flo
 def _oracle(facts: dict[str, Any]) -> str:
     if facts["oracle_kg"] is None:
         return "offline optimum: the work does not fit before the deadline"
-    share, multiple = facts["oracle_fraction"], facts["oracle_multiple"]
-    saving = "" if share is None else f"; the policy makes {share:.1%} of the saving that was possible"
-    times = "" if multiple is None else f" and emits {multiple:.2f} times the optimum"
-    line = f"{'offline optimum':<36}{'':>9}{'':>9}{facts['oracle_schedule_kg']:>9.3f}{saving}{times}"
+    saving, multiple = saving_text(facts), facts["oracle_multiple"]
+    parts = [
+        *([] if multiple is None else [f"the policy emits {multiple:.2f} times the optimum"]),
+        *([] if saving is None else [saving]),
+    ]
+    line = "; ".join([f"{'offline optimum':<36}{'':>9}{'':>9}{facts['oracle_schedule_kg']:>9.3f}", *parts])
     return line if facts["oracle_exact"] else f"{line}\n{_inexact(facts)}"
 
 

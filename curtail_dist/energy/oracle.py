@@ -103,12 +103,6 @@ def optimum(
     )
 
 
-def fraction(baseline_kg: float, run_kg: float, oracle_kg: float) -> float | None:
-    """Return the share of the possible saving that a run made; None where nothing was to be saved."""
-    possible = baseline_kg - oracle_kg
-    return (baseline_kg - run_kg) / possible if possible > 0 else None
-
-
 def _periods(states: list[int], edges: Sequence[Seconds]) -> list[tuple[Seconds, Seconds]]:
     periods: list[tuple[Seconds, Seconds]] = []
     previous = 0

@@ -9,11 +9,12 @@ from curtail_dist.energy.course import Course, Played
 from curtail_dist.energy.emissions import DRAWN, Grid, PowerModel, SiteEnergy, account
 from curtail_dist.energy.feeds import Feeds
 from curtail_dist.energy.freshness import FORESEEN_S
-from curtail_dist.energy.oracle import Optimum, fraction, optimum
+from curtail_dist.energy.oracle import Optimum, optimum
 from curtail_dist.energy.planner import Planner
 from curtail_dist.energy.policy import Advice, build_policy
 from curtail_dist.energy.prices import cost_of
 from curtail_dist.energy.rehearsal import Event, Manner, Player, Rehearsal, Rehearsed
+from curtail_dist.energy.saving import Saving
 from curtail_dist.energy.scene import Assumptions, Scene, series_of
 from curtail_dist.energy.windows import check_threshold_opens
 from curtail_dist.errors import TraceError
@@ -36,8 +37,8 @@ class Simulation:
     """Why a baseline is missing."""
     oracle: Optimum | None
     """At the same pair efficiency as the run and its baselines, `scene.rhythm.efficiency`."""
-    oracle_fraction: float | None
-    """Share of the saving that was possible, against the mean always-on site."""
+    saving: Saving | None
+    """Against the mean always-on site and the bound; None where one of them is missing."""
     costs: Mapping[str, float]
     """What the electricity of a site cost, in the currency of its price, where that is known throughout."""
     unknown_costs: Mapping[str, str]
@@ -88,9 +89,11 @@ def simulate(config: RunConfig, assumptions: Assumptions | None = None) -> Simul
         baselines=baselines,
         missing=missing,
         oracle=bound,
-        oracle_fraction=None
+        saving=None
         if reference is None or bound is None
-        else fraction(reference, emitted, bound.emissions_kg),
+        else Saving(
+            reference_kg=reference, run_kg=emitted, bound_kg=bound.emissions_kg, work_s=played.work_s
+        ),
         costs=costs,
         unknown_costs=unknown_costs,
     )

@@ -11,7 +11,8 @@ from curtail_dist.config import RunConfig
 from curtail_dist.energy.baselines import Baseline, all_baselines, always_on, reference_kg
 from curtail_dist.energy.emissions import Grid, PowerModel, SiteEnergy, account
 from curtail_dist.energy.footprint import AVERAGE_READ, Footprint, footprint, not_counted
-from curtail_dist.energy.oracle import SLOT_S, Optimum, fraction, optimum
+from curtail_dist.energy.oracle import Optimum, optimum
+from curtail_dist.energy.saving import Saving
 from curtail_dist.energy.signals import trace_of
 from curtail_dist.errors import UserError
 from curtail_dist.report.history import History, SiteHistory
@@ -62,25 +63,16 @@ class Accounts:
         return None if self.optimum is None else self.optimum.schedule_kg
 
     @property
-    def oracle_fraction(self) -> float | None:
-        """(reference - run) / (reference - bound)."""
+    def saving(self) -> Saving | None:
+        """What the run saved of what could have been saved; None where there is no bound or no reference."""
         if self.reference_kg is None or self.optimum is None:
             return None
-        return fraction(self.reference_kg, self.emissions_kg, self.optimum.emissions_kg)
-
-    @property
-    def possible_saving_kg(self) -> float | None:
-        """Mean of the always-on sites less the bound: what `oracle_fraction` is a share of."""
-        if self.reference_kg is None or self.optimum is None:
-            return None
-        return self.reference_kg - self.optimum.emissions_kg
-
-    @property
-    def resolvable_saving_kg(self) -> float | None:
-        """What the always-on sites emit in one slot of the optimum; a smaller saving cannot be resolved."""
-        if self.reference_kg is None or self.work_s <= 0:
-            return None
-        return self.reference_kg * SLOT_S / self.work_s
+        return Saving(
+            reference_kg=self.reference_kg,
+            run_kg=self.emissions_kg,
+            bound_kg=self.optimum.emissions_kg,
+            work_s=self.work_s,
+        )
 
     @property
     def oracle_multiple(self) -> float | None:
@@ -88,12 +80,10 @@ class Accounts:
 
         None where that emits nothing, and where the reckoning's slots cannot resolve the two.
         """
-        best, share = self.oracle_schedule_kg, self.oracle_fraction
-        possible_kg, resolvable_kg = self.possible_saving_kg, self.resolvable_saving_kg
-        if not best or share is None or possible_kg is None or resolvable_kg is None:
+        best, saving = self.oracle_schedule_kg, self.saving
+        if not best or saving is None or not multiple_tells(saving):
             return None
-        tells = multiple_tells(share, possible_kg=possible_kg, resolvable_kg=resolvable_kg)
-        return self.emissions_kg / best if tells else None
+        return self.emissions_kg / best
 
 
 def reckon(history: History, *, further: Mapping[str, Grid] | None = None) -> Accounts:

@@ -30,7 +30,7 @@ from curtail_dist.report.palette import (
     site_colours,
 )
 from curtail_dist.report.panels import Line, beside, causes_panel, cumulative_panel, tradeoff_panel
-from curtail_dist.report.saving import share_tells
+from curtail_dist.report.saving import share_told
 from curtail_dist.units import Seconds, hours
 
 WIDTH_IN, DPI = 14.0, 100
@@ -254,12 +254,8 @@ def _title(figure: Figure, history: History, accounts: Accounts) -> None:
 
 def _saved(accounts: Accounts) -> list[str]:
     """The share of the possible saving where it says something; the page has words where it does not."""
-    share, possible_kg = accounts.oracle_fraction, accounts.possible_saving_kg
-    resolvable_kg = accounts.resolvable_saving_kg
-    if share is None or possible_kg is None or resolvable_kg is None:
-        return []
-    tells = share_tells(share, possible_kg=possible_kg, resolvable_kg=resolvable_kg)
-    return [f"{share:.0%} of the possible saving"] if tells else []
+    share = share_told(accounts.saving)
+    return [] if share is None else [f"{share:.0%} of the possible saving"]
 
 
 def _legend(figure: Figure) -> None:

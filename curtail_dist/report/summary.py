@@ -14,6 +14,7 @@ from curtail_dist.report.accounts import Accounts
 from curtail_dist.report.audit import count_rows
 from curtail_dist.report.history import History, SiteHistory
 from curtail_dist.report.joins import by_cause
+from curtail_dist.report.saving import saving_facts
 from curtail_dist.report.totals import gpu_hours, share_in_window
 from curtail_dist.telemetry.record import Record
 from curtail_dist.units import Seconds, hours
@@ -72,9 +73,7 @@ def build_summary(
         "share_in_window": share_in_window(accounts.sites),
         "baselines": {name: asdict(baseline) for name, baseline in accounts.baselines.items()},
         "oracle_kg": accounts.oracle_kg,
-        "oracle_fraction": accounts.oracle_fraction,
-        "possible_saving_kg": accounts.possible_saving_kg,
-        "resolvable_saving_kg": accounts.resolvable_saving_kg,
+        **saving_facts(accounts.saving),
         "oracle_schedule_kg": accounts.oracle_schedule_kg,
         "oracle_exact": None if accounts.optimum is None else accounts.optimum.exact,
         "oracle_multiple": accounts.oracle_multiple,

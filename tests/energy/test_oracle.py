@@ -6,7 +6,7 @@ from itertools import product
 import pytest
 
 from curtail_dist.energy.emissions import Grid, Interval, PowerModel, account
-from curtail_dist.energy.oracle import fraction, optimum
+from curtail_dist.energy.oracle import optimum
 from curtail_dist.energy.stepfunction import StepFunction
 
 SLOT = 100.0
@@ -180,10 +180,3 @@ def test_the_bound_grows_with_work_and_joining_and_falls_with_time_and_efficienc
     assert _bound(values, join=90.0) >= _bound(values, join=30.0) - slack
     assert _bound(values, deadline=500.0) >= _bound(values, deadline=800.0) - slack
     assert _bound(values, efficiency=0.7) >= _bound(values, efficiency=1.0) - slack
-
-
-def test_the_fraction_is_one_at_the_optimum_and_none_without_a_saving():
-    assert fraction(10.0, 1.0, 1.0) == 1.0
-    assert fraction(10.0, 10.0, 1.0) == 0.0
-    assert fraction(10.0, 12.0, 1.0) < 0
-    assert fraction(1.0, 1.0, 1.0) is None

@@ -322,6 +322,26 @@ def test_five_sites_have_the_optimum_of_the_cleanest_and_more_time_does_not_make
     assert optimum == sorted(optimum, reverse=True)
 
 
+@pytest.mark.parametrize("g_per_kwh", [88.8, 23.1, 37.3, 61.7])
+def test_no_share_is_told_of_a_saving_that_was_not_possible(verb, g_per_kwh):
+    run = json.loads(constant_sites([g_per_kwh], hours=7.3, threshold_g_per_kwh=500.0))
+    run["clock"]["join_s"] = 0.0
+    run["sites"] = dict.fromkeys("ab", run["sites"].popitem()[1])
+    for site in run["sites"].values():
+        site["power"]["train_w"] = 733.0
+    assert facts(verb(json.dumps(run), "--json"))["oracle_fraction"] is None
+    assert "possible saving" not in verb(json.dumps(run))
+
+
+def test_a_saving_too_small_to_be_resolved_is_told_in_words(verb):
+    run = constant_sites([60.0, 64.0], hours=4.0, threshold_g_per_kwh=500.0)
+    day = facts(verb(run, "--work-h", "3", "--json"))
+    assert 0 < day["possible_saving_kg"] < day["resolvable_saving_kg"]
+    text = verb(run, "--work-h", "3")
+    assert "is too small for a share of it to be told" in text
+    assert "% of the possible saving" not in text
+
+
 def test_the_text_says_that_an_optimum_is_not_known_to_be_the_cheapest_and_what_none_undercuts(verb):
     run = constant_sites(
         [60.0 + site for site in range(8)], hours=4.0, threshold_g_per_kwh=500.0, pair_efficiency=0.8

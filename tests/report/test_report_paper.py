@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 from metered import END, HOUR, OUTLOOK, STARTED, energies, write_metered
 
 from curtail_dist.energy.emissions import Interval, PowerModel, SiteEnergy, account
+from curtail_dist.energy.oracle import SLOT_S
+from curtail_dist.energy.saving import Saving
 from curtail_dist.energy.stepfunction import StepFunction
 from curtail_dist.report.paper.course import follow
 from curtail_dist.report.paper.figure import compose_courses
@@ -154,18 +156,29 @@ def test_a_share_of_the_possible_saving_is_told_only_where_it_says_something():
     assert saving_text({"oracle_fraction": 0.5}) == "50.0% of the possible saving"
 
 
+def saving_of(share: float, *, possible_kg: float, resolvable_kg: float) -> Saving:
+    """This share of this possible saving, where the reckoning can resolve so much."""
+    reference_kg = 10.0
+    return Saving(
+        reference_kg=reference_kg,
+        run_kg=reference_kg - share * possible_kg,
+        bound_kg=reference_kg - possible_kg,
+        work_s=reference_kg * SLOT_S / resolvable_kg,
+    )
+
+
 def test_a_multiple_of_the_optimum_tells_as_the_saving_does_and_none_is_below_the_bound():
-    assert multiple_tells(0.957, possible_kg=1.0, resolvable_kg=0.1)
-    assert multiple_tells(-3.945, possible_kg=1.0, resolvable_kg=0.1)
-    assert not multiple_tells(1.02, possible_kg=1.0, resolvable_kg=0.1)
-    assert not multiple_tells(0.957, possible_kg=0.1, resolvable_kg=0.1)
+    assert multiple_tells(saving_of(0.957, possible_kg=1.0, resolvable_kg=0.1))
+    assert multiple_tells(saving_of(-3.945, possible_kg=1.0, resolvable_kg=0.1))
+    assert not multiple_tells(saving_of(1.02, possible_kg=1.0, resolvable_kg=0.1))
+    assert not multiple_tells(saving_of(0.957, possible_kg=0.1, resolvable_kg=0.11))
 
 
 def test_what_can_be_resolved_is_what_always_on_sites_emit_in_a_slot(metered: Whole):
     accounts = metered.accounts
-    assert accounts.reference_kg and accounts.resolvable_saving_kg
-    assert accounts.resolvable_saving_kg == pytest.approx(accounts.reference_kg * 300 / accounts.work_s)
-    assert metered.summary["resolvable_saving_kg"] == accounts.resolvable_saving_kg
+    assert accounts.reference_kg and accounts.saving
+    assert accounts.saving.resolvable_kg == pytest.approx(accounts.reference_kg * 300 / accounts.work_s)
+    assert metered.summary["resolvable_saving_kg"] == accounts.saving.resolvable_kg
 
 
 def test_the_methods_name_meters_pue_average_and_sources_without_their_folders(metered: Whole):
