@@ -8,7 +8,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from curtail_dist.cli.verb import Verb, add_run_file
+from curtail_dist.cli.verb import Verb, add_run_file, finite
 from curtail_dist.config import RunConfig
 from curtail_dist.energy.footprint import AVERAGE_READ, footprint, not_counted
 from curtail_dist.energy.pareto import Point, pareto
@@ -41,17 +41,17 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--work-h",
-        type=float,
+        type=finite,
         metavar="H",
         help="site-hours of training that complete the run (default: policy.work_h, or else those of one "
         "site always on)",
     )
     parser.add_argument(
-        "--tokens-per-second", type=float, metavar="N", help="tokens a training site steps, to count tokens"
+        "--tokens-per-second", type=finite, metavar="N", help="tokens a training site steps, to count tokens"
     )
     parser.add_argument(
         "--drain-s",
-        type=float,
+        type=finite,
         nargs="+",
         default=Assumptions.drains_s,
         metavar="S",
@@ -64,14 +64,14 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--join-spread",
-        type=float,
+        type=finite,
         default=Provisioning.spread,
         metavar="X",
         help="standard deviation of the logarithm of what a start takes; its median is clock.join_s (0)",
     )
     parser.add_argument(
         "--start-fails",
-        type=float,
+        type=finite,
         default=Provisioning.fails,
         metavar="SHARE",
         help="share of the starts that fail, and are tried again as the agent would (0)",
@@ -81,7 +81,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--outage-h",
-        type=float,
+        type=finite,
         nargs=2,
         metavar=("FROM", "TO"),
         help="no signal answers between these hours of run time",

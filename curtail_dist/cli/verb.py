@@ -1,6 +1,7 @@
 """What a verb of `curtail` is, and the arguments that many have."""
 
 import argparse
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -15,6 +16,17 @@ class Verb:
     add_arguments: Callable[[argparse.ArgumentParser], None]
     run: Callable[[argparse.Namespace], int]
     """Do it and return the exit code; a CurtailError becomes one line on stderr and 1, a UserError 2."""
+
+
+def finite(text: str) -> float:
+    """Read a number, as `type` of an argument."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not math.isfinite(number):
+        raise argparse.ArgumentTypeError(f"it is {text!r}; it must be a finite number")
+    return number
 
 
 def add_run_file(parser: argparse.ArgumentParser) -> None:

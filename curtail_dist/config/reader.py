@@ -1,9 +1,11 @@
 """Builds frozen dataclasses from plain YAML values, and writes them back.
 
-Unknown keys, wrong types and missing values are ConfigErrors that name the key by its full path.
+Unknown keys, wrong types, numbers that are not finite and missing values are ConfigErrors that name the key
+by its full path.
 """
 
 import dataclasses
+import math
 import types
 import typing
 from collections.abc import Collection, Mapping
@@ -163,11 +165,22 @@ def _convert_scalar(hint: Any, value: Any, path: str) -> Any:
         return _convert_datetime(value, path)
     if hint is Path and isinstance(value, str):
         return Path(value)
-    if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
+    if hint is float and isinstance(value, int | float) and not isinstance(value, bool):
+        return _convert_number(value, path)
     if not isinstance(value, hint) or (isinstance(value, bool) and hint is not bool):
         raise ConfigError(f"{path} is {value!r}; it must be {_NAMES.get(hint, str(hint))}")
     return value
+
+
+def _convert_number(value: float, path: str) -> float:
+    """Return a number with which can be reckoned: neither nan nor infinite, nor beyond what a float holds."""
+    try:
+        number = float(value)
+    except OverflowError:
+        number = math.inf
+    if not math.isfinite(number):
+        raise ConfigError(f"{path} is {value}; it must be a finite number")
+    return number
 
 
 def _convert_datetime(value: Any, path: str) -> datetime:

@@ -7,6 +7,9 @@ from random import Random
 from curtail_dist.errors import ConfigError
 from curtail_dist.units import Seconds
 
+MOST_SPREAD = 10.0
+"""With which one start in six takes twenty thousand times its median: more than any provider's do."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Provisioning:
@@ -20,8 +23,8 @@ class Provisioning:
     seed: int = 1
 
     def __post_init__(self) -> None:
-        if not (math.isfinite(self.spread) and self.spread >= 0):
-            raise ConfigError(f"the spread of starts is {self.spread}; it must be finite and at least 0")
+        if not 0 <= self.spread <= MOST_SPREAD:
+            raise ConfigError(f"the spread of starts is {self.spread:g}; it must be in [0, {MOST_SPREAD:g}]")
         if not 0 <= self.fails < 1:
             raise ConfigError(f"the share of starts that fail is {self.fails}; it must be in [0, 1)")
 

@@ -1,5 +1,6 @@
 """What a simulation plays on: the run file's grids over run time, and what is taken for given besides."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -47,7 +48,7 @@ class Assumptions:
     def __post_init__(self) -> None:
         if self.forecast not in FORECASTS:
             raise ConfigError(f"the forecast is {self.forecast!r}; it must be one of {', '.join(FORECASTS)}")
-        if any(drain < 0 for drain in self.drains_s) or not self.drains_s:
+        if not self.drains_s or not all(0 <= drain < math.inf for drain in self.drains_s):
             raise ConfigError(f"drains take {list(self.drains_s)} s; give one or more, each at least 0")
 
 

@@ -17,11 +17,12 @@ from curtail_dist.errors import ConfigError
 
 HEAD = """# The run file
 
-Every key, made from the dataclasses that read it (`python docs/site/generate.py`). Unknown keys are errors.
-Relative paths start at the run file. Any key can be set for one command: `--set outer.lr=0.5`. The effective
-configuration is written to `config.yaml` in the run directory. Units stand in a key's name (`_s` seconds,
-`_w` watts, `_h` hours, `_g_per_kwh`) and in its type; seconds are run time unless a key says *real time*.
-"Must be" is what the check says that refuses another value.
+Every key, made from the dataclasses that read it (`python docs/site/generate.py`). Unknown keys are
+errors, and so are numbers that are not finite. Relative paths start at the run file. Any key can be set
+for one command: `--set outer.lr=0.5`. The effective configuration is written to `config.yaml` in the run
+directory. Units stand in a key's name (`_s` seconds, `_w` watts, `_h` hours, `_g_per_kwh`) and in its
+type; seconds are run time unless a key says *real time*. "Must be" is what the check says that refuses
+another value.
 """
 UNITS = {
     "Seconds": "number, s",

@@ -3,6 +3,7 @@
 import ast
 import dataclasses
 import itertools
+import math
 import re
 from datetime import UTC, datetime
 from pathlib import Path
@@ -93,6 +94,29 @@ def test_an_unknown_key_is_named_with_what_was_meant(sections, said):
 )
 def test_a_value_of_the_wrong_type_is_named_with_its_full_path(sections, said):
     assert refused(**sections) == said
+
+
+@pytest.mark.parametrize("value", [math.inf, -math.inf, math.nan, 10**400])
+@pytest.mark.parametrize(
+    ("section", "key"),
+    [
+        ("run", "deadline_h"),
+        ("clock", "join_s"),
+        ("policy", "poll_s"),
+        ("policy", "replan_s"),
+        ("policy", "g_per_currency"),
+        ("outer", "lr"),
+    ],
+)
+def test_a_number_that_is_not_finite_is_named_with_its_full_path(section, key, value):
+    given_tree = {**tree().get(section, {}), key: value}
+    assert refused(**{section: given_tree}) == f"{section}.{key} is {value}; it must be a finite number"
+
+
+def test_a_number_that_is_not_finite_is_found_in_every_depth():
+    power = {**SITE["power"], "train_w": math.inf}
+    said = "sites.texas.power.train_w is inf; it must be a finite number"
+    assert refused(sites={"texas": {**SITE, "power": power}}) == said
 
 
 @pytest.mark.parametrize(

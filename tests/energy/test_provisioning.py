@@ -1,5 +1,6 @@
 """Starts that take as long as they take, and fail, in a rehearsal."""
 
+import math
 from statistics import median
 
 import pytest
@@ -65,7 +66,9 @@ def test_after_three_failures_a_site_stays_off():
     assert [event.what for event in found.events].count("failed") == 3
 
 
-@pytest.mark.parametrize("given", [{"spread": -1.0}, {"fails": 1.0}, {"fails": -0.1}])
+@pytest.mark.parametrize(
+    "given", [{"spread": -1.0}, {"spread": 2000.0}, {"spread": math.nan}, {"fails": 1.0}, {"fails": -0.1}]
+)
 def test_what_cannot_be_is_refused(given):
     with pytest.raises(ConfigError):
         Provisioning(**given)

@@ -5,6 +5,7 @@ from functools import partial
 import pytest
 from curtail_launch.demo.day import write_day
 
+from curtail_dist.cli.main import main
 from curtail_dist.cli.simulate import VERB
 from curtail_dist.energy.footprint import AVERAGE_READ
 from curtail_dist.errors import UserError
@@ -279,6 +280,29 @@ def test_the_run_s_own_threshold_comes_to_the_same_among_all_of_them(simulate):
 def test_a_wrong_assumption_is_one_clear_line(simulate, arguments, says):
     with pytest.raises(UserError, match=says):
         simulate(*arguments)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("--work-h", "inf"), "argument --work-h: it is 'inf'; it must be a finite number"),
+        (("--work-h", "abc"), "argument --work-h: it is 'abc'; it must be a finite number"),
+        (("--drain-s", "1", "nan"), "argument --drain-s: it is 'nan'; it must be a finite number"),
+        (("--outage-h", "0", "inf"), "argument --outage-h: it is 'inf'; it must be a finite number"),
+        (("--tokens-per-second", "inf"), "argument --tokens-per-second: it is 'inf'"),
+        (("--start-fails", "nan"), "argument --start-fails: it is 'nan'"),
+        (("--join-spread", "2000"), "the spread of starts is 2000; it must be in [0, 10]"),
+        (("--set", "clock.join_s=.inf"), "clock.join_s is inf; it must be a finite number"),
+        (("--set", "sites.s60.power.train_w=.inf"), "sites.s60.power.train_w is inf; it must be a finite"),
+    ],
+)
+def test_a_number_that_is_not_one_is_the_user_s_error(write, capsys, arguments, says):
+    run = write(constant_sites([60.0], hours=4.0, threshold_g_per_kwh=100.0), "run.yaml")
+    assert main(["simulate", "--config", str(run), *arguments]) == 2
+    told = capsys.readouterr()
+    assert says in told.err
+    assert told.err.count("\n") == 1
+    assert told.out == ""
 
 
 def test_the_footprint_is_told_per_million_tokens_and_what_it_leaves_out(simulate):
