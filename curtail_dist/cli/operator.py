@@ -12,7 +12,7 @@ import socket
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
-from curtail_dist.cli.verb import Verb, add_run_file
+from curtail_dist.cli.verb import Verb, add_json, add_run_file
 from curtail_dist.config import RunConfig
 from curtail_dist.coordination import CoordinationStore, open_store
 from curtail_dist.membership.agent.orders import Order
@@ -39,7 +39,7 @@ def duration(text: str) -> timedelta:
 
 def _add_run(parser: argparse.ArgumentParser) -> None:
     add_run_file(parser)
-    parser.add_argument("--json", action="store_true", help="print JSON")
+    add_json(parser)
 
 
 def _add_order(parser: argparse.ArgumentParser) -> None:

@@ -4,7 +4,7 @@ import argparse
 import json
 from typing import Any
 
-from curtail_dist.cli.verb import Verb, add_run_file
+from curtail_dist.cli.verb import Verb, add_json, add_run_file
 from curtail_dist.config import RunConfig
 from curtail_dist.coordination import open_store
 from curtail_dist.errors import CurtailError
@@ -22,7 +22,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--replace", action="store_true", help="also where etcd has a head of the run: it gives way"
     )
-    parser.add_argument("--json", action="store_true", help="print JSON")
+    add_json(parser)
 
 
 def _run(args: argparse.Namespace) -> int:

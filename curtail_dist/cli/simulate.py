@@ -8,7 +8,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from curtail_dist.cli.verb import Verb, add_run_file, finite
+from curtail_dist.cli.verb import Verb, add_json, add_run_file, finite
 from curtail_dist.config import RunConfig
 from curtail_dist.energy.footprint import AVERAGE_READ, footprint, not_counted
 from curtail_dist.energy.pareto import Point, pareto
@@ -90,7 +90,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         "--pareto", action="store_true", help="also emissions against finish time, for policies and optimum"
     )
     parser.add_argument("--picture", type=Path, metavar="FILE.png", help="draw it")
-    parser.add_argument("--json", action="store_true", help="print JSON")
+    add_json(parser)
 
 
 def _run(args: argparse.Namespace) -> int:

@@ -35,6 +35,11 @@ def add_run_file(parser: argparse.ArgumentParser) -> None:
     add_overrides(parser)
 
 
+def add_json(parser: argparse.ArgumentParser) -> None:
+    """Let a verb be told to print its facts for programs."""
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
 def add_overrides(parser: argparse.ArgumentParser) -> None:
     """Let a verb be told what to override in its run file."""
     parser.add_argument(

@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from curtail_dist.config import RunConfig
-from curtail_dist.coordination.store import CoordinationStore, Listing
+from curtail_dist.coordination.store import CoordinationStore
 from curtail_dist.errors import ConfigError, MembershipError, SnapshotMissing, UserError
 from curtail_dist.membership.agreement import compare
 from curtail_dist.membership.keys import Keys
-from curtail_dist.membership.records import Commit, Epoch
+from curtail_dist.membership.records import Commit
 from curtail_dist.membership.recovering import Recovered
+from curtail_dist.membership.view import View
 from curtail_dist.runtime.identity import of_run_file
 from curtail_dist.state import snapshot
 from curtail_dist.state.snapshot import Snapshot
@@ -51,12 +52,11 @@ def recover(config: RunConfig, store: CoordinationStore, *, url: str, replace: b
         OSError: `url`, or the place where the sites look, cannot be reached.
     """
     keys = Keys(config.run.name)
-    listing = store.list(keys.root)
-    entries = {entry.key: entry for entry in listing.entries}
-    _refuse_living(config, keys, listing)
-    found = _newest(config, url)
-    head = Commit.decode(entries[keys.head].value) if keys.head in entries else None
-    known = Epoch.decode(entries[keys.epoch].value).number if keys.epoch in entries else 0
+    entries = {entry.key: entry for entry in store.list(keys.root).entries}
+    view = View(keys=keys, entries=entries)
+    _refuse_living(config, view)
+    found, head = _newest(config, url), view.head
+    known = view.epoch.number if view.epoch is not None else 0
     records = _records(config)
     run = Recovered(
         head=found.commit,
@@ -69,7 +69,8 @@ def recover(config: RunConfig, store: CoordinationStore, *, url: str, replace: b
     if head is not None and not stands and not replace:
         raise UserError(_other_head(config, head, found.commit, url))
     if not stands:
-        snapshot.write(config.snapshot_url, found.version, found.commit, found.identity)
+        if url != config.snapshot_url:  # else it was just read there
+            snapshot.write(config.snapshot_url, found.version, found.commit, found.identity)
         compared = (keys.epoch, keys.head, keys.start, keys.identity)
         result = store.transact(
             compare={key: entries[key].revision if key in entries else 0 for key in compared},
@@ -89,15 +90,10 @@ def recover(config: RunConfig, store: CoordinationStore, *, url: str, replace: b
     )
 
 
-def _refuse_living(config: RunConfig, keys: Keys, listing: Listing) -> None:
+def _refuse_living(config: RunConfig, view: View) -> None:
     """Raise UserError if a process or an agent of any site holds a lease."""
-    prefixes = (keys.members, keys.agents)
-    alive = {
-        entry.key.removeprefix(prefix)
-        for entry in listing.entries
-        for prefix in prefixes
-        if entry.key.startswith(prefix)
-    }
+    agents = view.keys.agents
+    alive = {*view.present, *(key.removeprefix(agents) for key in view.entries if key.startswith(agents))}
     if alive:
         raise UserError(
             f"agents or processes of run {config.run.name} are there: {', '.join(sorted(alive))}; a run is "

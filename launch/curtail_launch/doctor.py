@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 
 import torch
 
-from curtail_dist.cli.verb import Verb, add_run_file
+from curtail_dist.cli.verb import Verb, add_json, add_run_file
 from curtail_dist.clock import SystemClock
 from curtail_dist.config import RunConfig
 from curtail_dist.coordination import open_store
@@ -128,7 +128,7 @@ def examine(config: RunConfig) -> list[Finding]:
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
     add_run_file(parser)
-    parser.add_argument("--json", action="store_true", help="print JSON")
+    add_json(parser)
 
 
 def _run(args: argparse.Namespace) -> int:

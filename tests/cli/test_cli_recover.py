@@ -1,19 +1,16 @@
 """`curtail recover`: what it writes, what it refuses, and what it says."""
 
 import json
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 import torch
-import yaml
 
 from curtail_dist.cli.main import main
 from curtail_dist.clock import SystemClock
 from curtail_dist.config import RunConfig
-from curtail_dist.coordination import EmbeddedEtcd, open_store
 from curtail_dist.coordination.store import CoordinationStore
 from curtail_dist.membership.agent.orders import Order
 from curtail_dist.membership.agent.state import AgentState
@@ -31,37 +28,9 @@ START = "2026-11-07T17:00:00+00:00"
 EPOCH = 4
 
 
-@pytest.fixture(scope="module")
-def etcd() -> Iterator[EmbeddedEtcd]:
-    with EmbeddedEtcd(None) as server:
-        yield server
-
-
-@pytest.fixture
-def file(etcd: EmbeddedEtcd, tmp_path: Path) -> Path:
-    site = {"signal": {"kind": "constant", "value": 50}, "power": {"train_w": 1000, "idle_w": 100}}
-    tree = {
-        "run": {"name": "day", "directory": "run"},
-        "coordination": {"endpoints": [etcd.endpoint]},
-        "sites": {"texas": site, "california": site},
-        "data": {"manifest": "manifest.json"},
-    }
-    path = tmp_path / "run.yaml"
-    path.write_text(yaml.safe_dump(tree))
-    return path
-
-
 @pytest.fixture
 def config(file: Path) -> RunConfig:
     return RunConfig.from_yaml(file)
-
-
-@pytest.fixture
-def store(config: RunConfig) -> Iterator[CoordinationStore]:
-    with open_store(config.coordination) as opened:
-        yield opened
-        for entry in opened.list(KEYS.root).entries:
-            opened.delete(entry.key)
 
 
 def made(number: int) -> tuple[Version, Commit]:

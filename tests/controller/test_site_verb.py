@@ -54,6 +54,9 @@ with open_store(config.coordination) as store:
 clock.close()
 """
 
+GREEN = {"signal": {"kind": "constant", "value": 1.0}, "power": {"train_w": 300.0, "idle_w": 50.0}}
+"""A site that is on whenever it may."""
+
 TRACE = """time,g_per_kwh
 2026-03-21T00:00:00+00:00,50
 2026-03-21T00:20:00+00:00,300
@@ -226,12 +229,7 @@ def test_sigterm_to_the_agent_drains_the_site_and_leaves_nothing_behind(tmp_path
         path = run_file(
             tmp_path,
             coordination={"endpoints": [etcd.endpoint]},
-            sites={
-                "texas": {
-                    "signal": {"kind": "constant", "value": 1.0},
-                    "power": {"train_w": 300.0, "idle_w": 50.0},
-                }
-            },
+            sites={"texas": GREEN},
             run={"name": "day", "directory": "run"},
         )
         events = tmp_path / "run" / "events"
@@ -264,12 +262,7 @@ def test_what_ranks_below_torchrun_refuse_for_good_ends_the_agent_with_their_lin
         path = run_file(
             tmp_path,
             coordination={"endpoints": [etcd.endpoint]},
-            sites={
-                "texas": {
-                    "signal": {"kind": "constant", "value": 1.0},
-                    "power": {"train_w": 300.0, "idle_w": 50.0},
-                }
-            },
+            sites={"texas": GREEN},
             data={"manifest": "data.json"},
             run={"name": "day", "directory": "run"},
         )
@@ -294,8 +287,7 @@ def commanded(path: Path, *sites: str) -> dict[str, object]:
         argv = ["env", f"CURTAIL_TORCHRUN={program} --site {site}", str(script)]
         command = {name: [*argv, name] for name in ("start", "stop", "poll")}
         made[site] = {
-            "signal": {"kind": "constant", "value": 1.0},
-            "power": {"train_w": 300.0, "idle_w": 50.0},
+            **GREEN,
             "provisioner": {"kind": "command", "command": {**command, "every_s": 0.1}},
         }
     return made
