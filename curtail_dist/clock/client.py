@@ -29,6 +29,9 @@ class ClockSettings(Protocol):
 
 _CALL_S = 10.0
 _LOCK_S = 1.0
+_HEED_S = 0.5
+"""A request without an end is waited for in spans of this length. A signal that comes right before a wait begins,
+or to another thread, does not end it: its handler runs after the span."""
 
 
 class _Line:
@@ -52,9 +55,9 @@ class _Line:
         """
         self._number += 1
         try:
-            self._socket.settimeout(timeout)
+            self._socket.settimeout(_HEED_S if timeout is None else timeout)
             self._socket.sendall(json.dumps({"op": op, "id": self._number, **fields}).encode() + b"\n")
-            answer: dict[str, Any] = json.loads(self._read())
+            answer: dict[str, Any] = json.loads(self._read(endless=timeout is None))
         except OSError as error:
             raise self._lost(str(error)) from error
         if "error" in answer:
@@ -72,9 +75,14 @@ class _Line:
         """Close the connection; idempotent."""
         self._socket.close()
 
-    def _read(self) -> bytes:
+    def _read(self, *, endless: bool) -> bytes:
         while b"\n" not in self._buffer:
-            chunk = self._socket.recv(4096)
+            try:
+                chunk = self._socket.recv(4096)
+            except TimeoutError:
+                if endless:
+                    continue
+                raise
             if not chunk:
                 raise self._lost("it closed the connection")
             self._buffer += chunk

@@ -1,7 +1,9 @@
 """An agent on the real clock whose signal and ranks do what a test says, and nothing by themselves."""
 
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 
 from curtail_dist.clock import SystemClock
 from curtail_dist.coordination import MemoryStore
@@ -9,6 +11,7 @@ from curtail_dist.energy.signals import Reading
 from curtail_dist.membership.agent.state import AgentState
 from curtail_dist.membership.keys import Keys
 from curtail_dist.membership.notice import Notice
+from curtail_dist.membership.provision import RanksState
 from curtail_dist.membership.records import CloseRequest
 from curtail_dist.testing.provisioner import ScriptedProvisioner
 
@@ -90,6 +93,25 @@ class Hand:
     def polls_on(self) -> None:
         asked = self.grid.asked
         eventually(lambda: self.grid.asked > asked + 3)
+
+    @contextmanager
+    def between_turns(self) -> Generator[None]:
+        """Let the agent not look at its ranks while the context is open."""
+        provisioner, reached, go = self.stage.provisioner, threading.Event(), threading.Event()
+        poll = provisioner.poll
+
+        def wait() -> RanksState:
+            reached.set()
+            assert go.wait(WAIT_S)
+            return poll()
+
+        provisioner.poll = wait
+        try:
+            assert reached.wait(WAIT_S)
+            yield
+        finally:
+            provisioner.poll = poll
+            go.set()
 
     def stages(self) -> list[str]:
         return [record["stage"] for record in self.stage.events("stage")]

@@ -131,6 +131,18 @@ def test_an_agent_whose_ranks_refuse_for_good_ends_with_what_they_say(stage, han
     assert hand.stages() == ["joining", "draining", "off"]
 
 
+def test_a_rank_that_ended_over_its_refusal_and_was_restarted_is_no_death_of_its_own(stage, hand):
+    running = hand.begin_on()
+    with hand.between_turns():
+        refuse(stage, final=True)
+        eventually(lambda: stage.agent._liaison.refusal is not None)
+        stage.provisioner.restart_rank()
+    with pytest.raises(UserError):
+        running.result(WAIT_S)
+    assert [record["reason"] for record in stage.events("ranks_died")] == ["outer.lr is 0.5, the run's is 0.7"]
+    assert hand.stages() == ["joining", "on", "draining", "off"]
+
+
 def test_ranks_that_refuse_are_not_waited_for_where_the_run_is_complete(stage, hand):
     stage.limits = Limits(drain_s=1e6, stop_s=1e6)
     running = hand.begin()

@@ -4,6 +4,7 @@ import heapq
 import itertools
 import random
 import signal
+import statistics
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -32,6 +33,7 @@ DOWN_S = (0.3, 3.0)
 AWAY_S = (0.5, 6.0)
 FIRE_S = 8.0
 """Time in which an armed fault must fire; else it is taken back and not counted."""
+LAST_VERSIONS = 9
 EFFECTS = ("GatherCards", "GatherPayloads", "StepCopy", "GatherVotes", "Swap")
 WRITER_EFFECTS = ("MakeDurable", "Transact", "SnapshotSoon")
 """Only the lowest rank comes to these while it lives."""
@@ -238,7 +240,9 @@ def chaos(nursery: Nursery, folder: Path, *, seed: int = 0, duration_s: float = 
         assert len({(result["version"], result["hash"]) for result in results}) == 1
         facts = verify(lab)
         losses = _losses(lab)
-        assert losses[-1] < 0.5 * losses[0], f"the loss went from {losses[0]} to {losses[-1]}"
+        # Over several versions: the rows of one may be a handful, whose own spread is half of the first loss.
+        last = statistics.median(losses[-LAST_VERSIONS:])
+        assert last < 0.5 * losses[0], f"the loss went from {losses[0]} to {last} over the last of {losses}"
         page = write_report(lab.directory)
         return {
             "duration_s": faults_s,

@@ -49,7 +49,9 @@ class Interrupts:
         """Let a signal end the context's body."""
         try:
             self.resting = True
-            yield
-            self.resting = False
+            try:
+                yield
+            finally:
+                self.resting = False
         except _Interrupted:
             return

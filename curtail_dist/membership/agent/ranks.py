@@ -207,6 +207,8 @@ class SiteRanks:
             self._expecting.see(ranks)
         elif what is Fate.UNCLEAR and self._is_unclear(self._plan.limits.unclear_s):
             return
+        elif what is not Fate.ALIVE and self.refused:
+            return  # It ended over that. Its agent has the site end now, before the next rank says it again.
         elif what is not Fate.ALIVE:
             missing = sorted(set(self._known) - set(ranks.ranks))
             self._events.emit(RanksDied(reason=f"rank process {missing[0]} died and is restarted"))
