@@ -10,6 +10,7 @@ import logging
 import os
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 from curtail_dist.telemetry.curves import Curves
@@ -43,10 +44,11 @@ def main(directory):
         config={"seed": 1},
         curves=lambda: Curves(rows=10_000, shards=8),
         init_s=3.0,
-        finish_s=1.0,
+        finish_s=30.0,
     )
+    hasty = replace(common, finish_s=1.0)
 
-    def live(first, last, *, then=lambda: None):
+    def live(first, last, common=common, *, then=lambda: None):
         """An agent's life: all that is written by then is fed anew, in several looks."""
         began = time.monotonic()
         sinks = open_sinks(SITES, common)
@@ -69,14 +71,14 @@ def main(directory):
     found = {
         "first": live(0, end // 3),
         "second": live(end // 3, end // 2),
-        "cut": live(end // 2, 2 * end // 3, then=wait),
-        "silent": live(2 * end // 3, 5 * end // 6),
+        "cut": live(end // 2, 2 * end // 3, hasty, then=wait),
+        "silent": live(2 * end // 3, 5 * end // 6, hasty),
     }
     wait()  # for the server to refuse
-    found["refused"] = live(5 * end // 6, end)
+    found["refused"] = live(5 * end // 6, end, hasty)
+    importlib.import_module("wandb").teardown()  # as at a process's end, before which files may lack their last
     found["kept"] = [kept(file) for file in sorted(directory.glob("wandb/*run-*/*.wandb"))]
     found["lines"] = list(told.lines)
-    importlib.import_module("wandb").teardown()  # as in a process that begins
     os.environ["WANDB_BASE_URL"] = wait()
     live(end, end)
     sys.stdout.write(json.dumps(found))
