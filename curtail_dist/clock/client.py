@@ -30,8 +30,8 @@ class ClockSettings(Protocol):
 _CALL_S = 10.0
 _LOCK_S = 1.0
 _HEED_S = 0.5
-"""A request without an end is waited for in spans of this length. A signal that comes right before a wait begins,
-or to another thread, does not end it: its handler runs after the span."""
+"""A request without an end is waited for in spans of this length. A signal that comes right before a wait
+begins, or to another thread, does not end it: its handler runs after the span."""
 
 
 class _Line:

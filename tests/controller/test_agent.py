@@ -287,7 +287,7 @@ def test_a_signal_while_a_virtual_clock_stands_still_is_heard(stage):
 
     def ring() -> None:
         eventually(lambda: stage.agent is not None and stage.agent._interrupts.resting)
-        # To this thread: the agent's does not return from what it waits in, as where a signal comes right before.
+        # To this thread: the agent's goes on waiting, as where a signal comes right before a wait begins.
         signal.pthread_kill(threading.get_ident(), signal.SIGTERM)
 
     stage.pool.submit(ring)

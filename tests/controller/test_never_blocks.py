@@ -139,7 +139,9 @@ def test_a_rank_that_ended_over_its_refusal_and_was_restarted_is_no_death_of_its
         stage.provisioner.restart_rank()
     with pytest.raises(UserError):
         running.result(WAIT_S)
-    assert [record["reason"] for record in stage.events("ranks_died")] == ["outer.lr is 0.5, the run's is 0.7"]
+    assert [record["reason"] for record in stage.events("ranks_died")] == [
+        "outer.lr is 0.5, the run's is 0.7"
+    ]
     assert hand.stages() == ["joining", "on", "draining", "off"]
 
 

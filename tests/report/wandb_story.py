@@ -76,7 +76,8 @@ def main(directory):
     }
     wait()  # for the server to refuse
     found["refused"] = live(5 * end // 6, end, hasty)
-    importlib.import_module("wandb").teardown()  # as at a process's end, before which files may lack their last
+    # As at a process's end, before which files may lack their last.
+    importlib.import_module("wandb").teardown()
     found["kept"] = [kept(file) for file in sorted(directory.glob("wandb/*run-*/*.wandb"))]
     found["lines"] = list(told.lines)
     os.environ["WANDB_BASE_URL"] = wait()
