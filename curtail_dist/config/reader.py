@@ -192,7 +192,7 @@ def _convert_datetime(value: Any, path: str) -> datetime:
                 f"{path} is {value!r}; it must be a time such as 2026-03-21T17:00:00+00:00"
             ) from error
     if isinstance(value, datetime):
-        return value if value.tzinfo else value.replace(tzinfo=UTC)
+        return value.astimezone(UTC) if value.tzinfo else value.replace(tzinfo=UTC)
     if isinstance(value, date):
         return datetime(value.year, value.month, value.day, tzinfo=UTC)
     raise ConfigError(f"{path} is {value!r}; it must be a time such as 2026-03-21T17:00:00+00:00")

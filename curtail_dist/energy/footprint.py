@@ -62,10 +62,14 @@ class Footprint:
         embodied = "not counted" if self.embodied_kg is None else f"{self.embodied_kg:.3f} kg"
         return (
             f"marginal {self.marginal_kg:.3f} kg CO2, location-based average {_shown(self.average_kg, 'kg')}",
-            f"energy {self.energy_kwh:.3f} kWh with PUE, {self.modelled_kwh:.3f} kWh of it modelled; "
+            f"energy {self.energy_kwh:.3f} kWh with PUE, {self._modelled()} modelled; "
             f"embodied carbon {embodied}",
             self._sci(no_tokens),
         )
+
+    def _modelled(self) -> str:
+        """Say how much of the energy; all is no figure, which might differ from the sum's in its last digit."""
+        return "all of it" if self.metered_share == 0 else f"{self.modelled_kwh:.3f} kWh of it"
 
     def _sci(self, no_tokens: str) -> str:
         if self.tokens <= 0:

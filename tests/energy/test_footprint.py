@@ -3,6 +3,7 @@ import pytest
 from curtail_dist.config.meter import FootprintConfig
 from curtail_dist.energy.emissions import Interval, PowerModel, account
 from curtail_dist.energy.footprint import embodied_share_kg, footprint, not_counted
+from curtail_dist.energy.meters.spans import Span
 from curtail_dist.energy.stepfunction import StepFunction
 
 POWER = PowerModel(train_w=2000.0, idle_w=500.0, join_w=500.0, sync_w=500.0)
@@ -52,9 +53,20 @@ def test_what_one_site_does_not_know_makes_the_sum_unknown_not_smaller():
 def test_all_that_is_known_is_printed():
     assert footprint({"a": site()}, {"a": HARDWARE}, tokens=2_000_000).lines(no_tokens="") == (
         "marginal 0.250 kg CO2, location-based average 1.000 kg",
-        "energy 2.500 kWh with PUE, 2.500 kWh of it modelled; embodied carbon 0.200 kg",
+        "energy 2.500 kWh with PUE, all of it modelled; embodied carbon 0.200 kg",
         "SCI (with embodied) 225.000 g per million tokens marginal, 600.000 g per million tokens average",
     )
+
+
+def test_what_a_meter_measured_is_not_called_modelled():
+    half = account(
+        [Interval(start=0.0, stop=7200.0, phase="train")],
+        POWER,
+        FLAT,
+        metered=[Span(start=0.0, stop=3600.0, joules=POWER.watts("train") * 3600.0, stated=0.0)],
+    )
+    energy = footprint({"a": half}, {"a": HARDWARE}, tokens=1).lines(no_tokens="")[1]
+    assert energy.startswith("energy 4.000 kWh with PUE, 2.000 kWh of it modelled; ")
 
 
 def test_without_a_token_there_is_no_sci():

@@ -230,6 +230,62 @@ def test_a_site_is_off_where_nothing_is_known_of_it_whatever_the_policy(verb, wr
     assert 3.8 < day["work_h"] < 4.0
 
 
+def test_where_nothing_is_known_of_a_site_is_told(verb, write):
+    run = short_trace(write, start="2026-03-20T23:00:00Z")
+    site = facts(verb(run, "--json"))["sites"]["a"]
+    assert site["unknown"] == [[0.0, 3600.0], [5 * 3600.0, 6 * 3600.0]]
+    assert site["unknown_at"][0] == ["2026-03-20T23:00:00+00:00", "2026-03-21T00:00:00+00:00"]
+    lines = verb(run).splitlines()
+    said = "a: nothing is known of its signal from {} to {} UTC; it is off then"
+    assert said.format("03-20 23:00", "03-21 00:00") in lines
+    assert said.format("03-21 04:00", "03-21 05:00") in lines
+    whole = short_trace(write, hours=4)
+    assert facts(verb(whole, "--json"))["sites"]["a"]["unknown"] == []
+    assert "nothing is known" not in verb(whole)
+
+
+LONG = "time,g_per_kwh\n" + "".join(
+    f"2026-03-{20 + day}T{hour:02d}:00:00Z,{g}\n"
+    for day in range(3)
+    for hour, g in ((0, 50), (6, 300), (9, 50), (10, 300), (20, 50))
+)
+"""Green from 0 to 6, from 9 to 10 and from 20 on."""
+
+
+def test_windows_of_several_days_have_dates_and_those_of_one_have_none(verb, write):
+    path = str(write(LONG, "long.csv"))
+
+    def run(hours):
+        site = {"signal": {"kind": "trace", "path": path}, "power": {"train_w": 1.0, "idle_w": 0.1}}
+        tree = {
+            "run": {"name": "long", "deadline_h": hours, "start": "2026-03-20T05:00:00Z"},
+            "sites": {"a": site},
+            "policy": {"leave_delay_s": 0.0},
+            "data": {"manifest": "none.json"},
+        }
+        return json.dumps(tree)
+
+    lines = verb(run(60), "--work-h", "50").splitlines()
+    assert next(line for line in lines if line.startswith("a ")).partition("%  ")[2].strip() == (
+        "[03-20 05:00, 06:00) [09:00, 10:00) [20:00, 03-21 06:00) [09:00, 10:00) [20:00, 03-22 06:00) "
+        "[09:00, 10:00)"
+    )
+    site = facts(verb(run(60), "--work-h", "50", "--json"))["sites"]["a"]
+    assert site["windows_at"][2] == ["2026-03-20T20:00:00+00:00", "2026-03-21T06:00:00+00:00"]
+    assert site["windows_utc"][2] == ["20:00", "06:00"]
+    lines = verb(run(24), "--work-h", "50").splitlines()
+    assert next(line for line in lines if line.startswith("a ")).endswith(
+        "  [05:00, 06:00) [09:00, 10:00) [20:00, 05:00)"
+    )
+
+
+def test_a_start_in_local_time_is_told_in_utc(verb, write):
+    site = facts(verb(short_trace(write, start="2026-03-21T02:00:00+01:00"), "--work-h", "1", "--json"))[
+        "sites"
+    ]["a"]
+    assert site["windows_utc"][0][0] == "01:00"
+
+
 @pytest.mark.parametrize("watts", [{"join_w": 0.0}, {"idle_w": 0.0}])
 def test_a_site_may_draw_nothing_while_it_joins_and_its_trace_end_before_the_deadline(verb, write, watts):
     day = facts(verb(short_trace(write, **watts), "--work-h", "2", "--json"))
