@@ -68,7 +68,7 @@ class Footprint:
         )
 
     def _modelled(self) -> str:
-        """Say how much of the energy; all is no figure, which might differ from the sum's in its last digit."""
+        """Say how much of the energy: all in words, for the two sums may differ in their last digit."""
         return "all of it" if self.metered_share == 0 else f"{self.modelled_kwh:.3f} kWh of it"
 
     def _sci(self, no_tokens: str) -> str:
