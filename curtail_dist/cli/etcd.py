@@ -9,11 +9,10 @@ from types import FrameType
 from curtail_dist.cli.verb import Verb
 from curtail_dist.coordination import EmbeddedEtcd
 from curtail_dist.coordination.certificates import server_tls
-from curtail_dist.errors import StoreUnavailable
 from curtail_dist.units import Seconds
 
 LOOK_S: Seconds = 2.0
-"""Time between two looks whether etcd still answers."""
+"""Time between two looks whether etcd still runs."""
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -48,20 +47,16 @@ def _run(args: argparse.Namespace) -> int:
         tls = server_tls(args.tls) if args.tls is not None else None
         with EmbeddedEtcd(args.data_dir, host=args.listen, port=args.port or None, tls=tls) as etcd:
             print(f"etcd serves on {etcd.endpoint}; Ctrl-C ends it", flush=True)
-            _watch(etcd, stop)
+            watch(etcd, stop)
     finally:
         signal.signal(signal.SIGTERM, before)
     return 0
 
 
-def _watch(etcd: EmbeddedEtcd, stop: threading.Event) -> None:
-    """Return when asked to stop; raises StoreUnavailable when etcd no longer answers."""
+def watch(etcd: EmbeddedEtcd, stop: threading.Event) -> None:
+    """Return when asked to stop; raises CoordinationError when etcd has ended by itself."""
     while not stop.wait(LOOK_S):
-        try:
-            etcd.check()
-        except StoreUnavailable:
-            if not stop.is_set():
-                raise
+        etcd.require_running()
 
 
 VERB = Verb(

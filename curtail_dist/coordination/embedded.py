@@ -118,9 +118,18 @@ class EmbeddedEtcd:
             raise
         return self
 
-    def check(self) -> None:
-        """Raise StoreUnavailable unless it answers within a moment."""
-        self._ask(self.endpoint)
+    def require_running(self) -> None:
+        """Raise CoordinationError, with the end of its log, where the process has ended by itself.
+
+        Whether it answers is not asked: on a busy disk, or after a machine's sleep, it takes its time, and
+        its clients wait for it.
+        """
+        if not self._running():
+            code = "" if self._etcd is None else f" with code {self._etcd.returncode}"
+            said = _tail(self._log_file)
+            raise CoordinationError(
+                f"etcd has ended{code}; correct what its log says and start it again:\n{said}"
+            )
 
     def kill(self) -> None:
         """End etcd as a crash does and reap it; data and endpoint stay for `restart`.
@@ -164,10 +173,17 @@ class EmbeddedEtcd:
         """Stop it."""
         self.stop()
 
+    @property
+    def _data(self) -> Path:
+        return (self._data_dir or (self._scratch or Path()) / "data").absolute()
+
+    @property
+    def _log_file(self) -> Path:
+        return self._data.with_name(f"{self._data.name}.log")
+
     def _start(self, binary: Path, port: int | None) -> str:
-        data = (self._data_dir or (self._scratch or Path()) / "data").absolute()
+        data, log_file = self._data, self._log_file
         deadline = time.monotonic() + self._start_timeout_s
-        log_file = data.with_name(f"{data.name}.log")
         data.parent.mkdir(parents=True, exist_ok=True)
         for _ in range(_ATTEMPTS):
             client_port, peer_port = _free_port(self._host, port), _free_port(_HOST, None)

@@ -1,12 +1,15 @@
+import os
 import signal
 import subprocess
 import sys
+import threading
 
 import pytest
 
+from curtail_dist.cli.etcd import watch
 from curtail_dist.config import CoordinationConfig
-from curtail_dist.coordination import open_store
-from curtail_dist.errors import StoreUnavailable
+from curtail_dist.coordination import EmbeddedEtcd, open_store
+from curtail_dist.errors import CoordinationError, StoreUnavailable
 
 pytestmark = pytest.mark.integration
 
@@ -28,3 +31,36 @@ def test_the_local_etcd_serves_until_it_is_interrupted(tmp_path, number: int, co
         finally:
             process.kill()
     assert (tmp_path / "data").is_dir()
+
+
+class AskedAfter(threading.Event):
+    """Asked to stop after a number of looks."""
+
+    def __init__(self, looks: int) -> None:
+        super().__init__()
+        self.left = looks
+
+    def wait(self, timeout: float | None = None) -> bool:
+        self.left -= 1
+        return self.left < 0
+
+
+def test_an_etcd_that_does_not_answer_for_a_while_is_left_to_serve_on():
+    asked = AskedAfter(2)
+    with EmbeddedEtcd() as etcd:
+        os.kill(etcd.pid, signal.SIGSTOP)  # a disk that is busy for seconds, a machine that slept
+        try:
+            watch(etcd, asked)
+        finally:
+            os.kill(etcd.pid, signal.SIGCONT)
+        with open_store(CoordinationConfig(endpoints=(etcd.endpoint,), timeout_s=20.0)) as store:
+            assert store.put("/a", b"1") > 0
+    assert asked.left < 0
+
+
+def test_an_etcd_that_has_ended_by_itself_is_told_with_its_log(tmp_path):
+    with EmbeddedEtcd(tmp_path / "data") as etcd:
+        os.kill(etcd.pid, signal.SIGKILL)
+        os.waitid(os.P_PID, etcd.pid, os.WEXITED | os.WNOWAIT)
+        with pytest.raises(CoordinationError, match="etcd has ended with code -9; correct what its log says"):
+            watch(etcd, AskedAfter(1))
