@@ -8,19 +8,22 @@ is passed over by the reader if it is the last of its file. Reports, `status` an
 
 import itertools
 import json
+import logging
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
+from io import FileIO
 from pathlib import Path
-from typing import Any, Self, TextIO
+from typing import Any, Self
 
 from curtail_dist.clock import Timepiece
 from curtail_dist.errors import DataError
 from curtail_dist.telemetry.events import Event
 from curtail_dist.units import Seconds
 
+_LOG = logging.getLogger(__name__)
 SCHEMA = 1
 
 
@@ -53,6 +56,8 @@ class EventLog:
     """Appends one process's events to `directory/events/<site>.<process>.jsonl`; thread-safe.
 
     Owned by that process. `epoch` and `round` are stamped on each line; their owner sets them with `place`.
+    What a full disk does not take waits in memory, since nobody is to stop training for the record of it:
+    that is little, as a run whose disk is full makes no commit, and ends after `round.outage_s` without one.
     """
 
     def __init__(self, directory: Path, *, site: str, process: str, clock: Timepiece) -> None:
@@ -68,6 +73,10 @@ class EventLog:
         self._seq = 0
         self._epoch = 0
         self._round = 0
+        self._waiting = bytearray()
+        """What the disk has not taken yet."""
+        self._refused = ""
+        """Why it did not; empty: it has taken everything."""
         self._file = _opened_anew(folder, f"{site}.{process}")
 
     def place(self, *, epoch: int | None = None, round: int | None = None) -> None:
@@ -77,7 +86,7 @@ class EventLog:
             self._round = self._round if round is None else round
 
     def emit(self, event: Event) -> None:
-        """Append one event; it has reached the operating system when this returns."""
+        """Append one event, which the operating system has when this returns, unless its disk is full."""
         now = self._clock.now()
         with self._lock:
             line: dict[str, Any] = {
@@ -93,12 +102,34 @@ class EventLog:
             }
             self._seq += 1
             if not self._file.closed:
-                self._file.write(json.dumps(line) + "\n")
+                self._waiting += f"{json.dumps(line)}\n".encode()
+                self._write()
 
     def close(self) -> None:
-        """Close the file; idempotent."""
+        """Close the file; idempotent. What the disk does not take even now is lost, and told in the log."""
         with self._lock:
-            self._file.close()
+            if self._file.closed:
+                return
+            self._write()
+            lines = self._waiting.count(b"\n")
+            if lines:
+                _LOG.error("site %s: %d events are lost: %s", self.site, lines, self._refused)
+            with suppress(OSError):
+                self._file.close()
+
+    def _write(self) -> None:
+        """Write as much of what waits as the disk takes."""
+        try:
+            while self._waiting:
+                del self._waiting[: self._file.write(self._waiting)]
+        except OSError as error:
+            if not self._refused:
+                _LOG.warning("site %s: events wait for their disk: %s", self.site, error)
+            self._refused = str(error)
+            return
+        if self._refused:
+            _LOG.info("site %s: the disk has taken the events that waited", self.site)
+            self._refused = ""
 
     def __enter__(self) -> Self:
         """Return itself."""
@@ -109,11 +140,11 @@ class EventLog:
         self.close()
 
 
-def _opened_anew(folder: Path, name: str) -> TextIO:
+def _opened_anew(folder: Path, name: str) -> FileIO:
     for number in itertools.count(1):
         file = folder / (f"{name}.jsonl" if number == 1 else f"{name}.{number}.jsonl")
         with suppress(FileExistsError):
-            return file.open("x", encoding="utf-8", buffering=1)
+            return file.open("xb", buffering=0)
     raise AssertionError("there is always a next number")
 
 

@@ -1,4 +1,9 @@
-"""Each process writes a file of its own, whatever it is called."""
+"""Each process writes a file of its own, whatever it is called, and whatever its disk does."""
+
+import json
+import resource
+from collections.abc import Generator
+from contextlib import contextmanager
 
 from curtail_dist.clock import SystemClock
 from curtail_dist.telemetry.events import Phase
@@ -24,3 +29,43 @@ def test_processes_of_one_name_have_a_file_each_and_the_first_ones_torn_line_har
         ("rank-7.2", 0, "train"),
         ("rank-7.3", 0, "sync"),
     ]
+
+
+@contextmanager
+def full_at(size: int) -> Generator[None]:
+    """Let no file of this process grow beyond so many bytes."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_what_a_full_disk_does_not_take_waits_until_there_is_room(tmp_path, caplog):
+    with EventLog(tmp_path, site="texas", process="rank-7", clock=CLOCK) as log:
+        log.emit(Phase(phase="join"))
+        (file,) = (tmp_path / "events").iterdir()
+        full = file.stat().st_size + 20
+        with full_at(full):
+            log.emit(Phase(phase="train"))
+            log.emit(Phase(phase="sync"))
+            assert file.stat().st_size == full  # the disk took a part of a line
+            assert [one["phase"] for one in read_events(tmp_path)] == ["join"]
+        log.emit(Phase(phase="off"))
+        told = [json.loads(line)["phase"] for line in file.read_text().splitlines()]
+    assert told == ["join", "train", "sync", "off"]
+    assert [one.levelname for one in caplog.records] == ["WARNING"]
+    assert "texas: events wait for their disk: [Errno 27] File too large" in caplog.text
+
+
+def test_what_a_disk_has_not_taken_at_the_end_is_told_to_be_lost(tmp_path, caplog):
+    log = EventLog(tmp_path, site="texas", process="rank-7", clock=CLOCK)
+    log.emit(Phase(phase="join"))
+    with full_at(10):
+        log.emit(Phase(phase="train"))
+        log.emit(Phase(phase="sync"))
+        log.close()
+        log.close()
+    assert "texas: 2 events are lost: [Errno 27] File too large" in caplog.text
+    assert [one["phase"] for one in read_events(tmp_path)] == ["join"]
