@@ -11,7 +11,7 @@ from hand import WAIT_S, eventually
 
 from curtail_dist.clock import SystemClock, VirtualClock
 from curtail_dist.coordination import MemoryStore
-from curtail_dist.errors import CoordinationError, StoreUnavailable
+from curtail_dist.errors import CoordinationError, StoreUnavailable, Superseded
 from curtail_dist.membership.agent.controller import COMPLETE, INTERRUPTED
 from curtail_dist.membership.agent.leaving import Limits
 from curtail_dist.membership.keys import Keys
@@ -154,6 +154,16 @@ def test_a_store_that_never_answered_ends_the_agent(stage):
     stage.store.down = True
     with pytest.raises(StoreUnavailable):
         stage.follow(GREEN)
+
+
+def test_a_site_that_has_an_agent_starts_no_ranks_for_a_second_one(stage):
+    stage.limits = Limits(lapse_s=0.1)
+    lease = stage.store.grant(60.0)
+    MemoryStore.put(stage.store, KEYS.agent("texas"), b"another's", lease=lease)
+    with pytest.raises(Superseded, match="site texas has another agent, which lives"):
+        stage.follow([(0.0, 50.0), (8 * 3600.0, 60.0)])
+    assert stage.provisioner.starts == 0
+    assert MemoryStore.get(stage.store, KEYS.agent("texas")).value == b"another's"
 
 
 def test_an_outage_of_the_store_is_sat_out(stage):

@@ -8,7 +8,7 @@ from hand import eventually
 
 from curtail_dist.coordination import MemoryCluster, MemoryStore
 from curtail_dist.coordination.store import Lease, TxnResult
-from curtail_dist.errors import LeaseExpired, StoreReplaced, StoreUnavailable
+from curtail_dist.errors import LeaseExpired, StoreReplaced, StoreUnavailable, Superseded
 from curtail_dist.membership.agent.liaison import Liaison
 from curtail_dist.membership.keys import Keys
 from curtail_dist.membership.notice import Notice
@@ -76,7 +76,7 @@ def store(cluster: MemoryCluster) -> Watched:
 @pytest.fixture
 def liaison(store: Watched) -> Iterator[Liaison]:
     made = Liaison(store, run="day", site="texas", ttl_s=0.3)
-    made.open()
+    assert made.open(b"0")
     yield made
     made.close()
 
@@ -145,7 +145,7 @@ def test_of_two_wishes_that_were_not_answered_the_last_one_counts(liaison, store
 def test_what_an_earlier_agent_asked_is_forgotten(store, cluster):
     MemoryStore(cluster).put(KEYS.drain("texas"), Notice(reason="old").encode())
     liaison = Liaison(store, run="day", site="texas")
-    liaison.open()
+    assert liaison.open(b"0")
     assert read(cluster, KEYS.drain("texas")) is None
     liaison.close()
 
@@ -155,3 +155,41 @@ def test_a_store_that_was_replaced_is_told_to_whoever_looks(liaison, store):
     liaison.show(b"1")
     with pytest.raises(StoreReplaced):
         eventually(lambda: liaison.view() is None)
+
+
+@pytest.fixture
+def second(cluster: MemoryCluster) -> Iterator[Liaison]:
+    made = Liaison(MemoryStore(cluster), run="day", site="texas", ttl_s=0.3)
+    yield made
+    made.close()
+
+
+def test_a_site_whose_agent_lives_is_not_given_to_a_second_one(liaison, store, second, cluster):
+    liaison.show(b"1")
+    assert liaison.ask_to_leave("a test")
+    eventually(lambda: store.renewals >= 3)
+    assert not second.open(b"2")
+    eventually(lambda: read(cluster, KEYS.agent("texas")) == b"1")
+    assert read(cluster, KEYS.drain("texas")) is not None  # what the first one asked still stands
+    liaison.close()
+    assert second.open(b"2")
+    assert read(cluster, KEYS.agent("texas")) == b"2"
+
+
+def test_a_site_whose_agent_has_died_is_another_ones_once_its_lease_has_lapsed(second, cluster):
+    store = MemoryStore(cluster)
+    store.put(KEYS.agent("texas"), b"1", lease=store.grant(0.3))  # nobody renews it
+    assert not second.open(b"2")
+    eventually(lambda: second.open(b"2"))
+
+
+def test_an_agent_that_the_store_forgot_ends_where_another_has_its_site(liaison, store, second, cluster):
+    eventually(lambda: read(cluster, KEYS.agent("texas")) == b"0")
+    store.error = LeaseExpired("lapsed")
+    liaison.show(b"1")
+    eventually(lambda: liaison._lease is None)
+    eventually(lambda: second.open(b"2"))
+    store.error = None
+    with pytest.raises(Superseded, match="another agent of site texas began"):
+        eventually(lambda: liaison.view() is None)
+    assert read(cluster, KEYS.agent("texas")) == b"2"

@@ -18,17 +18,17 @@ from curtail_dist.energy.emissions import PowerModel
 from curtail_dist.energy.policy import Decision, Wanted
 from curtail_dist.energy.signals import Reading
 from curtail_dist.energy.stages import Move, Stage, overruled, polled
-from curtail_dist.errors import CoordinationError, UserError
+from curtail_dist.errors import CoordinationError, Superseded, UserError
 from curtail_dist.membership.agent.interrupts import Interrupts
 from curtail_dist.membership.agent.introduction import introduce
-from curtail_dist.membership.agent.liaison import Liaison
+from curtail_dist.membership.agent.liaison import TTL_S, Liaison
 from curtail_dist.membership.agent.lookout import Lookout
 from curtail_dist.membership.agent.metering import PowerWatch
 from curtail_dist.membership.agent.orders import Order, standing_order
 from curtail_dist.membership.agent.parts import Parts, plans_of
 from curtail_dist.membership.agent.planning import Own
 from curtail_dist.membership.agent.ranks import SiteRanks
-from curtail_dist.membership.agent.state import state_of
+from curtail_dist.membership.agent.state import AgentState, state_of
 from curtail_dist.membership.agent.terms import Plan
 from curtail_dist.membership.agent.troubles import Troubles
 from curtail_dist.telemetry.events import Decided, Ordered, Phase
@@ -106,14 +106,14 @@ class Agent:
             StoreUnavailable: The store does not answer at the very start; ranks that an earlier agent left
                 running run on. Later outages are sat out.
             StoreReplaced: Another store answers in its place.
+            Superseded: Another agent has the site.
             CoordinationError: A virtual clock's service is gone.
             UserError: The ranks say that no start by this run file can go well, and why.
             ProvisionError: Ranks cannot be killed.
         """
         try:
             with self._interrupts.taken():
-                self._liaison.open()
-                code = self._follow()
+                code = self._follow() if self._has_site() else INTERRUPTED
             if code == REFUSED:
                 raise UserError(self.outcome)
             return code
@@ -126,6 +126,26 @@ class Agent:
     def interrupt(self) -> None:
         """Do what a signal does, from any thread: once to drain and end, twice to end at once."""
         self._interrupts.add()
+
+    def _has_site(self) -> bool:
+        """Take the site; return False where told to stop meanwhile. Raises Superseded, StoreUnavailable."""
+        deadline = time.monotonic() + self._plan.limits.lapse_s
+        waits = False
+        while not self._liaison.open(self._state().encode()):
+            if not waits:
+                log.warning("site %s has an agent, which may have died: waiting for its lease", self._site)
+                waits = True
+            if self._interrupts.count:
+                self.outcome = "interrupted"
+                return False
+            if time.monotonic() > deadline:
+                raise Superseded(
+                    f"site {self._site} has another agent, which lives (its word in the store is not older "
+                    f"than {TTL_S:g} s); a site has one: stop that, wherever it runs, or do not start another"
+                )
+            with self._interrupts.rest():
+                time.sleep(_LOOK_S)
+        return True
 
     def _follow(self) -> int:
         try:
@@ -253,6 +273,9 @@ class Agent:
 
     def _tell(self) -> None:
         """Let others read how the site stands."""
+        self._liaison.show(self._state().encode())
+
+    def _state(self) -> AgentState:
         state = state_of(
             self._ranks.standing,
             self._lookout.reading,
@@ -263,7 +286,7 @@ class Agent:
             polled_t=self._polled,
         )
         failure = self._ranks.failure if state.failures else ""
-        self._liaison.show(replace(state, waiting=self._ranks.waiting, failure=failure).encode())
+        return replace(state, waiting=self._ranks.waiting, failure=failure)
 
     def _rest(self) -> None:
         """Let run time pass until the next look, unless a signal comes."""

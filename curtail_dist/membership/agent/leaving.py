@@ -27,6 +27,8 @@ class Limits:
     """For the launcher to restart a rank that died."""
     settle_s: Seconds = 2.0
     """For the store to tell that the run is complete, after ranks have ended in order."""
+    lapse_s: Seconds = 20.0
+    """For the store to forget an earlier agent of the site that has died: longer than `liaison.TTL_S`."""
 
 
 @dataclass(kw_only=True)

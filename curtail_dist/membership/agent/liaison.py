@@ -2,6 +2,9 @@
 
 What stands in the store is mirrored (`Board`). What the agent wants to stand there, its site's request to
 leave and how its site stands, is written by a thread, again and again until it is certain.
+
+How the site stands lives on the agent's lease, and tells that the site has an agent: two of them would have
+their ranks take the site's seat from each other without end, each time at the cost of an open round.
 """
 
 import logging
@@ -10,7 +13,7 @@ import time
 from contextlib import suppress
 
 from curtail_dist.coordination.store import CoordinationStore, Lease
-from curtail_dist.errors import CoordinationError, LeaseExpired, StoreUnavailable
+from curtail_dist.errors import CoordinationError, CurtailError, LeaseExpired, StoreUnavailable, Superseded
 from curtail_dist.membership.board import Board
 from curtail_dist.membership.keys import Keys
 from curtail_dist.membership.notice import Notice, asking
@@ -47,18 +50,30 @@ class Liaison:
         self._to_show: dict[str, bytes] = {}
         """Key -> value that is to live on the lease."""
         self._lease: Lease | None = None
+        self._leases: set[int] = set()
+        """Ids of all leases that were granted to it."""
+        self._claimed = False
+        """Whether the site's key lives on the lease, as far as is known."""
         self._renew_at = 0.0
         self._closing = False
         self._trouble = ""
-        self._failure: CoordinationError | None = None
+        self._failure: CurtailError | None = None
         self._thread = threading.Thread(target=self._run, name=f"liaison-{site}", daemon=True)
 
-    def open(self) -> None:
-        """Begin: forget what an earlier agent of this site asked and was told. Raises StoreUnavailable."""
+    def open(self, state: bytes) -> bool:
+        """Begin, unless another agent has the site; return whether it has begun.
+
+        One that has died is taken to live for `ttl_s` more. What an earlier one asked and was told is
+        forgotten; `state` is how the site stands. Raises StoreUnavailable.
+        """
+        self._to_show = {self._keys.agent(self._site): state}
+        if not self._claim():
+            return False
         self._store.delete(self._keys.drain(self._site))
         self._store.delete(self._keys.refused(self._site))
         self._board.start()
         self._thread.start()
+        return True
 
     @property
     def trouble(self) -> str:
@@ -66,7 +81,10 @@ class Liaison:
         return self._trouble
 
     def view(self) -> View:
-        """Return the run's keys as last seen. Raises CoordinationError where the store was replaced."""
+        """Return the run's keys as last seen.
+
+        Raises CoordinationError where the store was replaced, Superseded where another agent has the site.
+        """
         failure = self._failure or self._board.failure
         if failure is not None:
             raise failure
@@ -150,7 +168,7 @@ class Liaison:
                     break
             try:
                 self._attempt()
-            except CoordinationError as error:
+            except (CoordinationError, Superseded) as error:
                 self._failure = error
                 return
         if self._lease is not None:
@@ -171,7 +189,7 @@ class Liaison:
             elif self._to_show != self._shown:
                 self._write_shown()
         except LeaseExpired:
-            self._lease, self._shown = None, {}
+            self._lease, self._shown, self._claimed = None, {}, False
         except StoreUnavailable as error:
             self._troubled(str(error))
             with self._changed:
@@ -192,10 +210,28 @@ class Liaison:
             self._noticed = notice == self._notice
             self._changed.notify_all()
 
+    def _claim(self) -> bool:
+        """Have the site's key live on a lease of this agent; return False where it lives on another's."""
+        key = self._keys.agent(self._site)
+        while not self._claimed:
+            there = self._store.get(key)
+            if there is not None and there.lease not in self._leases:
+                return False
+            if self._lease is None:
+                self._lease = self._store.grant(self._ttl_s)
+                self._leases.add(self._lease.id)
+                self._renew_at = time.monotonic() + self._ttl_s / 3
+            value, revision = self._to_show[key], 0 if there is None else there.revision
+            if self._store.compare_and_swap(key, value, revision=revision, lease=self._lease).succeeded:
+                self._shown[key], self._claimed = value, True
+        return True
+
     def _write_shown(self) -> None:
-        if self._lease is None:
-            self._lease = self._store.grant(self._ttl_s)
-            self._renew_at = time.monotonic() + self._ttl_s / 3
+        if not self._claim():
+            raise Superseded(
+                f"another agent of site {self._site} began while the store had no word of this one; a site "
+                "has one: this one ends, stop the other to start it again"
+            )
         for key, value in self._to_show.items():
             if self._shown.get(key) != value:
                 self._store.put(key, value, lease=self._lease)
