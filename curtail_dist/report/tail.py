@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from curtail_dist.errors import DataError
-from curtail_dist.telemetry.record import Record, parse
+from curtail_dist.telemetry.record import Record, event_files, parse
 
 TOGETHER = 500
 """Lines decoded in one call, which is twice as fast as one by one."""
@@ -20,8 +20,8 @@ class EventTail:
 
     def __init__(self, *directories: Path) -> None:
         """Follow one run in `directories`, which need not exist yet."""
-        self._folders = [directory / "events" for directory in directories]
-        self._read: dict[Path, int] = {}
+        self._directories = directories
+        self._read: dict[str, int] = {}
 
     def poll(self) -> list[Record]:
         """Return the new records in order of run time, then of wall time.
@@ -31,13 +31,12 @@ class EventTail:
         poll tells of all of it again.
         """
         read, records = dict(self._read), list[Record]()
-        for folder in self._folders:
-            for file in sorted(folder.glob("*.jsonl")):
-                appended = _appended(file, read.get(file, 0))
-                read[file] = read.get(file, 0) + len(appended)
-                process = file.stem.partition(".")[2]
-                place = str(file)
-                records += [parse(raw, process=process, place=place) for raw in _decoded(appended, file)]
+        for key, file in event_files(*self._directories).items():
+            appended = _appended(file, read.get(key, 0))
+            read[key] = read.get(key, 0) + len(appended)
+            process = file.stem.partition(".")[2]
+            place = str(file)
+            records += [parse(raw, process=process, place=place) for raw in _decoded(appended, file)]
         self._read = read
         return sorted(records, key=lambda record: record.order)
 

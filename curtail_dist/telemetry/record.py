@@ -153,14 +153,33 @@ def read_events(*directories: Path) -> list[Record]:
 
     Raises DataError for a line that is not an event, unless it is the torn last line of a file.
     """
-    records: list[Record] = []
     for directory in directories:
-        files = sorted((directory / "events").glob("*.jsonl"))
-        if not files:
+        if not any((directory / "events").glob("*.jsonl")):
             raise DataError(f"{directory} holds no events/*.jsonl; give the directory of a run")
-        for file in files:
-            records.extend(read_file(file))
+    records = [record for file in event_files(*directories).values() for record in read_file(file)]
     return sorted(records, key=lambda record: record.order)
+
+
+def event_files(*directories: Path) -> dict[str, Path]:
+    """Return the file of each process, by a key that stays: where there are copies of one, the longest.
+
+    Sites' directories overlap where they are one, or where one was copied to go on from, or as a back-up.
+    Files of one name with another first line are of processes that happen to be called alike.
+    """
+    named: dict[str, list[Path]] = {}
+    for directory in directories:
+        for file in sorted((directory / "events").glob("*.jsonl")):
+            named.setdefault(file.name, []).append(file)
+    files: dict[str, Path] = {}
+    for name, alike in named.items():
+        for file in sorted(alike, key=lambda one: one.stat().st_size):
+            files[name if len(directories) == 1 else f"{name} {_first_line(file)}"] = file
+    return files
+
+
+def _first_line(file: Path) -> str:
+    with file.open("rb") as stream:
+        return stream.readline().decode(errors="replace")
 
 
 def read_file(file: Path) -> Iterator[Record]:

@@ -2,10 +2,12 @@
 
 import json
 import resource
+import shutil
 from collections.abc import Generator
 from contextlib import contextmanager
 
 from curtail_dist.clock import SystemClock
+from curtail_dist.report.tail import EventTail
 from curtail_dist.telemetry.events import Phase
 from curtail_dist.telemetry.record import EventLog, read_events
 
@@ -69,3 +71,35 @@ def test_what_a_disk_has_not_taken_at_the_end_is_told_to_be_lost(tmp_path, caplo
         log.close()
     assert "texas: 2 events are lost: [Errno 27] File too large" in caplog.text
     assert [one["phase"] for one in read_events(tmp_path)] == ["join"]
+
+
+def test_copies_of_a_file_of_events_count_once_and_the_longest_tells(tmp_path):
+    first, copy = tmp_path / "first", tmp_path / "copy"
+    with EventLog(first, site="texas", process="rank-7", clock=CLOCK) as log:
+        log.emit(Phase(phase="join"))
+        shutil.copytree(first, copy)
+        log.emit(Phase(phase="train"))
+    logged(tmp_path / "elsewhere", "sync")  # another host's process of the same name
+    for directories in ((first, copy), (copy, first), (first, first), (first, copy, first)):
+        assert [one["phase"] for one in read_events(*directories)] == ["join", "train"]
+    assert [one["phase"] for one in read_events(first, copy, tmp_path / "elsewhere")] == [
+        "join",
+        "train",
+        "sync",
+    ]
+
+
+def test_a_tail_tells_of_copies_once_whichever_of_them_grows(tmp_path):
+    first, copy = tmp_path / "first", tmp_path / "copy"
+    tail = EventTail(first, copy)
+    with EventLog(first, site="texas", process="rank-7", clock=CLOCK) as log:
+        log.emit(Phase(phase="join"))
+        assert [one["phase"] for one in tail.poll()] == ["join"]
+        shutil.copytree(first, copy)
+        assert tail.poll() == []
+        log.emit(Phase(phase="train"))
+        assert [one["phase"] for one in tail.poll()] == ["train"]
+    log = first / "events" / "texas.rank-7.jsonl"
+    grown = log.read_text() + log.read_text().splitlines()[1].replace("train", "sync") + "\n"
+    (copy / "events" / "texas.rank-7.jsonl").write_text(grown)
+    assert [one["phase"] for one in tail.poll()] == ["sync"]
