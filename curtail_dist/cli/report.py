@@ -65,16 +65,18 @@ def _compared(given: list[str]) -> dict[str, Path]:
 def _text(summary: dict[str, Any], page: Path) -> str:
     rows, loss = summary["rows"], summary["loss"]
     saving = saving_text(summary)
+    without = f", WITHOUT {', '.join(summary['absent'])}" if summary["absent"] else ""
     lines = [
         f"{summary['run']}: {'finished' if summary['finished'] else 'unfinished'} after "
         f"{summary['virtual_h']:.2f} h, {summary['commits']} versions, {summary['tokens']:,} tokens",
         f"rows: {rows['trained']:,} of {rows['total']:,} done once, {rows['lost']:,} lost, "
         f"{rows['duplicated']:,} done twice; {rows['discarded']:,} went back to the pool",
         f"held out: {_number(loss['val_bpb'], '.4f')} bits per byte",
-        f"emissions: {summary['emissions_kg']:.3f} kg CO2 by marginal intensity, "
+        f"emissions{without}: {summary['emissions_kg']:.3f} kg CO2 by marginal intensity, "
         f"{_number(summary['average_kg'], '.3f')} by location-based average"
         + (f"; {saving}" if saving else ""),
-        f"energy: {summary['energy_kwh']:.3f} kWh with PUE, {summary['metered_share']:.0%} of it measured",
+        f"energy{without}: {summary['energy_kwh']:.3f} kWh with PUE, "
+        f"{summary['metered_share']:.0%} of it measured",
         _sci(summary),
     ]
     lines += [

@@ -117,6 +117,7 @@ def reckoned(directories: Sequence[Path]) -> dict[str, Any]:
     except (CurtailError, OSError, LookupError, TypeError, ValueError) as error:
         return {"problem": " ".join(str(error).split()) or type(error).__name__}
     always = {name: found["emissions_kg"] for name, found in whole["baselines"].items()}
+    absent = whole["not_counted"][:1] if whole["absent"] else []
     return {
         "kg": whole["emissions_kg"],
         "average_kg": whole["average_kg"],
@@ -126,7 +127,7 @@ def reckoned(directories: Sequence[Path]) -> dict[str, Any]:
         "energy_kwh": whole["energy_kwh"],
         "stall_share": whole["sync"]["stall_share"],
         "t": whole["virtual_h"] * 3600,
-        "notes": whole["notes"],
+        "notes": [*absent, *whole["notes"]],
         "synthetic": whole["synthetic"],
     }
 

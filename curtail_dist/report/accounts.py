@@ -2,7 +2,7 @@
 
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -107,7 +107,7 @@ def reckon(history: History, *, further: Mapping[str, Grid] | None = None) -> Ac
         footprint=footprint(
             sites,
             {name: site.metered.footprint for name, site in history.sites.items()},
-            tokens=history.chain[-1].tokens if history.chain else 0,
+            tokens=_tokens(history) - sum(history.absent.values()),
         ),
         not_counted=_not_counted(history, sites),
         work_s=work_s,
@@ -122,6 +122,10 @@ def reckon(history: History, *, further: Mapping[str, Grid] | None = None) -> Ac
             *(f"{n}: {AVERAGE_READ}" for n, site in history.sites.items() if site.average_read),
         ),
     )
+
+
+def _tokens(history: History) -> int:
+    return history.chain[-1].tokens if history.chain else 0
 
 
 def _account(site: SiteHistory) -> SiteEnergy:
@@ -147,10 +151,24 @@ def _not_counted(history: History, sites: Mapping[str, SiteEnergy]) -> tuple[str
         ):
             said.setdefault(sentence, []).append(name)
     everywhere = len(history.sites)
-    return tuple(
-        sentence if len(names) == everywhere else f"{', '.join(names)}: {sentence}"
-        for sentence, names in said.items()
+    return (
+        *_absent(history),
+        *(
+            sentence if len(names) == everywhere else f"{', '.join(names)}: {sentence}"
+            for sentence, names in said.items()
+        ),
     )
+
+
+def _absent(history: History) -> Iterator[str]:
+    """Yield a sentence where sites trained whose events are elsewhere, with what to do about it."""
+    absent = history.absent
+    if absent:
+        share = sum(absent.values()) / max(1, _tokens(history))
+        yield (
+            f"{', '.join(absent)}: No events of an agent are here, so that nothing is counted of what it "
+            f"drew, emitted and lost over {share:.1%} of all tokens; give its run directory with --from."
+        )
 
 
 def further_grids(directory: Path, history: History) -> dict[str, Grid]:

@@ -78,6 +78,16 @@ class History:
     """(run time, version, bits per byte on the held-out split), in order of version."""
 
     @property
+    def absent(self) -> Mapping[str, int]:
+        """Tokens in the chain by the sites that trained them and of which there are no events of an agent."""
+        found: dict[str, int] = {}
+        for commit in self.chain:
+            for work in commit.work:
+                if work["site"] not in self.sites:
+                    found[work["site"]] = found.get(work["site"], 0) + work["tokens"]
+        return dict(sorted(found.items()))
+
+    @property
     def synthetic(self) -> bool:
         """Whether a trace says of itself that it was made up."""
         return any(site.synthetic for site in self.sites.values())

@@ -69,6 +69,7 @@ def build_summary(
             "stall_share": stall_s / member_s if member_s > 0 else 0.0,
         },
         "sites": {name: _site(site, accounts.sites[name], history) for name, site in history.sites.items()},
+        "absent": list(history.absent),
         "emissions_kg": accounts.emissions_kg,
         "share_in_window": share_in_window(accounts.sites),
         "baselines": {name: asdict(baseline) for name, baseline in accounts.baselines.items()},

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from writing import site_started
 
+from curtail_dist.cli.main import main
 from curtail_dist.clock import SystemClock
 from curtail_dist.errors import DataError
 from curtail_dist.report.accounts import reckon
@@ -114,6 +115,36 @@ def test_emissions_are_those_of_the_sites_and_lie_between_bound_and_always_on(da
     mean = sum(always) / len(always)
     share = (mean - summary["emissions_kg"]) / (mean - summary["oracle_kg"])
     assert summary["oracle_fraction"] == pytest.approx(share)
+
+
+def test_a_site_whose_events_are_elsewhere_is_named_with_its_share_of_the_work(day: Path, tmp_path: Path):
+    whole = summarize([day])
+    elsewhere = tmp_path / "texas" / "events"
+    elsewhere.mkdir(parents=True)
+    for file in (day / "events").glob("texas.*"):
+        file.rename(elsewhere / file.name)
+    summary = summarize([day])
+    assert summary["absent"] == ["texas"]
+    share = whole["sites"]["texas"]["tokens"] / whole["tokens"]
+    assert summary["not_counted"][0] == (
+        "texas: No events of an agent are here, so that nothing is counted of what it drew, emitted and lost "
+        f"over {share:.1%} of all tokens; give its run directory with --from."
+    )
+    told = sum(site["tokens"] for site in summary["sites"].values())
+    assert told == summary["tokens"] - whole["sites"]["texas"]["tokens"]
+    grams = summary["sci_g_per_million_tokens"]["marginal"]
+    assert grams == pytest.approx(summary["emissions_kg"] * 1000 / (told / 1e6))
+    assert summarize([day, elsewhere.parent])["absent"] == []
+
+
+def test_what_is_printed_says_whose_emissions_are_left_out(day: Path, capsys: pytest.CaptureFixture[str]):
+    for file in (day / "events").glob("texas.*"):
+        file.unlink()
+    assert main(["report", str(day)]) == 0
+    said = capsys.readouterr().out
+    assert "emissions, WITHOUT texas: " in said
+    assert "- texas: No events of an agent are here" in said
+    assert "texas: No events of an agent are here" in (day / "methods.md").read_text()
 
 
 def test_baselines_do_the_work_that_is_in_the_chain(day: Path):
