@@ -211,4 +211,6 @@ def test_the_agents_service_gives_it_time_to_leave_and_does_not_repeat_a_wrong_r
     assert f"{LEAVES_S:g} s" in unit.read_text()
     assert setting(unit, "Restart") == ["on-failure"]
     assert setting(unit, "RestartPreventExitStatus") == ["2"]
+    # Without etcd a start ends within seconds: any limit would be reached while etcd is away for minutes.
+    assert setting(unit, "StartLimitIntervalSec") == ["0"]
     assert setting(unit, "ExecStart")[0].endswith("curtail site --config /etc/curtail/run.yaml --site %i")
