@@ -158,4 +158,7 @@ def _resolve(tree: dict[str, Any], base: Path) -> dict[str, Any]:
         own = {field.name for field in fields(TrainConfig)} - {"options"}
         tree["train"] = {key: value for key, value in train.items() if key in own}
         tree["train"]["options"] = {key: value for key, value in train.items() if key not in own}
+        program = train.get("program")
+        if isinstance(program, str) and program.endswith(".py") and (base / program).is_file():
+            tree["train"]["program"] = str(base / program)
     return {key: value for key, value in tree.items() if value is not None or key not in ("run", "data")}

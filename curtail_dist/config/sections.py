@@ -210,7 +210,8 @@ class TrainConfig:
     """The rank program and what it alone understands."""
 
     program: str = "curtail_launch.train"
-    """Module or path of a script that torchrun starts with `--config RUN.yaml --site NAME`."""
+    """Module or path of a script that torchrun starts with `--config RUN.yaml --site NAME`. A relative path
+    is that of a file beside the run file or, where there is none, starts where the ranks are started."""
     stall_s: Seconds = 600.0
     """Real time that one inner step, or one piece of work between two, may take. A process whose main loop
     passes no progress point for longer gives up its lease, and the others go on without it."""

@@ -429,6 +429,15 @@ def test_a_path_like_key_of_the_program_is_left_to_the_program(run_file):
     assert config.train.options == {"tokenizer": "t.json"}
 
 
+def test_a_script_beside_the_run_file_is_found_from_anywhere(run_file, tmp_path):
+    (tmp_path / "mine.py").write_text("")
+    file = run_file(tree(train={"program": "mine.py"}))
+    assert RunConfig.from_yaml(file).train.program == str(tmp_path / "mine.py")
+    for other in ("elsewhere.py", "package.train"):
+        config = RunConfig.from_yaml(file, [f"train.program={other}"])
+        assert config.train.program == other
+
+
 # Round trips
 
 positive = st.floats(0.001, 1e6)
