@@ -1,24 +1,28 @@
 """`curtail doctor`: looks at all a run needs and says, for what is wrong, what to do."""
 
 import argparse
+import errno
 import json
 import os
 import socket
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import torch
 
+from curtail_dist.cli.site import check_program
 from curtail_dist.cli.verb import Verb, add_json, add_run_file
 from curtail_dist.clock import SystemClock
-from curtail_dist.config import RunConfig
+from curtail_dist.config import RunConfig, SignalConfig
 from curtail_dist.coordination import open_store
 from curtail_dist.data.manifest import read_manifest, verify
 from curtail_dist.energy.signals import open_signal
-from curtail_dist.errors import CurtailError
+from curtail_dist.errors import ConfigError, CurtailError
 from curtail_dist.runtime.address import with_address
-from curtail_dist.units import SECONDS_PER_HOUR, hours
+from curtail_dist.units import SECONDS_PER_HOUR, Seconds, hours
 from curtail_launch.settings import read_recipe
 from nanochat.tokenizer import Tokenizer
 
@@ -38,38 +42,69 @@ def _etcd(config: RunConfig) -> str:
     return f"answers at {', '.join(config.coordination.endpoints)}"
 
 
-def _ports(config: RunConfig) -> str:
-    for name in config.sites:
-        address = with_address(config, name, os.environ).site(name).address
-        try:
-            socket.create_server((address, 0)).close()
-        except OSError as error:
+def _addresses(config: RunConfig) -> str:
+    elsewhere, why = _elsewhere(config), dict[str, str]()
+    for name, error in elsewhere.items():
+        why[name] = f"sites.{name}.address is {config.site(name).address}, which this machine has not"
+        if isinstance(error, ConfigError):
+            why[name] = str(error)
+        elif error.errno != errno.EADDRNOTAVAIL:
             raise CurtailError(
-                f"sites.{name}.address is {address}; this machine cannot listen there "
-                f"({error.strerror}): right only if the site runs elsewhere"
+                f"sites.{name}.address is {config.site(name).address}, where no machine can listen "
+                f"({error.strerror or error}); give an IPv4 address, or a name that this machine can look up"
             ) from error
-    return "every site's address can be listened on here"
+    if len(elsewhere) == len(config.sites):
+        raise CurtailError(f"no site can run on this machine: {'; '.join(why.values())}")
+    if not elsewhere:
+        return "every site's address can be listened on here"
+    here = ", ".join(name for name in config.sites if name not in elsewhere)
+    return f"{here} can be listened on here; the others must run elsewhere: {'; '.join(why.values())}"
+
+
+def _elsewhere(config: RunConfig) -> dict[str, OSError | ConfigError]:
+    """Return the sites that cannot run on this machine, and what comes of listening at their addresses."""
+    found: dict[str, OSError | ConfigError] = {}
+    for name in config.sites:
+        try:
+            address = with_address(config, name, os.environ).site(name).address
+            socket.create_server((address, 0)).close()
+        except (ConfigError, OSError) as error:
+            found[name] = error
+    return found
 
 
 def _signals(config: RunConfig) -> str:
-    start = config.run.start or datetime.now(UTC)
-    clock, until = SystemClock(start), config.run.deadline_h * SECONDS_PER_HOUR
-    short = list[str]()
+    start, elsewhere = config.run.start or datetime.now(UTC), _elsewhere(config)
+    until = config.run.deadline_h * SECONDS_PER_HOUR
+    read, said = 0, list[str]()
     for name, site in config.sites.items():
-        signal = open_signal(site.signal, clock=clock, start=start, site=name)
         try:
-            if site.signal.live or site.signal.own:
-                signal.latest()  # not every feed says anything of later
-            elif (end := signal.outlook(until)[-1][0]) < until:
-                short.append(f"that of {name} ends after {hours(end):g} h")
-        finally:
-            signal.close()
-    said = f"{len(config.sites)} can be read"
-    if short:
-        said += (
-            f"; {', '.join(short)}, and run.deadline_h is {config.run.deadline_h:g}: there is none after it"
-        )
-    return said
+            end = _outlook_end(site.signal, name, start=start, until=until)
+        except (CurtailError, ValueError) as error:
+            # What a feed asks for, or a trace, may be at its own site alone.
+            if name not in elsewhere or len(elsewhere) == len(config.sites):
+                raise
+            said.append(f"that of {name}, which does not run here, cannot be ({error})")
+            continue
+        read += 1
+        if end is not None and end < until:
+            said.append(
+                f"that of {name} ends after {hours(end):g} h, and run.deadline_h is "
+                f"{config.run.deadline_h:g}: there is none after it"
+            )
+    return "; ".join([f"{read} can be read", *said])
+
+
+def _outlook_end(signal: SignalConfig, site: str, *, start: datetime, until: Seconds) -> Seconds | None:
+    """Read a signal; return up to when it says anything. None: it is a feed, which need not know of later."""
+    opened = open_signal(signal, clock=SystemClock(start), start=start, site=site)
+    try:
+        if signal.live or signal.own:
+            opened.latest()
+            return None
+        return opened.outlook(until)[-1][0]
+    finally:
+        opened.close()
 
 
 def _data(config: RunConfig) -> str:
@@ -86,7 +121,11 @@ def _data(config: RunConfig) -> str:
 
 def _program(config: RunConfig) -> str:
     if config.train.program != "curtail_launch.train":
-        return f"{config.train.program} checks itself: --check --config RUN.yaml"
+        with TemporaryDirectory() as folder:
+            run_file = Path(folder) / "run.yaml"
+            config.to_yaml(run_file)
+            check_program(config, run_file)
+        return f"{config.train.program} --check finds nothing wrong"
     recipe = read_recipe(config)
     if not recipe.tokenizer.is_file():
         return f"model, optimizer and schedule fit; {recipe.tokenizer.name} comes from another site"
@@ -107,7 +146,7 @@ def _gpu(config: RunConfig) -> str:
 
 LOOKS: dict[str, Callable[[RunConfig], str]] = {
     "etcd": _etcd,
-    "addresses": _ports,
+    "addresses": _addresses,
     "signals": _signals,
     "data": _data,
     "program": _program,

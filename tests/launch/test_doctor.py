@@ -40,6 +40,7 @@ def run_file(tmp_path: Path, endpoint: str) -> Path:
         },
         "train": {"program": "own.py"},
     }
+    (tmp_path / "own.py").write_text("import curtail_dist as cd\n\ncd.arguments()\n")
     file = tmp_path / "run.yaml"
     file.write_text(yaml.safe_dump(tree))
     return file
@@ -65,7 +66,7 @@ def test_where_all_is_well_it_says_what_it_looked_at(looked, endpoint: str):
     assert found["etcd"]["says"] == f"answers at {endpoint}"
     assert found["signals"]["says"] == "2 can be read"
     assert found["data"]["says"] == "20 training rows in 1 shards, hashes right"
-    assert found["program"]["says"].endswith("own.py checks itself: --check --config RUN.yaml")
+    assert found["program"]["says"].endswith("own.py --check finds nothing wrong")
 
 
 def test_a_trace_that_ends_before_the_run_may_is_told(looked):
@@ -82,12 +83,12 @@ def test_a_trace_that_ends_before_the_run_may_is_told(looked):
     [
         ("coordination.endpoints=[127.0.0.1:1]", "etcd", "127.0.0.1:1"),
         (
-            "sites.sun.address=192.0.2.1",
+            "sites.sun.address=no-such-host.invalid",
             "addresses",
-            "sites.sun.address is 192.0.2.1; this machine cannot listen",
+            "sites.sun.address is no-such-host.invalid, where no machine can listen",
         ),
         ("sites.wind.signal.path=none.csv", "signals", "none.csv"),
-        ("data.manifest=none.json", "data", "none.json"),
+        ("train.program=none.py", "program", "none.py"),
     ],
 )
 def test_one_thing_that_is_wrong_is_named_and_the_others_are_looked_at(looked, override, what, says):
@@ -95,6 +96,42 @@ def test_one_thing_that_is_wrong_is_named_and_the_others_are_looked_at(looked, o
     assert code == 1
     assert [name for name, one in found.items() if not one["well"]] == [what]
     assert says in found[what]["says"] and "\n" not in found[what]["says"]
+
+
+def test_a_manifest_that_is_not_there_is_named_by_the_program_too(looked):
+    code, found = looked("data.manifest=none.json")
+    assert code == 1
+    assert [name for name, one in found.items() if not one["well"]] == ["data", "program"]
+    assert all("none.json" in found[name]["says"] for name in ("data", "program"))
+
+
+def test_a_site_that_runs_on_another_machine_is_not_this_ones_fault(looked):
+    code, found = looked("sites.sun.address=198.51.100.1")
+    assert (code, [name for name, one in found.items() if not one["well"]]) == (0, [])
+    assert found["addresses"]["says"] == (
+        "wind can be listened on here; the others must run elsewhere: sites.sun.address is 198.51.100.1, "
+        "which this machine has not"
+    )
+
+
+def test_a_trace_may_lie_at_its_own_site_alone(looked):
+    code, found = looked("sites.wind.address=198.51.100.1", "sites.wind.signal.path=none.csv")
+    assert (code, found["signals"]["well"]) == (0, True)
+    assert found["signals"]["says"].startswith("1 can be read; that of wind, which does not run here, cannot")
+
+
+def test_a_machine_that_has_the_address_of_no_site_is_told_so(looked):
+    code, found = looked("sites.wind.address=198.51.100.2", "sites.sun.address=198.51.100.1")
+    assert (code, found["addresses"]["well"]) == (1, False)
+    assert "198.51.100.1" in found["addresses"]["says"] and "198.51.100.2" in found["addresses"]["says"]
+
+
+def test_what_the_rank_program_says_of_the_run_file_is_told(looked, run_file: Path):
+    script = "import sys\n\nprint('error: train.speed is 0; it must not be')\nsys.exit(2)\n"
+    (run_file.parent / "own.py").write_text(script)
+    code, found = looked()
+    assert (code, found["program"]["well"]) == (1, False)
+    assert found["program"]["says"] == "train.speed is 0; it must not be"
 
 
 def test_a_shard_with_another_byte_is_noticed(looked, run_file: Path):
@@ -111,5 +148,5 @@ def test_for_people_a_line_says_for_each_look_whether_it_is_well(run_file: Path,
     assert main(["doctor", "--config", str(run_file), "--set", "data.manifest=none.json"]) == 1
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[:2] for line in lines] == [
-        ["BAD" if what == "data" else "ok", what] for what in LOOKS
+        ["BAD" if what in ("data", "program") else "ok", what] for what in LOOKS
     ]
