@@ -96,11 +96,10 @@ class History:
 def build_history(records: Sequence[Record]) -> History:
     """Arrange the records of one run, sorted as `read_events` sorts them.
 
-    Raises DataError where nothing founded the run, StateDiverged where members disagree on a version.
+    Raises DataError where nothing founded the run, or where they are of several runs; StateDiverged where
+    members disagree on a version.
     """
-    founded = next((record for record in records if record.event == "run_started"), None)
-    if founded is None:
-        raise DataError("the events hold no run_started; give the directories of a run that was founded")
+    founded = _founded(records)
     newest = max(record.t for record in records)
     evaluated = [(r.t, int(r["version"]), float(r["val_bpb"])) for r in records if r.event == "evaluated"]
     planned = {r.site: r for r in reversed(records) if r.event == "site_started"}
@@ -115,6 +114,20 @@ def build_history(records: Sequence[Record]) -> History:
         sites={name: _site(planned[name], records, chain, newest) for name in sorted(planned)},
         evaluated=tuple(sorted(evaluated, key=lambda entry: entry[1])),
     )
+
+
+def _founded(records: Iterable[Record]) -> Record:
+    """Return the word of whoever founded the run. Raises DataError where there is none, or not one run."""
+    found = {(record["run"], record["start"]): record for record in records if record.event == "run_started"}
+    if not found:
+        raise DataError("the events hold no run_started; give the directories of a run that was founded")
+    if len(found) > 1:
+        runs = " and ".join(f"{run}, begun {start} ({one.site})" for (run, start), one in found.items())
+        raise DataError(
+            f"the events are of several runs: {runs}; they must be of one: give its directories alone, and "
+            "move what an earlier run has left out of its events/"
+        )
+    return next(iter(found.values()))
 
 
 def _utc(text: str) -> datetime:

@@ -137,6 +137,16 @@ def test_a_site_whose_events_are_elsewhere_is_named_with_its_share_of_the_work(d
     assert summarize([day, elsewhere.parent])["absent"] == []
 
 
+def test_the_events_of_two_runs_are_not_told_as_one(write_day):
+    one, other = write_day("one", hours=2.0), write_day("other", hours=3.0)
+    for file in (other / "events").iterdir():
+        lines = file.read_text().replace('"start": "2026', '"start": "2027')
+        file.write_text(lines)
+    several = r"of several runs: day, begun 2026.* and day, begun 2027.*; they must be of one"
+    with pytest.raises(DataError, match=several):
+        summarize([one, other])
+
+
 def test_what_is_printed_says_whose_emissions_are_left_out(day: Path, capsys: pytest.CaptureFixture[str]):
     for file in (day / "events").glob("texas.*"):
         file.unlink()
