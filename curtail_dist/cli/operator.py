@@ -7,6 +7,7 @@ follow it from their next look on, within a second; so do agents that start late
 import argparse
 import getpass
 import json
+import os
 import re
 import socket
 from datetime import UTC, datetime, timedelta
@@ -82,7 +83,7 @@ def _order(kind: str, args: argparse.Namespace) -> int:
     order = Order(
         kind=kind,  # pyright: ignore[reportArgumentType]
         reason=args.reason,
-        by=f"{getpass.getuser()}@{socket.gethostname()}",
+        by=f"{_user()}@{socket.gethostname()}",
         given=now,
         until=None if args.lasts is None else now + args.lasts,
         after_commit=getattr(args, "after_commit", False),
@@ -101,6 +102,14 @@ def _order(kind: str, args: argparse.Namespace) -> int:
     for site, state in agents.items():
         print(f"{site}: {order.bar.reason}; {_comes_to(kind, state)}")
     return 0
+
+
+def _user() -> str:
+    """Return the user's name; the number of one that has none, as in a container."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # up to Python 3.12, and from then on
+        return f"uid {os.getuid()}"
 
 
 def _agent(store: CoordinationStore, keys: Keys, site: str) -> AgentState | None:

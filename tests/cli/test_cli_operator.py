@@ -1,6 +1,7 @@
 """An operator's verbs: what they write, what they say, and what is wrong input."""
 
 import json
+import os
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -79,6 +80,16 @@ def test_facts_as_json(file, store, capsys):
     facts = json.loads(capsys.readouterr().out)
     assert facts["order"]["kind"] == "stop"
     assert facts["sites"] == {"texas": None, "california": None}
+
+
+def test_a_user_without_a_name_gives_orders_by_a_number(file, store, monkeypatch):
+    for variable in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setattr(os, "getuid", lambda: 4_000_000_001)  # as `docker run --user` has it
+    assert main(["drain", "texas", "--config", str(file)]) == 0
+    order = ordered(store)
+    assert order is not None
+    assert order.by.startswith("uid 4000000001@")
 
 
 @pytest.mark.parametrize("lasts", ["2", "h", "-1h", "0s", "1w"])
