@@ -9,6 +9,7 @@ from types import FrameType
 from curtail_dist.cli.verb import Verb
 from curtail_dist.coordination import EmbeddedEtcd
 from curtail_dist.coordination.certificates import server_tls
+from curtail_dist.errors import UserError
 from curtail_dist.units import Seconds
 
 LOOK_S: Seconds = 2.0
@@ -37,6 +38,8 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(args: argparse.Namespace) -> int:
+    if not 0 <= args.port < 2**16:
+        raise UserError(f"--port is {args.port}; it must be in [0, 65535]")
     stop = threading.Event()
 
     def on_terminate(_number: int, _frame: FrameType | None) -> None:

@@ -19,6 +19,8 @@ SERVER, SERVER_KEY = "etcd.pem", "etcd-key.pem"
 CLIENT, CLIENT_KEY = "client.pem", "client-key.pem"
 _ALWAYS = ("localhost", "127.0.0.1", "::1")
 """Names by which etcd's own machine reaches it."""
+_LONGEST = 36_500
+"""Days that a certificate may be valid: far below where dates end."""
 _CLOCKS = timedelta(days=1)
 """How far the clocks of hosts may be apart."""
 
@@ -36,8 +38,8 @@ def write_keys(folder: Path, hosts: Sequence[str], *, days: int) -> None:
     """
     from cryptography.hazmat.primitives import serialization
 
-    if days < 1:
-        raise UserError(f"--days is {days}; it must be at least 1")
+    if not 1 <= days <= _LONGEST:
+        raise UserError(f"--days is {days}; it must be in [1, {_LONGEST}]")
     names = _names(hosts)
     present = [
         name for name in (CA, CA_KEY, SERVER, SERVER_KEY, CLIENT, CLIENT_KEY) if (folder / name).exists()

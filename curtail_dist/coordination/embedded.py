@@ -184,7 +184,14 @@ class EmbeddedEtcd:
     def _start(self, binary: Path, port: int | None) -> str:
         data, log_file = self._data, self._log_file
         deadline = time.monotonic() + self._start_timeout_s
-        data.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            data.parent.mkdir(parents=True, exist_ok=True)
+            log_file.open("ab").close()
+        except OSError as error:
+            raise UserError(
+                f"etcd's data directory is {data}, beside which its log {log_file.name} cannot be written "
+                f"({error.strerror}); name another"
+            ) from error
         for _ in range(_ATTEMPTS):
             client_port, peer_port = _free_port(self._host, port), _free_port(_HOST, None)
             command = etcd_command(

@@ -7,6 +7,7 @@ import threading
 import pytest
 
 from curtail_dist.cli.etcd import watch
+from curtail_dist.cli.main import main
 from curtail_dist.config import CoordinationConfig
 from curtail_dist.coordination import EmbeddedEtcd, open_store
 from curtail_dist.errors import CoordinationError, StoreUnavailable
@@ -31,6 +32,20 @@ def test_the_local_etcd_serves_until_it_is_interrupted(tmp_path, number: int, co
         finally:
             process.kill()
     assert (tmp_path / "data").is_dir()
+
+
+@pytest.mark.parametrize("port", ["65536", "-1"])
+def test_a_port_that_is_none_is_the_users_mistake(port: str, capsys):
+    assert main(["etcd", "--port", port]) == 2
+    assert capsys.readouterr().err == f"curtail: --port is {port}; it must be in [0, 65535]\n"
+
+
+def test_a_data_directory_that_cannot_be_written_is_the_users_mistake(tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    assert main(["etcd", "--port", "0", "--data-dir", str(tmp_path / "file" / "data")]) == 2
+    said = capsys.readouterr().err
+    assert "file/data, beside which its log data.log cannot be written (File exists); name another" in said
+    assert said.count("\n") == 1
 
 
 class AskedAfter(threading.Event):

@@ -87,7 +87,8 @@ def test_one_file_of_old_keys_is_enough_to_refuse(tmp_path, capsys):
     [
         (["--host", "https://a"], "--host is 'https://a'; it must be a host's name or address alone"),
         (["--host", "a:2379"], "--host is 'a:2379'"),
-        (["--host", "a", "--days", "0"], "--days is 0; it must be at least 1"),
+        (["--host", "a", "--days", "0"], "--days is 0; it must be in [1, 36500]"),
+        (["--host", "a", "--days", "99999999"], "--days is 99999999; it must be in [1, 36500]"),
         ([], "--host"),
     ],
 )
