@@ -35,6 +35,16 @@ def test_a_held_site_does_not_start_until_it_is_released(stage, hand):
     assert [record["order"] for record in stage.events("ordered")] == ["hold", "release"]
 
 
+def test_a_release_waits_for_no_poll(stage, hand, make_config):
+    stage.config = make_config(policy={"poll_s": 3600.0})
+    order(hand, "hold")
+    hand.begin()
+    eventually(lambda: hand.grid.asked == 1)
+    release(hand)
+    eventually(lambda: stage.provisioner.starts == 1)
+    assert hand.grid.asked == 2
+
+
 def test_an_order_that_has_expired_stands_no_more(stage, hand):
     order(hand, "hold", until=datetime.now(UTC) - timedelta(seconds=1))
     hand.begin()

@@ -213,6 +213,7 @@ class Agent:
                 told = Ordered(order=order.kind, reason=order.reason, by=order.by, until=until)
             self._parts.events.emit(told)
             log.info("site %s: %s", self._site, order.bar.reason if order else "released by the operator")
+            self._next_poll = min(self._next_poll, self._parts.clock.now())  # an operator waits for no poll
         return order
 
     def _obey(self, now: Seconds) -> None:
