@@ -185,7 +185,7 @@ def _first_line(file: Path) -> str:
 def read_file(file: Path) -> Iterator[Record]:
     """Read one process's events in the order they were written."""
     process = file.stem.partition(".")[2]
-    lines = file.read_text(encoding="utf-8").split("\n")
+    lines = file.read_text(encoding="utf-8", errors="replace").split("\n")
     for number, line in enumerate(lines):
         if not line:
             continue
@@ -203,23 +203,28 @@ def read_file(file: Path) -> Iterator[Record]:
 def parse(raw: dict[str, Any], *, process: str, place: str) -> Record:
     """Turn one decoded line into a Record, which keeps `raw` for its fields.
 
-    Raises DataError for another schema.
+    Raises DataError for another schema, and for what is no event.
     """
-    if raw.get("schema") != SCHEMA:
-        raise DataError(f"{place} has schema {raw.get('schema')!r}; this version reads {SCHEMA}")
-    del raw["schema"]
-    stamp = raw.pop
-    # Past the __init__ of a frozen dataclass, which takes three times as long: people wait for this.
-    record = object.__new__(Record)
-    record.__dict__.update(
-        event=stamp("event"),
-        site=stamp("site"),
-        epoch=stamp("epoch"),
-        round=stamp("round"),
-        t=stamp("t"),
-        wall=datetime.fromisoformat(stamp("wall")),
-        seq=stamp("seq"),
-        process=process,
-        fields=raw,
-    )
+    try:
+        if raw.get("schema") != SCHEMA:
+            raise DataError(f"{place} has schema {raw.get('schema')!r}; this version reads {SCHEMA}")
+        del raw["schema"]
+        stamp = raw.pop
+        # Past the __init__ of a frozen dataclass, which takes three times as long: people wait for this.
+        record = object.__new__(Record)
+        record.__dict__.update(
+            event=stamp("event"),
+            site=stamp("site"),
+            epoch=stamp("epoch"),
+            round=stamp("round"),
+            t=stamp("t"),
+            wall=datetime.fromisoformat(stamp("wall")),
+            seq=stamp("seq"),
+            process=process,
+            fields=raw,
+        )
+    except (AttributeError, LookupError, TypeError, ValueError) as error:
+        raise DataError(
+            f"{place} is no event; it was changed, or put there, by something else: take it away"
+        ) from error
     return record

@@ -6,7 +6,11 @@ import shutil
 from collections.abc import Generator
 from contextlib import contextmanager
 
+import pytest
+
+from curtail_dist.cli.main import main
 from curtail_dist.clock import SystemClock
+from curtail_dist.errors import DataError
 from curtail_dist.report.tail import EventTail
 from curtail_dist.telemetry.events import Phase
 from curtail_dist.telemetry.record import EventLog, read_events
@@ -103,3 +107,18 @@ def test_a_tail_tells_of_copies_once_whichever_of_them_grows(tmp_path):
     grown = log.read_text() + log.read_text().splitlines()[1].replace("train", "sync") + "\n"
     (copy / "events" / "texas.rank-7.jsonl").write_text(grown)
     assert [one["phase"] for one in tail.poll()] == ["sync"]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"5\n", b"null\n", b'{"schema": 1, "event": "phase"}\n', b"\xff\xfe\n\n", b'{"schema": 1, "wall": 3}\n'],
+)
+def test_what_is_no_event_is_named_by_its_file(tmp_path, content: bytes, capsys):
+    logged(tmp_path, "join")
+    (tmp_path / "events" / "texas.other.jsonl").write_bytes(content)
+    assert main(["report", str(tmp_path)]) == 2
+    said = capsys.readouterr().err
+    assert "events/texas.other.jsonl:1 is" in said and "event" in said
+    assert said.count("\n") == 1
+    with pytest.raises(DataError, match=r"events/texas\.other\.jsonl"):
+        EventTail(tmp_path).poll()
