@@ -137,7 +137,7 @@ def _utc(text: str) -> datetime:
 
 def _site(plan: Record, records: Sequence[Record], chain: Chain, newest: Seconds) -> SiteHistory:
     own = [record for record in records if record.site == plan.site]
-    intervals = _intervals(own, newest)
+    intervals = _intervals(own, _last_there(own, records, newest))
     energy = metered(plan, own)
     watts = {f"{phase}_w": plan[f"{phase}_w"] for phase in DRAWN}
     return SiteHistory(
@@ -166,15 +166,35 @@ def _site(plan: Record, records: Sequence[Record], chain: Chain, newest: Seconds
     )
 
 
+def _last_there(own: Sequence[Record], records: Sequence[Record], newest: Seconds) -> Seconds:
+    """Return up to when a site's last phase may have lasted: the newest event, unless it was missed before.
+
+    A host that has lost its power writes nothing of that. Once the others formed an epoch without a member
+    that has seen nothing of it, that one was there until then, or until its own last word.
+    """
+    last = next((record for record in reversed(own) if record.event == "phase"), None)
+    if last is None or last["phase"] not in ("train", "sync", "idle"):
+        return newest  # no member: it may be joining, or parked, and have nothing to tell
+    known = max(record.epoch for record in own)
+    missed = next(
+        (r.t for r in records if r.event == "epoch" and r.epoch > known and last.site not in r["members"]),
+        newest,
+    )
+    return newest if not known else max(missed, *(record.t for record in own))
+
+
 def _moments(own: Iterable[Record], event: str) -> tuple[Seconds, ...]:
     return tuple(record.t for record in own if record.event == event)
 
 
-def _intervals(own: Iterable[Record], newest: Seconds) -> tuple[Interval, ...]:
-    """Join the phases that the agent and the ranks wrote; of several at one moment the last written wins."""
+def _intervals(own: Iterable[Record], until: Seconds) -> tuple[Interval, ...]:
+    """Join the phases that the agent and the ranks wrote; of several at one moment the last written wins.
+
+    The last one lasts until `until`.
+    """
     changes = {record.t: str(record["phase"]) for record in own if record.event == "phase"}
     merged: list[Interval] = []
-    for (start, phase), (stop, _) in pairwise([*changes.items(), (max(newest, *changes, 0.0), "")]):
+    for (start, phase), (stop, _) in pairwise([*changes.items(), (max(until, *changes, 0.0), "")]):
         if phase == "off" or stop <= start:
             continue
         if merged and merged[-1].phase == phase and merged[-1].stop == start:

@@ -5,7 +5,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from writing import site_started
+from writing import SetClock, site_started
 
 from curtail_dist.cli.main import main
 from curtail_dist.clock import SystemClock
@@ -14,7 +14,7 @@ from curtail_dist.report.accounts import reckon
 from curtail_dist.report.build import summarize
 from curtail_dist.report.history import build_history
 from curtail_dist.report.summary import member_seconds
-from curtail_dist.telemetry.events import Phase
+from curtail_dist.telemetry.events import EpochFormed, Event, Phase, RunStarted, Step
 from curtail_dist.telemetry.record import EventLog, Record, read_events
 
 INTERFACE = {
@@ -135,6 +135,34 @@ def test_a_site_whose_events_are_elsewhere_is_named_with_its_share_of_the_work(d
     grams = summary["sci_g_per_million_tokens"]["marginal"]
     assert grams == pytest.approx(summary["emissions_kg"] * 1000 / (told / 1e6))
     assert summarize([day, elsewhere.parent])["absent"] == []
+
+
+def written(folder: Path, site: str, told: list[tuple[float, int, Event]]) -> None:
+    clock = SetClock()
+    with EventLog(folder, site=site, process="1", clock=clock) as log:
+        for clock.t, epoch, event in told:
+            log.place(epoch=epoch)
+            log.emit(event)
+
+
+@pytest.mark.parametrize(
+    ("later", "stretches"),
+    [
+        ([], [("train", 0.0, 604.0)]),
+        ([(7000.0, 3, Phase(phase="train"))], [("train", 0.0, 7200.0)]),  # it comes again
+        ([(603.0, 0, Phase(phase="join"))], [("train", 0.0, 603.0), ("join", 603.0, 7200.0)]),
+    ],
+)
+def test_a_host_that_lost_its_power_draws_none_once_the_others_missed_it(tmp_path: Path, later, stretches):
+    step = Step(steps=1, tokens=10, rows=1, loss=2.0)
+    started = RunStarted(run="r", seed=1, start="2026-03-21T17:00:00+00:00", rows=9, virtual=False)
+    begun = [(0.0, 0, site_started(outlook=[(0.0, 50.0), (9000.0, 50.0)])), (0.0, 0, Phase(phase="train"))]
+    begun += [(1.0, 1, EpochFormed(members=["lives", "dies"], reason="joined"))]
+    alone = EpochFormed(members=["lives"], reason="lost")
+    written(tmp_path, "lives", [(0.0, 0, started), *begun, (604.0, 2, alone), (7200.0, 2, step)])
+    written(tmp_path, "dies", [*begun, (600.0, 1, step), *later])
+    (site,) = (one for name, one in build_history(read_events(tmp_path)).sites.items() if name == "dies")
+    assert [(one.phase, one.start, one.stop) for one in site.intervals] == stretches
 
 
 def test_the_events_of_two_runs_are_not_told_as_one(write_day):
