@@ -90,6 +90,8 @@ class Board:
         self.log.add(record, rev=self.rev)
         if record.epoch > self._epoch:
             self._epoch = int(record.epoch)
+        if record.site in self.views:
+            self.views[record.site].epoch = max(self.views[record.site].epoch, int(record.epoch))
         take = self._take.get(record.event)
         if take is not None and (record.site in self.views or len(self.views) < MOST_SITES):
             take(record)
@@ -249,6 +251,9 @@ class Board:
     def _epoch_formed(self, record: Record) -> None:
         course = self._of(record)[1]
         course.at(record.t).epoch = record.epoch
+        for name, view in self.views.items():
+            if name not in record["members"] and view.missed(record.t, record.epoch):
+                self.courses[name].enter(record.t, "off")
         if record.epoch >= self._epoch:
             self._members = [printable(name) for name in record["members"]]
 

@@ -65,6 +65,7 @@ class LiveView:
             "trouble_over": self._trouble_over,
             "ranks_died": self._ranks_died,
             "joined": self._joined,
+            "epoch": self._epoch_formed,
             "store_lost": self._store_lost,
             "store_found": self._store_found,
             "round_started": self._round_started,
@@ -90,6 +91,8 @@ class LiveView:
         for record in records:
             self.t = max(self.t, record.t)
             self.epoch = max(self.epoch, record.epoch)
+            if record.site in self.sites:
+                self.sites[record.site].epoch = max(self.sites[record.site].epoch, record.epoch)
             if record.event in self._take:
                 self._take[record.event](record)
         for site in self.sites.values():
@@ -198,6 +201,11 @@ class LiveView:
         site = self._site(record)
         site.joins.append(record.fields.get("causes", {}))
         site.storeless_since = None
+
+    def _epoch_formed(self, record: Record) -> None:
+        for name, site in self.sites.items():
+            if name not in record["members"]:
+                site.missed(record.t, record.epoch)
 
     def _store_lost(self, record: Record) -> None:
         self._site(record).storeless_since = record.t

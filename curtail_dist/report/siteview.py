@@ -56,6 +56,8 @@ class SiteView:
     threshold_g_per_kwh: GramsCO2PerKWh | None = None
     outlook: tuple[tuple[Seconds, GramsCO2PerKWh], ...] = ()
     """(Run time from which, value); the last one only marks the end."""
+    epoch: int = 0
+    """The newest that it has seen, by its own events."""
     round: int = 0
     loss: float | None = None
     deaths: int = 0
@@ -117,6 +119,17 @@ class SiteView:
             self._commits.clear()
             self.storeless_since = None  # It trains on no more.
         self.phase = phase
+
+    def missed(self, t: Seconds, epoch: int) -> bool:
+        """Take note that others formed an epoch without it; return whether it is off since.
+
+        A member that has seen nothing of that is a host that lost its power, or its link, and says no more.
+        """
+        if self.phase not in ("train", "sync", "idle") or self.epoch >= epoch:
+            return False
+        self.advance(t)
+        self.enter("off")
+        return True
 
     def step(self, wall: datetime, tokens: int) -> None:
         """Count inner steps that ended at `wall`."""

@@ -7,6 +7,7 @@ from rich.console import Console
 from writing import SetClock, site_started
 
 from curtail_dist.clock import SystemClock
+from curtail_dist.dashboard.board import Board
 from curtail_dist.errors import DataError
 from curtail_dist.report.build import summarize
 from curtail_dist.report.live import LiveView
@@ -15,12 +16,14 @@ from curtail_dist.telemetry.events import (
     Committed,
     Decided,
     Energy,
+    EpochFormed,
     FaultInjected,
     Ordered,
     Phase,
     ReadingSeen,
     Rewound,
     RoundDiscarded,
+    RunStarted,
     SignalLost,
     Step,
     StoreFound,
@@ -296,3 +299,29 @@ def test_a_version_that_is_done_again_after_a_rewind_takes_the_place_of_the_drop
         lines = view.lines(view.poll())
     assert (view.version, view.rows, view.tokens) == (5, 50, 500)
     assert [line.partition("texas: ")[2] for line in lines] == ["50 rows", "60 rows"]
+
+
+def test_a_host_that_lost_its_power_is_off_once_the_others_missed_it(tmp_path: Path):
+    clock, view, board = SetClock(), LiveView(tmp_path), Board()
+    with (
+        EventLog(tmp_path, site="a", process="1", clock=clock) as a,
+        EventLog(tmp_path, site="b", process="1", clock=clock) as b,
+    ):
+        a.emit(RunStarted(run="r", seed=1, start="2026-03-21T17:00:00+00:00", rows=9, virtual=False))
+        for log in (a, b):
+            log.emit(site_started())
+            log.emit(ReadingSeen(g_per_kwh=50.0, measured_t=0.0, source="s"))
+            log.place(epoch=1)
+            log.emit(EpochFormed(members=["a", "b"], reason="joined"))
+            log.emit(Phase(phase="train"))
+        clock.t = 604.0
+        a.place(epoch=2)
+        a.emit(EpochFormed(members=["a"], reason="lost"))
+        clock.t = 7200.0
+        a.emit(Step(steps=1, tokens=10, rows=1, loss=2.0))
+    view.poll()
+    board.add(EventTail(tmp_path).poll())
+    board.catch_up()
+    for sites in (view.sites, board.views):
+        assert (sites["a"].phase, sites["b"].phase) == ("train", "off")
+        assert sites["b"].kg == pytest.approx(sites["a"].kg * 604 / 7200)
