@@ -1,5 +1,7 @@
 """The round a site is in: what it was assigned, what it has done, and when it is due."""
 
+import operator
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
@@ -101,16 +103,27 @@ class OpenRound:
     def leave_open(self, tokens: int | None) -> None:
         """Say how many tokens of the last row taken are in batches, None if it is whole in them.
 
-        Raises ConfigError if that is no more than the chain had before.
+        Raises ConfigError if that is no number of tokens, or no more than were there before.
         """
-        position, start = self._last
-        if tokens is not None and tokens <= start:
+        if tokens is None:
+            self._open = ()
+            return
+        try:
+            whole = operator.index(tokens)
+        except TypeError as error:
             raise ConfigError(
-                f"open_tokens of a batch is {tokens}; it must be more than the {start} tokens that the chain "
-                "has of its last row: count them from the row's beginning, and take a row only for a batch "
-                "that needs it"
+                f"open_tokens of a batch is {tokens!r}; it must be a whole number, or None where the last "
+                "row ends with the batch"
+            ) from error
+        position, start = self._last
+        before = dict(self._open).get(position, start)
+        if whole <= before:
+            raise ConfigError(
+                f"open_tokens of a batch is {whole}; it must be more than the {before} tokens that the chain "
+                "or an earlier batch has of the last row taken: count them from the row's beginning, and "
+                "take a row only for a batch that needs it"
             )
-        self._open = () if tokens is None else ((position, tokens),)
+        self._open = ((position, whole),)
 
     def step_done(self, tokens: int) -> None:
         """Count an inner step, over `tokens` tokens at this rank."""
@@ -149,7 +162,8 @@ class BatchSource(Generic[B]):
     If the batches are `Placed`, no further one is made once the round is due: what `pack` holds then is the
     tail of one row, and the round's work names the place. If they are not, the row iterator ends when the
     round is due and `pack` gives out what it holds, so that every row taken has been in a batch, whatever
-    `pack` buffers.
+    `pack` buffers, and in whichever thread. A row that could not be read ends the round in any case: `pack`
+    may pass over what its rows raise, and the row would be done.
     """
 
     def __init__(
@@ -170,6 +184,11 @@ class BatchSource(Generic[B]):
         self._round: OpenRound | None = None
         self._placed = False
         self._over = False
+        self._unread: BaseException | None = None
+        """Why a row could not be read."""
+        self._owner = threading.get_ident()
+        self._strays = False
+        """Whether rows are taken in another thread than that in which batches are asked for."""
 
     def begin(self, round: OpenRound) -> None:
         """Take rows from `round` from now on; what the last one left is dropped."""
@@ -179,16 +198,28 @@ class BatchSource(Generic[B]):
         self._next.clear()
 
     def has_next(self) -> bool:
-        """Whether the round has another batch; makes it if so. Called when the one before is trained on."""
+        """Whether the round has another batch; makes it if so. Called when the one before is trained on.
+
+        Raises what kept a row from being read, what `pack` raises, and ConfigError for what it may not do.
+        """
         if self._next or self._round is None:
             return bool(self._next)
         if self._placed and self._round.due:
             return False
+        self._owner = threading.get_ident()
         batch = next(self._batches, None)
+        if self._unread is not None:
+            raise self._unread
         if batch is None:
             self._over = True
             return False
         self._placed = isinstance(batch, Placed)
+        if self._placed and self._strays:
+            raise ConfigError(
+                "pack takes rows in a thread of its own, ahead of its batches, and these have open_tokens, "
+                "which must be those of the last row taken: have it take a row only for the batch that is "
+                "asked for, or leave open_tokens out, and rows are counted whole"
+            )
         self._round.leave_open(batch.open_tokens if isinstance(batch, Placed) else None)
         self._next.append(batch)
         return True
@@ -215,7 +246,13 @@ class BatchSource(Generic[B]):
             offset = next(offsets, None)
             if offset is None:
                 return
-            yield self._read(*offset)
+            self._strays = self._strays or threading.get_ident() != self._owner
+            try:
+                row = self._read(*offset)
+            except BaseException as error:
+                self._unread = error
+                raise
+            yield row
 
 
 def in_lists(rows: Iterator[B], *, size: int) -> Iterator[list[B]]:

@@ -234,7 +234,8 @@ class Site:
 
         Args:
             pack: Turns an iterator of rows into batches. It is called once a round; when its rows end it must
-                give out what it still holds, so that every row it took has been in a batch.
+                give out what it still holds, so that every row it took has been in a batch. It may take rows
+                ahead, in a thread of its own too. A row that cannot be read ends the site, whatever it does.
             empty: Makes a batch without tokens. The ranks of a site take all steps together: this is what one
                 trains on when only others have rows left. Needed at a site of several ranks.
 
@@ -242,7 +243,7 @@ class Site:
         row's beginning, are in this batch or an earlier one, or None where all of them are. Then a round
         ends without asking `pack` for the tail of that row, and whoever gets the row next sees in its
         `start` how many tokens to skip. Set it only in a `pack` that skips `start` tokens and takes a row
-        only when what it holds does not fill the next batch: it may hold tokens of no other row.
+        only when what it holds does not fill the next batch, none ahead: it may hold tokens of no other row.
         """
 
         def begun(rows: Sequence[Range]) -> None:

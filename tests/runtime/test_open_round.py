@@ -1,7 +1,10 @@
+import json
 from collections import Counter
 from dataclasses import dataclass
 from random import Random
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -9,10 +12,11 @@ from hypothesis import strategies as st
 
 from curtail_dist.data.ledger import Assignment, Ledger, count, plan
 from curtail_dist.data.loader import Row
-from curtail_dist.errors import ConfigError
+from curtail_dist.errors import ConfigError, DataError
 from curtail_dist.runtime.open_round import BatchSource, OpenRound
 from nanochat.documents import Documents
 from nanochat.packing import pack
+from nanochat.read_ahead import read_ahead
 
 BOS = 0
 WIDEST = 1000
@@ -189,6 +193,7 @@ class Pile:
     """A batch that says nothing of where it ends."""
 
     rows: list[int]
+    num_tokens: int = 1
 
 
 def piles(rows):
@@ -262,3 +267,80 @@ def test_a_batch_taken_before_the_step_on_the_last_one_is_refused():
     source.pop()
     with pytest.raises(ConfigError, match=r"outer\.step\(\) on each"):
         source.pop()
+
+
+def test_a_row_that_cannot_be_read_is_not_done_where_pack_passes_it_over():
+    def read(position, start):
+        if position == 4:
+            raise DataError("shard 2 is corrupt")
+        return Row(position, "", start)
+
+    def pack_what_comes(rows):
+        while True:
+            try:
+                yield Pile([next(rows).index])
+            except StopIteration:
+                return
+            except Exception:  # noqa: BLE001 - as some scripts do, so that one row does not stop them
+                continue
+
+    source, round = BatchSource(pack_what_comes, read), open_round(Assignment(rows=((0, 9),), steps=9))
+    with pytest.raises(DataError, match="shard 2 is corrupt"):
+        play(source, round, Asked())
+
+
+def placed_at(tokens):
+    return lambda rows: (SimpleNamespace(open_tokens=tokens, num_tokens=1) for _ in rows)
+
+
+@pytest.mark.parametrize("tokens", [np.int64(3), torch.tensor(3)])
+def test_open_tokens_may_be_any_whole_number_and_are_recorded_as_one(tokens):
+    source = BatchSource(placed_at(tokens), lambda position, start: Row(position, "", start))
+    round = open_round(Assignment(rows=((0, 9),), steps=2))
+    play(source, round, Asked())
+    assert json.dumps(round.work.open) == "[[1, 3]]"
+
+
+@pytest.mark.parametrize("tokens", [3.0, "3"])
+def test_open_tokens_that_are_no_whole_number_are_refused(tokens):
+    source = BatchSource(placed_at(tokens), lambda position, start: Row(position, "", start))
+    with pytest.raises(ConfigError, match=r"open_tokens of a batch is '?3.*; it must be a whole number"):
+        play(source, open_round(Assignment(rows=((0, 9),), steps=2)), Asked())
+
+
+def test_batches_that_say_where_they_end_cannot_be_made_ahead_in_a_thread():
+    def ahead(rows):
+        with read_ahead(pack(rows, Numbered(), 1, 4, "cpu")) as batches:
+            yield from batches
+
+    lengths = [3] * 20
+    source = BatchSource(ahead, lambda position, start: Row(position, f"{position + 1} {lengths[position]}"))
+    with pytest.raises(ConfigError, match="pack takes rows in a thread of its own"):
+        play(source, open_round(Assignment(rows=((0, 20),), steps=3)), Asked())
+
+
+def test_batches_that_do_not_say_so_can_be():
+    def ahead(rows):
+        with read_ahead(piles(rows)) as batches:
+            yield from batches
+
+    source = BatchSource(ahead, lambda position, start: Row(position, "", start))
+    round = open_round(Assignment(rows=((0, 50),), steps=3))
+    source.begin(round)
+    seen = []
+    while source.has_next():
+        seen.extend(source.pop().rows)
+        round.step_done(1)
+    assert round.work.rows == ((0, len(seen)),)
+    assert seen == list(range(len(seen)))
+
+
+def test_batches_that_go_backwards_in_a_row_are_refused():
+    def held_back(rows):
+        for _ in rows:
+            yield SimpleNamespace(open_tokens=5, num_tokens=1)
+            yield SimpleNamespace(open_tokens=3, num_tokens=1)
+
+    source = BatchSource(held_back, lambda position, start: Row(position, "", start))
+    with pytest.raises(ConfigError, match="open_tokens of a batch is 3; it must be more than the 5 tokens"):
+        play(source, open_round(Assignment(rows=((0, 9),), steps=4)), Asked())
