@@ -70,7 +70,7 @@ class Rounds:
         self._flown: Flown | None = None
         self._lands = False
         self._in_vain = 0
-        """Rounds in a row whose steps had no tokens."""
+        """Rounds in a row in which rows were to be done and nothing was that counts."""
         self.fresh = False
         """Whether the inner optimizer's state is to be taken up again before the next round."""
 
@@ -135,17 +135,31 @@ class Rounds:
         return Done(work=work, seconds=seconds, draining=draining, ahead=ahead)
 
     def _expect_tokens(self, work: Work) -> None:
-        """Raise ConfigError where one round after the other has steps, and no tokens.
+        """Raise ConfigError where one round after the other has rows, and no steps or no tokens.
 
         None of them counts, so that their rows would be given out for ever. One may be: rows with nothing in
         them that is predicted, after which the site is given others, or leaves.
         """
-        if work.steps:
-            self._in_vain = 0 if work.tokens else self._in_vain + 1
-        if not self._in_vain or self._is_leaving():
+        assigned = self._next is not None and count(self._next.assignment.rows)
+        if work.tokens:
+            self._in_vain = 0
+        if work.tokens or not (work.steps or assigned) or self._is_leaving():
+            return
+        self._in_vain += 1
+        again = self._in_vain > 1
+        if not work.steps:
+            said = (
+                f"site {self._links.site}: pack took {_rows(work)} rows of this round and gave out no batch"
+            )
+            if again:
+                raise ConfigError(
+                    f"{said}, nor did it in the round before; every row that it takes must be in a batch: "
+                    "give out what it holds when its rows end, too little for a whole batch as well"
+                )
+            _LOG.warning("%s: none of them counts, they are given out again", said)
             return
         said = f"site {self._links.site}: the {work.steps} steps of this round had no tokens"
-        if self._in_vain > 1:
+        if again:
             raise ConfigError(
                 f"{said}, and neither had those of the round before; tokens weigh what a site did, and of "
                 "nothing nothing counts: give outer.step(tokens=...) what the loss is a mean over"

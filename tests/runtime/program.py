@@ -4,11 +4,12 @@ Prints one JSON line at the end: what it trained on, and the hash of the anchor 
 run file's `train`, for tests: `step_s` (real time of a step, until there is a file `hurry`), `width` and
 `model_seed` (another model), `lr` and `momentum` (the inner optimizer's), `nan_at` (the step whose loss is no
 number), `tokens` (what each step is said to have had), `says` (`tensors`, where a step's tokens and loss are
-told as these), `gate` (a file to be waited for before the first step), `enter` (one to be waited for before
-the site comes in), `die_at` (SITE:EFFECT:VERSION: SIGKILL before the first such step of the protocol on that
-version) and `holds`, a directory: while it holds the file SITE.hold, that site waits two steps into a round,
-and says so by SITE.held.
-and says so by SITE.held.
+told as these), `gives` (what of its rows the pack gives out: `none` of them, or `fours`, without what is left
+over), `loops` (the steps after which the script leaves its loop and begins another), `peeks` (whether it
+looks at a batch before its loop), `gate` (a file to be waited for before the first step), `enter` (one to be
+waited for before the site comes in), `die_at` (SITE:EFFECT:VERSION: SIGKILL before the first such step of the
+protocol on that version) and `holds`, a directory: while it holds the file SITE.hold, that site waits two
+steps into a round, and says so by SITE.held.
 """
 
 import argparse
@@ -17,6 +18,7 @@ import os
 import signal
 import sys
 import time
+from itertools import chain, islice
 from pathlib import Path
 
 import torch
@@ -44,6 +46,19 @@ def pack(rows):
             held = []
     if held:
         yield Batch(held)
+
+
+def pack_fours(rows):
+    return (batch for batch in pack(rows) if batch.num_tokens == 4)
+
+
+def pack_none(rows):
+    for _ in rows:
+        pass
+    return iter(())
+
+
+PACKS = {"all": pack, "fours": pack_fours, "none": pack_none}
 
 
 class Holds:
@@ -95,6 +110,16 @@ def warm_up(model, inner):
     inner.zero_grad()
 
 
+def loop(site, options):
+    """Return the batches; `loops` of them from each loop over site.batches()."""
+    chosen = PACKS[options.get("gives", "all")]
+    if options.get("peeks"):
+        assert next(site.batches(chosen)).num_tokens
+    if "loops" not in options:
+        return site.batches(chosen)
+    return chain.from_iterable(islice(site.batches(chosen), options["loops"]) for _ in range(1000))
+
+
 def train(config, name):
     options = config.train.options
     torch.manual_seed(options.get("model_seed", 7))
@@ -110,7 +135,7 @@ def train(config, name):
         held["site"] = site
         outer = cd.DiLoCo(site, model, inner)
         holds = Holds(site, Path(options["holds"])) if "holds" in options else None
-        for batch in site.batches(pack):
+        for batch in loop(site, options):
             if "gate" in options:
                 wait_for(Path(options["gate"]).exists)
             if holds is not None:

@@ -4,6 +4,7 @@ import json
 
 import pytest
 from lab import ROWS, sorted_rows
+from lengths import write_data
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(180)]
 
@@ -28,6 +29,24 @@ def test_rounds_whose_steps_had_no_tokens_end_with_an_error_and_not_never(make_l
     assert "the 10 steps of this round had no tokens: none of it counts" in err
     assert "neither had those of the round before; tokens weigh what a site did" in err
     assert not lab.events("commit", of=ranks)
+
+
+def test_a_pack_that_gives_out_no_batch_ends_with_an_error_and_not_never(make_lab):
+    lab = make_lab("none", train={"gives": "none"})
+    code, _, err = (ranks := lab.start("a")).end()
+    assert code == 2
+    assert f"pack took {ROWS} rows of this round and gave out no batch: none of them counts" in err
+    assert "nor did it in the round before" in err
+    assert not lab.events("commit", of=ranks)
+
+
+def test_a_pack_that_drops_what_fills_no_batch_is_told_at_the_end_of_the_rows(make_lab):
+    lab = make_lab("fours", train={"gives": "fours"})
+    manifest = write_data(lab.folder / "odd", 41)
+    code, _, err = (ranks := lab.start("a", f"data.manifest={manifest}")).end()
+    assert code == 2
+    assert "pack took 1 rows of this round and gave out no batch" in err
+    assert lab.events("commit", of=ranks)
 
 
 def test_a_loss_and_tokens_that_are_tensors_are_recorded_as_numbers(make_lab):
