@@ -107,6 +107,15 @@ class InnerLoop(Generic[B]):
             self._taken = True
             yield batch
 
+    def expect_end(self) -> None:
+        """Raise ConfigError if this loop was left inside a round, whose steps are in the parameters."""
+        if self.round is not None and (self.round.steps or self.round.flying):
+            raise ConfigError(
+                f"the loop over site.batches() or site.indices() was left after {self.round.steps} steps of "
+                "a round and is begun anew, which would train the same rows again; there must be one loop: "
+                "keep its iterator, batches = site.batches(pack), and go on with that"
+            )
+
     @property
     def stepping(self) -> OpenRound:
         """The round of the inner step under way. Raises ConfigError where none is: each batch has one."""

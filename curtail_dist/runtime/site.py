@@ -232,6 +232,9 @@ class Site:
     ) -> Iterator[B]:
         """Iterate over batches of this rank's rows, until the run is complete or the site drains.
 
+        One loop does: what is left inside a round cannot be begun anew. To do something else between two
+        batches keep the iterator, `batches = site.batches(pack)`, and go on with it.
+
         Args:
             pack: Turns an iterator of rows into batches. It is called once a round; when its rows end it must
                 give out what it still holds, so that every row it took has been in a batch. It may take rows
@@ -323,6 +326,8 @@ class Site:
 
     def _iterate(self, source: BatchSource[B], empty: Callable[[], B] | None) -> Iterator[B]:
         part = self._need(self._part, "make the optimizer first: cd.DiLoCo(site, model, inner)")
+        if self._loop is not None:
+            self._loop.expect_end()
         self._loop = InnerLoop(part, self._ranks, source, empty=empty, leaving=self._leaving)
         return iter(self._loop)
 
