@@ -12,6 +12,7 @@ from curtail_dist.errors import (
     StateError,
     Superseded,
 )
+from curtail_dist.membership.agreement import compare
 from curtail_dist.membership.decisions import living
 from curtail_dist.membership.effects import (
     Await,
@@ -54,6 +55,7 @@ def enter(part: Part) -> Steps[str | None]:
 
     Raises:
         StateError: the run's state is to be had nowhere; RunForgotten: the store has lost the run.
+        IdentityMismatch: the run has another number of rows.
         Superseded: a newer process of this site is registered.
         StoreUnavailable: the store stayed away longer than the bound.
     """
@@ -72,6 +74,7 @@ def _try(part: Part) -> Steps[str | None]:
     epoch, head = view.epoch, view.head
     if head is None or epoch is None:
         return (yield from _found(part))
+    compare({"rows": str(part.rules.total_rows)}, {"rows": str(head.total_rows)})
     others = _others(part, epoch, view)
     if head.complete:
         yield from _get(part, others, head)

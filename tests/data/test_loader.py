@@ -8,6 +8,7 @@ import pytest
 from curtail_dist.data.loader import RowReader
 from curtail_dist.data.manifest import Manifest, NamedFile, Shard, read_manifest
 from curtail_dist.errors import DataError
+from nanochat.shards import write_dataset
 
 
 @pytest.fixture
@@ -18,7 +19,7 @@ def data(tmp_path):
         pq.write_table(pa.table({"text": texts}), path)
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
         shards.append({"file": path.name, "split": "train", "rows": len(texts), "bytes": 9, "sha256": digest})
-    shards.append({"file": "held-out", "split": "val", "rows": 7, "bytes": 9, "sha256": "-"})
+    shards.append({"file": "held-out", "split": "val", "rows": 7, "bytes": 9, "sha256": "0" * 64})
     manifest = {"schema": 1, "name": "letters", "column": "text", "shards": shards, "hash": "h"}
     (tmp_path / "manifest.json").write_text(json.dumps(manifest))
     return tmp_path
@@ -46,11 +47,69 @@ def test_a_missing_shard_is_named(data):
         RowReader(read_manifest(data / "manifest.json"))[0]
 
 
-@pytest.mark.parametrize("text", ["no json", "[]", '{"schema": 2}', '{"schema": 1, "shards": [{}]}'])
-def test_a_garbled_manifest_is_one_clear_error(data, text):
-    (data / "manifest.json").write_text(text)
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"no json",
+        b"[]",
+        b'{"schema": 2}',
+        b'{"schema": 1, "shards": [{}]}',
+        b'{"schema": 1, "shards": "none"}',
+        '{"schema": 1}'.encode("utf-16"),
+        '{"schema": 1, "name": "Muße"}'.encode("latin-1"),
+        b"[" * 100_000,
+    ],
+)
+def test_a_garbled_manifest_is_one_clear_error(data, content):
+    (data / "manifest.json").write_bytes(content)
     with pytest.raises(DataError, match=r"manifest .*prepare the data set again"):
         read_manifest(data / "manifest.json")
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"rows": -3}, "rows, -3, which must be a whole number from 0 on"),
+        ({"rows": "3"}, "rows, '3', which must be a whole number"),
+        ({"rows": 2.7}, r"rows, 2\.7, which must be a whole number"),
+        ({"rows": float("inf")}, "rows, inf, which must be a whole number"),
+        ({"rows": 2**70}, "rows, 1180591620717411303424, which must be"),
+        ({"bytes": None}, "bytes, None, which must be a whole number"),
+        ({"sha256": 5}, "sha256, 5, which must be 64 digits"),
+        ({"sha256": "AB" * 32}, "sha256, 'ABAB.*, which must be 64 digits of 0-9 and a-f"),
+        ({"file": ""}, "the file '', which must lie below the manifest"),
+        ({"file": 7}, "file, 7, which must be text"),
+    ],
+)
+def test_what_a_shard_cannot_be_is_told(data, changes, said):
+    path = data / "manifest.json"
+    raw = json.loads(path.read_text())
+    raw["shards"][0] |= changes
+    path.write_text(json.dumps(raw))
+    with pytest.raises(DataError, match=f"garbles {said}"):
+        read_manifest(path)
+
+
+@pytest.mark.parametrize("changes", [{"column": 3}, {"url": 3}, {"name": None}])
+def test_what_a_manifest_cannot_say_is_told(data, changes):
+    path = data / "manifest.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+    with pytest.raises(DataError, match=f"garbles {next(iter(changes))}, .*, which must be text"):
+        read_manifest(path)
+
+
+@pytest.mark.parametrize("edit", [lambda one: one[::-1], lambda one: one[1:], lambda one: [*one, one[0]]])
+def test_shards_that_were_edited_are_another_data_set_whatever_hash_the_manifest_says(data, edit):
+    path = data / "manifest.json"
+    raw = json.loads(path.read_text())
+    before = read_manifest(path).hash
+    path.write_text(json.dumps({**raw, "shards": edit(raw["shards"])}))
+    assert read_manifest(path).hash != before
+
+
+def test_the_hash_is_what_the_manifest_of_a_prepared_data_set_says(tmp_path):
+    path = write_dataset(tmp_path, name="n", source="s", texts={"train": ["a", "b"], "val": ["c"]})
+    assert read_manifest(path).hash == json.loads(path.read_text())["hash"]
 
 
 def test_rows_are_the_same_whatever_the_row_groups_and_few_are_held(tmp_path):
@@ -79,11 +138,11 @@ def test_a_manifest_says_what_is_held_out_and_where_files_are(data):
     path = data / "manifest.json"
     raw = json.loads(path.read_text())
     assert read_manifest(path).url is None and read_manifest(path).tokenizer is None
-    raw |= {"url": "https://host/data", "tokenizer": {"file": "../tokenizer/t.json", "sha256": "ab"}}
+    raw |= {"url": "https://host/data", "tokenizer": {"file": "../tokenizer/t.json", "sha256": "0" * 64}}
     path.write_text(json.dumps(raw))
     manifest = read_manifest(path)
     assert manifest.url == "https://host/data"
-    assert manifest.tokenizer == NamedFile(file="../tokenizer/t.json", sha256="ab")
+    assert manifest.tokenizer == NamedFile(file="../tokenizer/t.json", sha256="0" * 64)
     assert [shard.file for shard in manifest.held_out] == ["held-out"]
 
 

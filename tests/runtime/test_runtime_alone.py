@@ -110,7 +110,11 @@ def refused(alone, make_lab) -> dict[str, tuple[int, str, str]]:
     lab, corrupt = alone.lab, make_lab("corrupt")
     shard = corrupt.folder / "data" / "rows.parquet"
     shard.write_bytes(shard.read_bytes()[:-1] + b"?")
+    odd = corrupt.folder / "data" / "odd.json"
+    manifest = json.loads((lab.folder / "data" / "manifest.json").read_text())
+    odd.write_text(json.dumps({**manifest, "shards": [{**manifest["shards"][0], "rows": ROWS - 1}]}))
     started = {
+        "rows": lab.start("b", f"data.manifest={odd}"),
         "identity": lab.start("b", "train.width=4", "run.seed=2", "outer.lr=0.5"),
         "shard": corrupt.start("a"),
         "etcd": lab.start("b", "coordination.endpoints=['127.0.0.1:9']", "coordination.timeout_s=1"),
@@ -125,6 +129,12 @@ def test_a_site_that_would_train_something_else_is_refused_with_what_differs(ref
     assert len(lines) == 1
     assert re.findall(r"([\w.]+) is [\w.]+, the run's is \w+", lines[0]) == ["model", "outer.lr", "seed"]
     assert lines[0].endswith("use the run's own")
+
+
+def test_a_site_whose_manifest_tells_another_number_of_rows_is_refused(refused):
+    code, _, err = refused["rows"]
+    assert code == 2
+    assert f"rows is {ROWS - 1}, the run's is {ROWS}; use the run's own" in err
 
 
 def test_a_corrupt_shard_is_the_users_matter_and_named(refused):
