@@ -41,7 +41,7 @@ from curtail_dist.membership.recovering import forgotten
 from curtail_dist.membership.run_start import run_start
 from curtail_dist.report.metrics import served_metrics
 from curtail_dist.report.wandbprocess import WandbProcess
-from curtail_dist.state.places import newest_number
+from curtail_dist.state.places import newest_number, refuse_of_another
 from curtail_dist.telemetry.record import EventLog
 from curtail_dist.units import SECONDS_PER_HOUR, Seconds
 
@@ -108,12 +108,15 @@ def _run_agents(config: RunConfig, sites: Sequence[str], run_file: Path) -> int:
 def refuse_forgotten(config: RunConfig, store: CoordinationStore) -> None:
     """Raise RunForgotten where etcd has lost a run whose snapshots are on this machine.
 
+    ConfigError where they are another run's.
+
     The ranks refuse that wherever the snapshots are; here it is said before anything of a run that would
     begin anew is written.
     """
     if "://" in config.snapshot_url:
         return  # an agent may not have what it takes to look there
     try:
+        refuse_of_another(config.snapshot_url, config.run.name)
         newest = newest_number(config.snapshot_url)
     except OSError as error:
         raise UserError(f"snapshots below {config.snapshot_url} cannot be looked for: {error}") from error

@@ -190,6 +190,7 @@ class Participation:
         contact = Contact(links.store, board, links.events, ttl=config.coordination.lease_ttl_s)
         snapshots = SnapshotKeeper(
             config.snapshot_url,
+            run=config.run.name,
             keep=config.state.keep,
             identity=self._part.rules.identity,
             store=links.store,

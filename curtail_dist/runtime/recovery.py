@@ -18,6 +18,7 @@ from curtail_dist.membership.recovering import Recovered
 from curtail_dist.membership.view import View
 from curtail_dist.runtime.identity import of_run_file
 from curtail_dist.state import snapshot
+from curtail_dist.state.places import claim
 from curtail_dist.state.snapshot import Snapshot
 from curtail_dist.telemetry.record import Record, read_events
 
@@ -44,8 +45,8 @@ def recover(config: RunConfig, store: CoordinationStore, *, url: str, replace: b
     unless `replace` says otherwise.
 
     Raises:
-        UserError: A site takes part now, the store has another head, the run file trains something else, or
-            nothing says when the run began.
+        UserError: A site takes part now, the store has another head, the run file trains something else,
+            nothing says when the run began, or the place where the sites look is another run's.
         SnapshotMissing: There is no whole snapshot below `url`.
         MembershipError: Somebody wrote to the run meanwhile.
         StoreUnavailable: The store does not answer.
@@ -69,6 +70,7 @@ def recover(config: RunConfig, store: CoordinationStore, *, url: str, replace: b
     if head is not None and not stands and not replace:
         raise UserError(_other_head(config, head, found.commit, url))
     if not stands:
+        claim(config.snapshot_url, config.run.name)
         if url != config.snapshot_url:  # else it was just read there
             snapshot.write(config.snapshot_url, found.version, found.commit, found.identity)
         compared = (keys.epoch, keys.head, keys.start, keys.identity)

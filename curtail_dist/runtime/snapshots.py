@@ -10,7 +10,7 @@ from curtail_dist.errors import CurtailError, SnapshotCorrupt
 from curtail_dist.membership.board import Board
 from curtail_dist.membership.records import Commit, encode
 from curtail_dist.state import snapshot
-from curtail_dist.state.places import newest_number
+from curtail_dist.state.places import claim, newest_number, refuse_of_another
 from curtail_dist.state.shelf import open_shelf
 from curtail_dist.state.snapshot import Snapshot
 from curtail_dist.state.version import Version
@@ -34,15 +34,21 @@ class SnapshotKeeper:
         self,
         url: str,
         *,
+        run: str,
         keep: int,
         identity: Mapping[str, str],
         store: CoordinationStore,
         board: Board,
         events: EventLog,
     ) -> None:
-        """Keep the snapshots of the newest `keep` versions below `url`. Raises ConfigError for an odd URL."""
+        """Keep the snapshots of the newest `keep` versions of `run` below `url`.
+
+        Raises ConfigError for an odd URL.
+        """
         open_shelf(url)
         self._url = url
+        self._run = run
+        self._claimed = False
         self._identity = identity
         self._keep = keep
         self._store = store
@@ -73,7 +79,8 @@ class SnapshotKeeper:
     def make_durable(self, version: Version, record: Commit) -> None:
         """Return when the snapshot of this version is durable, written here if nobody has.
 
-        Raises OSError when the disk fails, StoreUnavailable when its holder key could not be written.
+        Raises OSError when the disk fails, StoreUnavailable when its holder key could not be written, and
+        ConfigError where the place is another run's: nothing there is touched.
         """
         if not self._writing.acquire(timeout=_WRITE_S):
             raise OSError(f"the snapshot before {record.version} has been under way for {_WRITE_S:.0f} s")
@@ -108,7 +115,11 @@ class SnapshotKeeper:
             return False
 
     def newest(self) -> int:
-        """Return the newest version of which a snapshot is to be seen here, 0 without any. Raises OSError."""
+        """Return the newest version of which a snapshot is to be seen here, 0 without any.
+
+        Raises OSError, and ConfigError where the place is another run's.
+        """
+        refuse_of_another(self._url, self._run)
         return newest_number(self._url)
 
     def close(self) -> None:
@@ -151,6 +162,7 @@ class SnapshotKeeper:
     def _write(self, version: Version, record: Commit) -> None:
         began, key = time.monotonic(), (record.version, record.hash)
         if not self._is_written(record):  # it is where the store was away when it was to be told
+            self._take_place()
             snapshot.write(self._url, version, record, self._identity)
             self._written = key
             self._corrupt.discard(key)
@@ -181,4 +193,11 @@ class SnapshotKeeper:
             number = key.removeprefix(keys.holders)
             if key.startswith(keys.holders) and number.isdigit() and int(number) <= committed - self._keep:
                 self._store.delete(key)
+        self._take_place()
         snapshot.prune(self._url, committed=committed, keep=self._keep)
+
+    def _take_place(self) -> None:
+        """Before anything is written or removed there."""
+        if not self._claimed:
+            claim(self._url, self._run)
+            self._claimed = True

@@ -1,11 +1,20 @@
-"""Names of snapshots, and what these tell without torch: which version of the run is the newest there is."""
+"""Names of snapshots, and what these tell without torch: whose they are, and which version is the newest.
 
+A place is one run's, which a note there names: of two runs in one place each would take the other's snapshots
+for its own that fell out of retention.
+"""
+
+import json
 import re
 
-from curtail_dist.state.shelf import Shelf, open_shelf
+from curtail_dist.errors import ConfigError
+from curtail_dist.state.shelf import Create, Shelf, open_shelf
 
 MANIFEST = "manifest.json"
 """Written last and removed first: without it there is no snapshot."""
+_NOTE = ("run", "run.json")
+"""Names whose place it is: {"schema": 1, "run": NAME}."""
+_NOTE_LIMIT = 2**16
 _NAME = re.compile(r"(?P<partial>\.?)(?P<number>\d{6,})-[0-9a-f]{8}(?(partial)|$)")
 
 
@@ -37,3 +46,40 @@ def newest_number(url: str) -> int:
     nothing was trained, counts as none.
     """
     return max(finished(open_shelf(url)).values(), default=0)
+
+
+def refuse_of_another(url: str, run: str) -> None:
+    """Raise ConfigError if what is below `url` is another run's. Raises OSError."""
+    owner = _owner(open_shelf(url), url)
+    if owner not in (None, run):
+        raise ConfigError(
+            f"snapshots below {url} are those of run {owner!r}, and each run removes what it needs no more; "
+            f"run {run!r} must have a place of its own: give it another state.url or run.directory, or move "
+            f"what is there away"
+        )
+
+
+def claim(url: str, run: str) -> None:
+    """Have the place be this run's, from now on. Raises ConfigError if it is another's, and OSError."""
+    shelf = open_shelf(url)
+    if _owner(shelf, url) is None:
+        group, note = _NOTE
+
+        def save(create: Create) -> None:
+            with create(note) as file:
+                file.write(json.dumps({"schema": 1, "run": run}).encode())
+
+        shelf.write(group, note, save)
+    refuse_of_another(url, run)  # of two that came at once, one has it
+
+
+def _owner(shelf: Shelf, url: str) -> str | None:
+    try:
+        with shelf.open(*_NOTE) as file:
+            return str(json.loads(file.read(_NOTE_LIMIT))["run"])
+    except FileNotFoundError:
+        return None
+    except (ValueError, KeyError, TypeError) as error:
+        raise OSError(
+            f"{'/'.join(_NOTE)} below {url} is garbled ({error!r}): it must name a run, remove it"
+        ) from error

@@ -71,3 +71,21 @@ def test_a_loss_and_tokens_that_are_tensors_are_recorded_as_numbers(make_lab):
     assert code == 0, err
     assert {type(record["loss"]) for record in lab.events("step", of=ranks)} == {float}
     assert max(lab.chain().items())[1]["tokens"] == ROWS
+
+
+def test_a_second_run_in_the_directory_of_one_is_refused_and_changes_nothing_there(make_lab):
+    lab = make_lab("first")
+    place = lab.directory / "snapshots"
+    lab.hold("a")
+    first = lab.start("a")
+    lab.until_held("a")
+    lab.until(lambda: list(place.glob("000000-*/manifest.json")), "the snapshot of version 0")
+    second = make_lab("second", folder=lab.folder)
+    code, _, err = second.start("b").end()
+    assert code == 2
+    assert "are those of run 'first'" in err
+    assert "run 'second' must have a place of its own" in err
+    assert list(place.glob("000000-*/manifest.json"))
+    lab.release(first)
+    code, _, err = first.end()
+    assert code == 0, err

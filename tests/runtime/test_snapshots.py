@@ -249,16 +249,71 @@ def test_each_snapshot_is_an_event(setting):
     ]
 
 
+@pytest.fixture(params=["disk", "folder"])
+def shared(request, disk, tmp_path):
+    """A run with three versions in its place."""
+    setting = Setting(disk if request.param == "disk" else str(tmp_path / "snapshots"), tmp_path)
+    for number in (1, 2):
+        setting.keeper.make_durable(*setting.commit(number))
+    yield setting
+    setting.close()
+
+
+def test_another_run_neither_writes_nor_removes_in_a_runs_place(shared):
+    other = Setting(shared.url, shared.folder)
+    before = shared.kept()
+    keeper = other.another_keeper(run="another")
+    try:
+        with pytest.raises(
+            ConfigError, match=r"are those of run 'r'.*run 'another' must have a place of its own"
+        ):
+            keeper.make_durable(*other.commit(9, seed=1))
+        keeper.start()
+        keeper.write_soon(*other.commit(10, seed=1))
+        keeper.close()
+        other.store.put(KEYS.holder(10), encode({"hash": make(10, seed=1)[1].hash, "path": "elsewhere"}))
+        durable = other.another_keeper(run="another")
+        durable.start()
+        durable.write_soon(*make(10, seed=1))
+        durable.close()
+        assert shared.kept() == before
+        with pytest.raises(ConfigError, match="are those of run 'r'"):
+            keeper.newest()
+    finally:
+        other.close()
+
+
+def test_the_runs_other_processes_share_its_place(shared):
+    another = shared.another_keeper()
+    another.make_durable(*shared.commit(3))
+    assert [name[:6] for name in shared.kept()] == ["000001", "000002", "000003"]
+    assert another.newest() == 3
+
+
+def test_a_note_that_names_no_run_is_told(shared):
+    filesystem, root = fsspec.core.url_to_fs(shared.url)
+    filesystem.pipe_file(f"{root}/run/run.json", b"{")
+    with pytest.raises(OSError, match=r"run/run\.json below .* is garbled"):
+        shared.another_keeper().make_durable(*shared.commit(3))
+
+
 def test_an_odd_url_is_refused_at_once(setting):
     with pytest.raises(ConfigError):
         SnapshotKeeper(
-            "nosuch://x", keep=2, identity={}, store=setting.store, board=setting.board, events=setting.events
+            "nosuch://x",
+            run="r",
+            keep=2,
+            identity={},
+            store=setting.store,
+            board=setting.board,
+            events=setting.events,
         )
 
 
 def test_close_is_idempotent_also_without_a_start(setting):
     keeper = SnapshotKeeper(
         f"memory://{uuid.uuid4().hex}",
+        run="r",
         keep=2,
         identity={},
         store=setting.store,

@@ -76,10 +76,10 @@ class Setting:
         self.board.start()
         self.keeper.start()
 
-    def another_keeper(self, *, keep=2, store=None):
+    def another_keeper(self, *, run="r", keep=2, store=None):
         store = store or self.store
         return SnapshotKeeper(
-            self.url, keep=keep, identity=IDENTITY, store=store, board=self.board, events=self.events
+            self.url, run=run, keep=keep, identity=IDENTITY, store=store, board=self.board, events=self.events
         )
 
     def commit(self, number, *, seed=0):
@@ -96,7 +96,8 @@ class Setting:
 
     def kept(self):
         fs, root = fsspec.core.url_to_fs(self.url)
-        return sorted(path.rpartition("/")[2] for path in fs.ls(root, detail=False))
+        names = (path.rpartition("/")[2] for path in fs.ls(root, detail=False))
+        return sorted(name for name in names if name != "run")
 
     def close(self):
         self.keeper.close()
