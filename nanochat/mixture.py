@@ -114,6 +114,16 @@ class MixtureStream:
             batch = batch_of(group[share.rank], self._length, self._bos_id)
             yield Placed(batch, Place(row))
 
+    def windows(self, passes: int) -> int:
+        """How many windows so many passes fill; each has an order of its own, and begins with a window."""
+        left, count = passes * len(self._examples), 0
+        for window in self._windows(0):
+            left -= window.examples
+            count += 1
+            if not left:
+                break
+        return count
+
     def _windows(self, row: int) -> Iterator["Window"]:
         turn, done = divmod(row, len(self._examples))
         while True:

@@ -54,7 +54,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     )
     length = parser.add_mutually_exclusive_group(required=True)
     length.add_argument("--num-iterations", type=int, help="steps, in all")
-    length.add_argument("--epochs", type=int, help="passes over the mixture")
+    length.add_argument("--epochs", type=int, help="whole passes over the mixture")
     parser.add_argument("--lr-factor", type=float, default=None, help="of the recipe's rates; by the stage")
     parser.add_argument("--seed", type=int, default=1, help="of the examples' order")
     add_training(parser)
@@ -88,7 +88,7 @@ def build(args: argparse.Namespace, ranks: Ranks) -> Training:
         sequence_length=length,
         seed=args.seed,
     )
-    steps = args.num_iterations or max(1, args.epochs * _windows(mixture, length) // windows)
+    steps = args.num_iterations or math.ceil(stream.windows(args.epochs) / windows)
     optim_config = OPTIM_CONFIGS[model.config.variant](batch_tokens=windows * length, weight_decay=0.0)
     optimizer = build_optimizer(model, optim_config, sharded=ranks.count > 1, fused=args.fused)
     lr_factor = stage.lr_factor if args.lr_factor is None else args.lr_factor
@@ -133,10 +133,6 @@ def _source(args: argparse.Namespace) -> Path:
         return args.source
     middle = args.root / "mid"
     return middle if args.stage == "sft" and checkpoint.newest(middle) is not None else args.root
-
-
-def _windows(mixture: Mixture, length: int) -> int:
-    return sum(1 for _ in windows_of(mixture.train, length))
 
 
 def _watches(args: argparse.Namespace, job: Job, saved: Saved, mixture: Mixture, ranks: Ranks) -> list[Watch]:

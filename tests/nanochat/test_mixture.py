@@ -51,6 +51,12 @@ def test_an_example_that_does_not_fit_begins_a_new_window_and_a_long_one_is_cut(
     assert [window.examples for window in windows] == [1, 1, 1]
 
 
+@pytest.mark.parametrize("passes", range(1, 6))
+def test_the_windows_of_some_passes_end_where_the_last_of_these_does(passes):
+    windows = first(stream().windows(passes), batch_size=1)
+    assert windows[-1].place.row == passes * len(EXAMPLES)
+
+
 def test_a_pass_has_every_example_once_in_an_order_of_its_own():
     rows, seen = 0, []
     for placed in first(40):

@@ -6,10 +6,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from nanochat import chat, dataset, eval, sft, tok_train, train, verb
+from nanochat import chat, checkpoint, dataset, eval, sft, tok_train, train, verb
 from nanochat.chat_eval import answered, chosen, evaluate_chat
 from nanochat.examples import Choice, Conversation, Document, Open
-from nanochat.mixture import read_mixture, windows_of
 from nanochat.saved import load_newest
 
 TINY = ["--device-batch-size", "4", "--eval-sequences", "8", "--device", "cpu"]
@@ -86,14 +85,16 @@ def test_the_rates_are_the_stages(root, tuned):
     assert any(name.startswith("optimizer.") for name in moved)
 
 
-def test_passes_say_how_many_steps(root, tmp_path, capsys):
-    (tmp_path / "mixture.yaml").write_text(f"train: [{{file: {root}/colours.jsonl, times: 8}}]\n")
+@pytest.mark.parametrize(("times", "epochs"), [(7, 1), (8, 3)])
+def test_passes_are_whole(root, tmp_path, capsys, times, epochs):
+    (tmp_path / "mixture.yaml").write_text(f"train: [{{file: {root}/colours.jsonl, times: {times}}}]\n")
     arguments = ["--root", str(tmp_path), "--from", str(root), "--mixture", str(tmp_path / "mixture.yaml")]
-    assert verb.run(sft.main, [*arguments, *TINY, "--epochs", "3"]) == 0
-    tokenizer = load_newest(root).tokenizer
-    examples = read_mixture(tmp_path / "mixture.yaml", tokenizer).train
-    steps = 3 * len(list(windows_of(examples, 64))) // 4
-    assert steps > 3 and f"32 examples, {steps} steps" in capsys.readouterr().out
+    assert verb.run(sft.main, [*arguments, *TINY, "--epochs", str(epochs)]) == 0
+    examples, last = 4 * times, checkpoint.newest(tmp_path / "sft")
+    assert last is not None
+    facts = checkpoint.facts_of(last)
+    assert facts["place"][0] >= epochs * examples, "each example was trained on, so many times"
+    assert f"{examples} examples, {facts['step']} steps" in capsys.readouterr().out
     assert (tmp_path / "sft" / "tokenizer" / "tokenizer.json").exists()
 
 
