@@ -5,6 +5,7 @@
 A server gives the files that its process names by their hashes, and no path.
 """
 
+import http.client
 import socket
 import urllib.error
 import urllib.request
@@ -103,6 +104,8 @@ class UrlSource:
             error.close()
             if error.code != _BEYOND_THE_END:  # the part may be whole, and its hash will say
                 raise OSError(f"{address} answers {error.code} {error.reason}") from error
+        except http.client.HTTPException as error:  # no OSError, though it is the server that fails
+            raise OSError(f"{address} broke off, or does not speak HTTP: {error!r}") from error
 
     def _by_fsspec(self, address: str, start: int) -> Iterator[bytes]:
         from fsspec.core import url_to_fs  # here: few data sets need it

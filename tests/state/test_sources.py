@@ -137,6 +137,22 @@ def test_of_a_server_without_ranges_the_beginning_is_dropped(wanted):
         assert read(UrlSource(address, timeout=10.0), wanted, 3_000_001) == BYTES[3_000_001:]
 
 
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1000\r\nabc",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\nabc",
+        b"no status\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\n" + b"a: b\r\n" * 200 + b"\r\n",
+    ],
+)
+def test_a_web_server_that_breaks_off_or_is_none_gives_way_to_the_next_source(server, wanted, answer):
+    with a_peer_that_says(answer) as (host, port):
+        broken = UrlSource(f"http://{host}:{port}/base", timeout=10.0)
+        obtain(wanted, [broken, peer(server)], progress=lambda: None)
+    assert wanted.path.read_bytes() == BYTES
+
+
 def test_a_download_that_broke_off_is_gone_on_with(wanted):
     with web(cut=2_000_000) as (address, handler):
         source = UrlSource(address, timeout=10.0)
