@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,7 +25,7 @@ from nanochat.settings import require
 from nanochat.speed import Speed, peak_flops
 from nanochat.steps import steps_of
 from nanochat.stream import Place, Placed, Share
-from nanochat.verb import say
+from nanochat.verb import say, warn
 
 Record = dict[str, Any]
 
@@ -152,7 +153,7 @@ class Training:
         if due or ended or _due(self._step, self._keeping.log_every):
             self._say(self._trained(report), due)
         if ended or _due(self._step, self._keeping.save_every):
-            self._save()
+            self._save(last=ended)
 
     def _trained(self, report: StepReport) -> Record:
         nats, tokens = self._ranks.sum([report.loss * report.tokens, report.tokens])
@@ -175,12 +176,22 @@ class Training:
             self._log.write(record)
             say(_line(record, self._job.steps))
 
-    def _save(self) -> None:
+    def _save(self, *, last: bool) -> None:
+        """Save; what the disk does not take on the way is told and lost, and the steps after it are not.
+
+        Raises OSError for the last checkpoint.
+        """
         whole = self._job.optimizer.whole_state()
-        if self._ranks.leads:
-            path = checkpoint.checkpoint_path(self._keeping.directory, self._step)
-            facts = {**self._job.identity, "step": self._step, "place": list(self._place)}
+        if not self._ranks.leads:
+            return
+        path = checkpoint.checkpoint_path(self._keeping.directory, self._step)
+        facts = {**self._job.identity, "step": self._step, "place": list(self._place)}
+        try:
             checkpoint.save(path, self._job.model, whole, facts)
+        except OSError as error:
+            if last:
+                raise
+            warn(f"{path} is not written ({error.strerror}), training goes on: make room before the next one")
 
 
 class _Log:
@@ -199,13 +210,22 @@ class _Log:
         write_text(self._path, "".join(f"{line}\n" for line in kept))
 
     def write(self, record: Record) -> None:
-        """Append a record; a loss that is no number, of a run that diverged, is null: JSON has no NaN."""
+        """Append a record; a loss that is no number, of a run that diverged, is null: JSON has no NaN.
+
+        One that the disk does not take is told: the run is worth more than its log.
+        """
         record = {
             name: None if isinstance(value, float) and not math.isfinite(value) else value
             for name, value in record.items()
         }
-        with self._path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(record, sort_keys=True, allow_nan=False) + "\n")
+        line = json.dumps(record, sort_keys=True, allow_nan=False) + "\n"
+        size = self._path.stat().st_size
+        try:
+            with self._path.open("a", encoding="utf-8") as file:
+                file.write(line)
+        except OSError as error:
+            os.truncate(self._path, size)  # of half a line
+            warn(f"{self._path} lacks step {record['step']} ({error.strerror}): make room")
 
 
 def _flat(facts: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:

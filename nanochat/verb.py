@@ -33,6 +33,12 @@ def say(line: str) -> None:
     write(line + "\n")
 
 
+def warn(line: str) -> None:
+    """Write one line to standard error: something went otherwise than it should, and the verb goes on."""
+    sys.stderr.write(f"warning: {line}\n")
+    sys.stderr.flush()
+
+
 def write(text: str) -> None:
     """Write to standard output at once. Raises OSError, which names it, where it takes no more."""
     try:

@@ -1,7 +1,11 @@
 """One root holds one run: a new one does not begin where another is, and only the same one goes on."""
 
+import io
 import json
+import resource
 import shutil
+import sys
+from contextlib import contextmanager
 
 import pytest
 
@@ -102,3 +106,68 @@ def test_what_determines_a_run_is_in_its_checkpoint(trained):
     assert facts["seed"] == 1 and facts["optim"]["adam_betas"] == [0.8, 0.95]
     assert facts["schedule"]["warmdown_share"] == 0.4
     assert manifest_path(trained).exists() and verb.run(eval.main, ["--root", str(trained), *CPU[:4]]) == 0
+
+
+SMALL = 60_000
+"""Bytes that a checkpoint of these models does not fit into, and everything else does."""
+
+
+@contextmanager
+def files_of_at_most(size):
+    """Have the kernel refuse to write longer ones, as a full disk would; gives what lets it write again."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield lambda: resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+class Heard(io.StringIO):
+    """A standard error on whose first line something happens."""
+
+    def __init__(self, happens):
+        super().__init__()
+        self._happens = happens
+
+    def write(self, text):
+        self._happens()
+        return super().write(text)
+
+
+def begun_anew(root, name):
+    shutil.rmtree(root / VERBS[name][2] / "checkpoints")
+
+
+@pytest.mark.parametrize("name", VERBS)
+def test_a_checkpoint_that_the_disk_does_not_take_ends_no_run_on_its_way(root, name, monkeypatch):
+    main, call, place = VERBS[name]
+    begun_anew(root, name)
+    with files_of_at_most(SMALL) as make_room:
+        monkeypatch.setattr(sys, "stderr", heard := Heard(make_room))
+        assert verb.run(main, call(root)) == 0
+    [line] = heard.getvalue().splitlines()
+    assert "step-0000001.safetensors is not written (File too large), training goes on: make room" in line
+    assert [path.name for path in (root / place / "checkpoints").iterdir()] == ["step-0000002.safetensors"]
+
+
+@pytest.mark.parametrize("name", VERBS)
+def test_the_last_checkpoint_that_the_disk_does_not_take_is_one_line(root, name, capsys):
+    main, call, place = VERBS[name]
+    begun_anew(root, name)
+    with files_of_at_most(SMALL):
+        assert verb.run(main, call(root, "--save-every", "0")) == 1
+    error = capsys.readouterr().err
+    assert "step-0000002.safetensors cannot be used (File too large): give another path" in error
+    assert error.count("\n") == 1
+    assert not list((root / place / "checkpoints").iterdir())
+
+
+def test_a_log_that_the_disk_does_not_take_ends_no_run_and_stays_whole(root, capsys):
+    begun_anew(root, "train")
+    with files_of_at_most(0):
+        verb.run(train.main, training(root, "--log-every", "1", "--save-every", "0"))
+    error = capsys.readouterr().err
+    assert "log.jsonl lacks step 0 (File too large): make room" in error
+    assert "log.jsonl lacks step 2 (File too large): make room" in error
+    assert (root / "log.jsonl").read_bytes() == b""
