@@ -46,14 +46,29 @@ class RowReader:
         self._groups: OrderedDict[tuple[int, int], pa.ChunkedArray] = OrderedDict()
 
     def __getitem__(self, index: int) -> Row:
-        """Return one row. Raises DataError for a corrupt or missing shard."""
+        """Return one row. Raises DataError for a corrupt or missing shard, and for a row that is no text."""
         number = int(np.searchsorted(self._starts, index, side="right")) - 1
         if number not in self._files:
             self._files[number] = self._open(self._manifest.shards[number])
         firsts = self._files[number][1]
         row = index - int(self._starts[number])
         group = int(np.searchsorted(firsts, row, side="right")) - 1
-        return Row(index, self._group(number, group)[row - int(firsts[group])].as_py())
+        value = self._group(number, group)[row - int(firsts[group])]
+        return Row(index, self._text(self._manifest.shards[number], row, value))
+
+    def _text(self, shard: Shard, row: int, value: pa.Scalar) -> str:
+        try:
+            text = value.as_py()
+        except UnicodeDecodeError:
+            said = "is not UTF-8"
+        else:
+            if isinstance(text, str):
+                return text
+            said = "is null" if text is None else f"is {type(text).__name__}"
+        raise DataError(
+            f"shard {shard.path}: {self._manifest.column} of row {row}, counted from 0, {said}; it must be "
+            "text in UTF-8: write the file anew and prepare the data set again"
+        )
 
     def _group(self, number: int, group: int) -> pa.ChunkedArray:
         key = (number, group)

@@ -126,6 +126,28 @@ def test_rows_are_the_same_whatever_the_row_groups_and_few_are_held(tmp_path):
     assert len(held) == 4 and max(held) == 10
 
 
+@pytest.mark.parametrize(
+    ("column", "said"),
+    [
+        (pa.array(["a", None, "c"]), "is null"),
+        (pa.array([b"a", b"b", b"c"]), "is bytes"),
+        (pa.array([1, 2, 3]), "is int"),
+        (pa.array([b"a", b"\xff", b"c"]).view(pa.string()), "is not UTF-8"),
+    ],
+)
+def test_a_row_that_is_no_text_is_named(data, column, said):
+    path = data / "0.parquet"
+    pq.write_table(pa.table({"text": column}), path)
+    raw = json.loads((data / "manifest.json").read_text())
+    raw["shards"][0]["sha256"] = hashlib.sha256(path.read_bytes()).hexdigest()
+    (data / "manifest.json").write_text(json.dumps(raw))
+    reader = RowReader(read_manifest(data / "manifest.json"))
+    with pytest.raises(
+        DataError, match=rf"0\.parquet: text of row 1, counted from 0, {said}; it must be text"
+    ):
+        reader[1]
+
+
 def test_a_shard_that_is_read_is_asked_for_once_before_it_is_opened(data):
     asked = []
     manifest = read_manifest(data / "manifest.json")
