@@ -1,8 +1,10 @@
 """A checkpoint of the vanilla loop: model, optimizer and place in the data, in one safetensors file."""
 
+import fcntl
 import json
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +14,10 @@ from torch import Tensor, nn
 
 from nanochat.files import replacing
 from nanochat.optim import MuonAdamW, Whole
+from nanochat.verb import warn
 
 SCHEMA = 1
+LOCK = ".run.lock"
 
 
 def checkpoint_path(root: Path, step: int) -> Path:
@@ -37,6 +41,31 @@ def check_none(root: Path) -> None:
             f"{root} has a run's checkpoints, up to {path.name}; it must have none for a run to begin there: "
             "go on with that one by --resume, or give another --root"
         )
+
+
+@contextmanager
+def alone(root: Path, *, new: bool) -> Iterator[None]:
+    """Hold a root for a run, a new one or one that is gone on with; a process that dies lets go of it.
+
+    Of two runs at once in one place each would write over the checkpoints and the log of the other.
+
+    Raises:
+        ValueError: Another run is under way there, or a new one does not begin there.
+    """
+    root.mkdir(parents=True, exist_ok=True)
+    with (root / LOCK).open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise ValueError(
+                f"{root} has a run under way; there must be one at a time: wait for it or end it, or give "
+                "another --root"
+            ) from error
+        except OSError as error:
+            warn(f"{root / LOCK} cannot be locked ({error.strerror}): have no other run there meanwhile")
+        if new:
+            check_none(root)
+        yield
 
 
 def save(path: Path, model: nn.Module, whole: Whole, facts: Mapping[str, Any]) -> None:

@@ -108,14 +108,22 @@ class Training:
     def run(self) -> None:
         """Train to the last step; look, log and save on the way and at the end.
 
-        Where a resumed run has no step left, it says so and leaves all as it was.
+        Where a resumed run has no step left, it says so and leaves all as it was. Raises ValueError where
+        another run is in the directory.
         """
-        job = self._job
-        if self._step == job.steps:
+        if self._step == self._job.steps:
             if self._ranks.leads:
-                done = f"step {self._step} of {job.steps} is done, nothing is left to do"
+                done = f"step {self._step} of {self._job.steps} is done, nothing is left to do"
                 say(f"{self._keeping.directory}: {done}")
             return
+        if not self._ranks.leads:
+            self._train()
+            return
+        with checkpoint.alone(self._keeping.directory, new=self._step == 0):
+            self._train()
+
+    def _train(self) -> None:
+        job = self._job
         if self._log is not None:
             self._log.begin(self._step)
         if self._step == 0:

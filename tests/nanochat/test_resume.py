@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from nanochat import eval, sft, shards, tok_train, train, verb
+from nanochat import checkpoint, eval, sft, shards, tok_train, train, verb
 from nanochat.checkpoint import facts_of
 from nanochat.dataset import manifest_path
 
@@ -171,3 +171,20 @@ def test_a_log_that_the_disk_does_not_take_ends_no_run_and_stays_whole(root, cap
     assert "log.jsonl lacks step 0 (File too large): make room" in error
     assert "log.jsonl lacks step 2 (File too large): make room" in error
     assert (root / "log.jsonl").read_bytes() == b""
+
+
+@pytest.mark.parametrize("name", VERBS)
+@pytest.mark.parametrize("more", [[], ["--resume"]])
+def test_of_two_runs_at_once_in_a_root_the_second_is_refused_and_changes_nothing(root, name, more, capsys):
+    main, call, place = VERBS[name]
+    directory = root / place
+    if more:
+        (directory / "checkpoints" / "step-0000002.safetensors").unlink()
+    else:
+        begun_anew(root, name)
+    with checkpoint.alone(directory, new=not more):
+        before = contents(directory)
+        assert verb.run(main, call(root, *more)) == 2
+        assert "has a run under way; there must be one at a time" in capsys.readouterr().err
+        assert contents(directory) == before
+    assert verb.run(main, call(root, *more)) == 0
