@@ -1,10 +1,14 @@
 """The inner optimizer's state over a short absence of its site: kept by each rank, resumed by all or none."""
 
+import logging
+
 from curtail_dist.config import RunConfig
 from curtail_dist.outer.optimizer import DiLoCo
 from curtail_dist.runtime.intrasite import SiteRanks
 from curtail_dist.state import inner
 from curtail_dist.units import Seconds
+
+_LOG = logging.getLogger(__name__)
 
 
 class InnerState:
@@ -27,9 +31,17 @@ class InnerState:
         self._outer.forget_inner(warmup_steps=self._config.train.warmup_steps)
 
     def keep(self, *, at: Seconds) -> None:
-        """Write it, as of run time `at`, if all its numbers are finite. Raises OSError."""
-        if self._config.state.inner_max_age_s:
+        """Write it, as of run time `at`, if all its numbers are finite.
+
+        A disk that does not take it is no failure: the site that comes back begins gently, as after a long
+        absence, and what else is kept as it goes is worth more.
+        """
+        if not self._config.state.inner_max_age_s:
+            return
+        try:
             inner.save(self._path, self._outer.inner, at=at)
+        except OSError as error:
+            _LOG.warning("the inner optimizer's state is not kept in %s: %s", self._path, error)
 
     def resume(self, *, now: Seconds) -> None:
         """Take it up again if it is fresh enough at run time `now`, else begin gently; all ranks call this.

@@ -236,6 +236,19 @@ def test_a_place_of_snapshots_out_of_reach_costs_neither_the_round_nor_the_inner
     assert inner.load(path, after.outer.inner, now=0.0, max_age_s=1.0) == 0.0
 
 
+def test_an_inner_state_that_the_disk_does_not_take_costs_neither_the_round_nor_the_version(
+    hold, setting, tmp_path, caplog
+):
+    before = hold()
+    head = train(before)
+    (tmp_path / "run").mkdir(exist_ok=True)
+    (tmp_path / "run" / "inner").write_text("no folder")
+    before.secure(Secure(DONE, head, head.version))
+    assert "the inner optimizer's state is not kept in" in caplog.text
+    assert setting.keeper.load(head.version, head.hash).version.hash == head.hash
+    assert hold().take_kept(TakeKept(head)) == (KEPT, head.version)
+
+
 def test_a_site_that_was_away_for_too_long_warms_up_with_a_fresh_inner_state(hold):
     before = hold()
     train(before)

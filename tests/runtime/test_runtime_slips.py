@@ -1,6 +1,7 @@
 """Runs of one site whose script, data or device slips."""
 
 import json
+import signal
 
 import pytest
 from lab import ROWS, sorted_rows
@@ -71,6 +72,21 @@ def test_a_loss_and_tokens_that_are_tensors_are_recorded_as_numbers(make_lab):
     assert code == 0, err
     assert {type(record["loss"]) for record in lab.events("step", of=ranks)} == {float}
     assert max(lab.chain().items())[1]["tokens"] == ROWS
+
+
+def test_a_site_whose_disk_does_not_take_its_inner_state_leaves_in_order_all_the_same(make_lab):
+    lab = make_lab("leaves", train={"momentum": 0.9})
+    lab.directory.mkdir()
+    (lab.directory / "inner").write_text("no folder")
+    lab.hold("a")
+    ranks = lab.start("a")
+    lab.until_held("a")
+    ranks.send(signal.SIGTERM)
+    lab.release(ranks)
+    code, out, err = ranks.end()
+    assert code == 0, err
+    assert "the inner optimizer's state is not kept in" in err
+    assert json.loads(out.splitlines()[-1])["version"] == 1
 
 
 def test_a_second_run_in_the_directory_of_one_is_refused_and_changes_nothing_there(make_lab):
