@@ -110,9 +110,19 @@ def _train(site: cd.Site, config: cd.RunConfig, recipe: Recipe, tokenizer: Token
 
 
 def _keep(tokenizer: Tokenizer, path: Path) -> None:
-    """Put the tokenizer beside the snapshots: then the run directory is all that one needs of a model."""
-    if not path.exists() and int(os.environ.get("LOCAL_RANK", "0")) == 0:
+    """Put the tokenizer beside the snapshots: then the run directory is all that one needs of a model.
+
+    One that an earlier run has left there would read the model's tokens as other texts.
+    """
+    if int(os.environ.get("LOCAL_RANK", "0")) == 0 and not _is_there(tokenizer, path):
         tokenizer.save(path)
+
+
+def _is_there(tokenizer: Tokenizer, path: Path) -> bool:
+    try:
+        return Tokenizer.load(path).hash == tokenizer.hash
+    except ValueError:
+        return False
 
 
 def _device(wanted: str) -> str:

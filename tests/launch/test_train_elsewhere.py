@@ -18,6 +18,8 @@ from curtail_dist.membership.provision import ProcessProvisioner
 from curtail_dist.membership.records import Presence
 from curtail_dist.report.build import summarize
 from curtail_dist.telemetry.record import read_events
+from nanochat.tok_train import tokenizer_path
+from nanochat.tokenizer import Tokenizer, train_tokenizer
 
 DEADLINE_S = 150.0
 PROGRAM = Path(__file__).with_name("held_train.py")
@@ -55,6 +57,12 @@ def bare(whole, corpus):
     return corpus
 
 
+def of_an_earlier_run(folder):
+    """A run directory in which another tokenizer was left."""
+    train_tokenizer(["x" * 300], vocab_size=265, doc_cap=300, max_chars=300).save(tokenizer_path(folder))
+    return folder
+
+
 def is_ready(store, site):
     """Whether a site holds head's state and asks to enter."""
     entry = store.get(Keys("apart").member(site))
@@ -71,7 +79,7 @@ def events(folder, name):
 def test_a_site_that_has_only_the_manifest_gets_tokenizer_and_shards_from_the_other(material, tmp_path):
     whole = material.manifest.parents[1]
     lacking = bare(whole, tmp_path / "california" / "corpus")
-    folders = {site: tmp_path / site / "run" for site in ("texas", "california")}
+    folders = {site: of_an_earlier_run(tmp_path / site / "run") for site in ("texas", "california")}
     with ExitStack() as stack:
         etcd = stack.enter_context(EmbeddedEtcd())
         at = {}
@@ -99,6 +107,8 @@ def test_a_site_that_has_only_the_manifest_gets_tokenizer_and_shards_from_the_ot
         assert [one.poll().code for one in at.values()] == [0, 0]
     manifest = read_manifest(lacking / "data" / "manifest.json")
     assert sha256_of(lacking / "tokenizer" / "tokenizer.json") == manifest.tokenizer.sha256
+    kept = [Tokenizer.load(tokenizer_path(folder)).hash for folder in (lacking, *folders.values())]
+    assert kept == kept[:1] * 3
     fetched = events(folders["california"], "fetched")
     names = {shard.file for shard in (*manifest.shards, *manifest.held_out)}
     assert {one["file"] for one in fetched} == {*names, manifest.tokenizer.file}
