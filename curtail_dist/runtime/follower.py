@@ -63,7 +63,7 @@ class Follower:
         joint_work(self._ranks, round, self._outer.local, delay=delay)
         order = self._hear()
         if order.flies:
-            return self._opened(round.rest(delay), order, flying=True)
+            return self._opened(round.rest(delay), order, after=round)
         if order.lands:
             round.extend(order.assignments[self._ranks.rank], closing=lambda: False)
             return round
@@ -72,14 +72,14 @@ class Follower:
     def step_done(self) -> None:
         """Nothing to look at: rank 0 does."""
 
-    def _opened(self, assignment: Assignment, order: Order, *, flying: bool = False) -> OpenRound:
+    def _opened(self, assignment: Assignment, order: Order, *, after: OpenRound | None = None) -> OpenRound:
         return OpenRound(
             self._site,
             assignment,
             leaving=lambda: False,
             closing=lambda: False,
             began=order.now,
-            flying=flying,
+            after=after,
         )
 
     def _hear(self) -> Order:

@@ -30,13 +30,14 @@ class OpenRound:
         closing: Callable[[], bool],
         began: float,
         postponed: Callable[[], bool] = lambda: False,
-        flying: bool = False,
+        after: "OpenRound | None" = None,
     ) -> None:
         """Begin at run time `began`.
 
         `leaving` says whether this site is to leave at once, `closing` whether another asks for the round's
         end; that is granted after one step, so that requests alone cannot keep a run from moving. `postponed`
         says whether the round is to go on beyond its planned steps, since it could not be committed now.
+        `after` is the round before, if its exchange is under way.
         """
         self._site = site
         self.assignment = assignment
@@ -44,8 +45,10 @@ class OpenRound:
         self._closing = closing
         self._postponed = postponed
         self.began = began
-        self.flying = flying
+        self.flying = after is not None
         """Whether the exchange of the round before is under way."""
+        self.aloft = after.tokens if after is not None else 0
+        """Tokens of that round, at all ranks: no commit that is known here has them."""
         self.steps = 0
         self._limit = assignment.steps
         self.tokens = 0
@@ -81,7 +84,7 @@ class OpenRound:
         """
         begun = [list(positions(take(one.rows, self.rows))) for one in (assignment, self.assignment)]
         assert begun[0] == begun[1], "the plan keeps the rows that were ahead"
-        self.assignment, self.flying = assignment, False
+        self.assignment, self.flying, self.aloft = assignment, False, 0
         self._closing = closing
         self._limit = self.steps + assignment.steps
 

@@ -187,7 +187,7 @@ class Rounds:
             closing=lambda: False,
             began=self._links.clock.now(),
             postponed=self._store_is_away,
-            flying=True,
+            after=round,
         )
 
     def _land(self, round: OpenRound) -> OpenRound | None:

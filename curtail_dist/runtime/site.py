@@ -315,13 +315,14 @@ class Site:
     def tokens(self) -> int:
         """Global tokens: those committed, and an estimate of those of the open round at all sites.
 
-        Sites are taken to train as fast as in the last round. All ranks of a site see the same.
+        Those of a round whose exchange is under way count, too. Sites are taken to train as fast as in the
+        last round. All ranks of a site see the same.
         """
         head, part = self.head, self._part
         if head is None or part is None:
             return 0
         round = self._loop.round if self._loop is not None else None
-        done = round.tokens if round is not None else 0
+        done = round.aloft + round.tokens if round is not None else 0
         return tokens_by_now(head, self.name, done=done, members=part.size)
 
     def _iterate(self, source: BatchSource[B], empty: Callable[[], B] | None) -> Iterator[B]:

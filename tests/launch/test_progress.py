@@ -1,4 +1,4 @@
-"""Two real sites, one twice as fast: inside a round both read how far the run is."""
+"""Real sites read how far the run is inside a round: two, one twice as fast, and one that never waits."""
 
 import json
 import statistics
@@ -24,23 +24,25 @@ STEP_S = {"fast": 0.06, "slow": 0.12}
 DEADLINE_S = 90.0
 
 
-@pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    """What each site read, as its program says it; and the tokens of each version."""
-    folder = tmp_path_factory.mktemp("progress")
+def train_at(step_s, folder, **sections):
+    """Return what each site read, as its program says it, and the run's commits.
+
+    `step_s` is the real time of a step by site, `sections` are further ones of the run file.
+    """
     directory = folder / "run"
     with EmbeddedEtcd() as etcd:
         tree = {
             "run": {"name": "progress", "directory": str(directory), "seed": 1},
             "coordination": {"endpoints": [etcd.endpoint]},
-            "sites": dict.fromkeys(STEP_S, SITE),
+            "sites": dict.fromkeys(step_s, SITE),
             "round": {"steps": 20},
             "data": {"manifest": str(write_data(folder / "data", ROWS))},
-            "train": {"program": str(PROGRAM), "step_s": STEP_S},
+            "train": {"program": str(PROGRAM), "step_s": step_s},
+            **sections,
         }
         config = str(write_run_file(tree, directory))
         commands = {
-            name: [sys.executable, str(PROGRAM), "--config", config, "--site", name] for name in STEP_S
+            name: [sys.executable, str(PROGRAM), "--config", config, "--site", name] for name in step_s
         }
         processes = {
             name: subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
@@ -55,9 +57,16 @@ def run(tmp_path_factory):
     for name, process in processes.items():
         assert process.returncode == 0, said[name][1]
     commits = [record for record in read_events(directory) if record.event == "commit"]
+    return {name: json.loads(out) for name, (out, _) in said.items()}, commits
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """What each site read; and of each version the works and the tokens."""
+    read, commits = train_at(STEP_S, tmp_path_factory.mktemp("progress"))
     works = {record["version"]: record["work"] for record in commits}
     tokens = {0: 0, **{record["version"]: record["tokens"] for record in commits}}
-    return {name: json.loads(out) for name, (out, _) in said.items()}, works, tokens
+    return read, works, tokens
 
 
 def planned_by_speed(works):
@@ -85,3 +94,13 @@ def test_the_fast_site_does_more_of_a_round_than_the_slow_one(run):
     _, works, _ = run
     steps = [{one["site"]: one["steps"] for one in works[version]} for version in planned_by_speed(works)]
     assert statistics.median(one["fast"] / one["slow"] for one in steps) > 1.3
+
+
+def test_what_an_exchange_under_way_carries_is_read_too(tmp_path):
+    """A site alone estimates nothing: it reads what it has trained, after each of its steps."""
+    read, _ = train_at({"alone": 0.0}, tmp_path, outer={"sync_delay": 5})
+    tokens = [estimate for *_, estimate in read["alone"]]
+    assert tokens == sorted(tokens), "the run seems to go back while an exchange is under way"
+    # At each commit of 20 steps, 4 rows each, the program reads nothing.
+    assert len(tokens) == ROWS // 4 * 19 // 20
+    assert set(tokens) == {4 * step for step in range(1, ROWS // 4 + 1) if step % 20 and step <= ROWS // 4}

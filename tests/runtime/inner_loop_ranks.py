@@ -128,7 +128,7 @@ class Rounds:
         if not self._scenario.delay or self._leaving.is_set() or not any(joint.ahead):
             return self.begin_round()
         self._kept = joint.ahead
-        return self._open(round.rest(self._scenario.delay), flying=True)
+        return self._open(round.rest(self._scenario.delay), after=round)
 
     def _land(self, round):
         joint_work(self._ranks, round, [torch.zeros(1)], delay=0)
@@ -151,14 +151,14 @@ class Rounds:
         )["a"]
         return split(assignment, self._ranks.size, kept)[self._ranks.rank]
 
-    def _open(self, assignment, *, flying=False):
+    def _open(self, assignment, *, after=None):
         round = OpenRound(
             "a",
             assignment,
             leaving=self._leaving.is_set if self._ranks.rank == 0 else lambda: False,
             closing=lambda: False,
             began=0.0,
-            flying=flying,
+            after=after,
         )
         self.opened.append(round)
         return round
