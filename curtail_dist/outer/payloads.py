@@ -55,14 +55,17 @@ class Payloads:
     ) -> torch.Tensor:
         """Return the payload (uint8, CPU) of anchor - local, encoded where the local parameters are.
 
-        `settle` is called when it is known what became of it.
+        Of the anchor that is what a local parameter has of it, in its own type: what rounding took from it
+        was not learned. `settle` is called when it is known what became of the payload.
         """
         parts: list[torch.Tensor] = []
         for fragment in which:
             names = self._fragments[fragment]
             flat = torch.empty(self._numbers[fragment], device=local[names[0]].device)
             for name, place in zip(names, unflatten(flat, self._shapes[fragment]), strict=True):
-                torch.sub(anchor[name].to(place.device), local[name].detach().float(), out=place)
+                mine = local[name].detach()
+                began = anchor[name].to(device=place.device, dtype=mine.dtype)
+                torch.sub(began.float(), mine.float(), out=place)
             parts.append(_on_host(self._feedback[fragment].encode(flat)))
         return parts[0] if len(parts) == 1 else torch.cat(parts)
 
