@@ -17,6 +17,7 @@ from curtail_dist.outer.payloads import Payloads, Which
 from curtail_dist.outer.rules import OuterRules, Share, effective
 from curtail_dist.outer.said import loss_of, tokens_of
 from curtail_dist.outer.settings import OuterSettings
+from curtail_dist.outer.trained import check_inner, check_same, trained
 from curtail_dist.state.version import Version
 
 
@@ -105,13 +106,8 @@ class DiLoCo:
         )
         self._alpha = settings.mix_alpha
         self._rules = settings.rules
-        named = model.named_parameters()
-        self._local = {name: value for name, value in named if value.requires_grad}
-        if not self._local:
-            raise ConfigError(
-                "the model has no parameter that requires a gradient; it must have at least one"
-            )
-        _check_inner(inner, self._local)
+        self._local = trained(model)
+        check_inner(inner, self._local)
         self._fragments = self._divide(settings.fragments)
         self._payloads = Payloads(settings.codec, self._fragments, self._local, fused=fused_codec)
         self._factory: OuterFactory = settings.factory
@@ -233,7 +229,10 @@ class DiLoCo:
         """Return the pseudo-gradient anchor - local of some fragments as a payload (uint8, CPU).
 
         `settle` is called when it is known what became of it.
+
+        Raises ConfigError where the model trains other parameters by now than it was given with.
         """
+        check_same(self._local, self._model)
         return self._payloads.encode(which, self._present.parameters, self._local)
 
     def is_finite(self, which: Which, payload: torch.Tensor) -> bool:
@@ -388,12 +387,3 @@ def _divides(fragments: object) -> bool:
         return fragments >= 1
     several = isinstance(fragments, Sequence | torch.nn.ModuleList | torch.nn.Sequential)
     return several and all(isinstance(one, torch.nn.Module) for one in fragments)
-
-
-def _check_inner(inner: torch.optim.Optimizer, parameters: Mapping[str, torch.Tensor]) -> None:
-    held = {id(value) for group in inner.param_groups for value in group["params"]}
-    if not any(id(value) in held for value in parameters.values()):
-        raise ConfigError(
-            "the inner optimizer holds none of the model's parameters that require a gradient; it must, or "
-            "nothing is trained: make it from the parameters() of the model that is given"
-        )
