@@ -25,6 +25,8 @@ from curtail_dist.telemetry.events import Phase, RoundStarted, Step
 from curtail_dist.units import Seconds
 
 _LOG = logging.getLogger(__name__)
+_SPOILED_MOST = 3
+"""Rounds in a row on one version whose numbers are not finite: the next is the same again."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,6 +73,8 @@ class Rounds:
         self._lands = False
         self._in_vain = 0
         """Rounds in a row in which rows were to be done and nothing was that counts."""
+        self._spoiled_on: list[int] = []
+        """Versions on which this site was left by rounds in a row whose numbers were not finite."""
         self.fresh = False
         """Whether the inner optimizer's state is to be taken up again before the next round."""
 
@@ -166,6 +170,23 @@ class Rounds:
             )
         _LOG.warning("%s: none of it counts, its rows are given out again", said)
 
+    def _expect_finite(self, spoiled: bool) -> None:
+        """Raise ConfigError where one round after the other is thrown away and the run stands still.
+
+        Its rows are given out again each time, on the same version: that would go on for ever.
+        """
+        head = self._part.stands_on
+        if not spoiled or head is None:
+            self._spoiled_on.clear()
+            return
+        self._spoiled_on = [*self._spoiled_on, head.version][-_SPOILED_MOST:]
+        if self._next is not None and self._spoiled_on == [head.version] * _SPOILED_MOST:
+            raise ConfigError(
+                f"site {self._links.site}: the numbers of {_SPOILED_MOST} rounds in a row on version "
+                f"{head.version} were not finite, and the next one has the same rows; leave out rows whose "
+                "loss is no number (a mean over no targets is none), or lower the inner learning rate"
+            )
+
     @property
     def _delay(self) -> int:
         """Inner steps to be done while the open round's exchange is under way."""
@@ -254,6 +275,8 @@ class Rounds:
         if self._next is not None:
             shares = split(self._next.assignment, self._ranks.size, self._kept if self._lands else ())
             self._mine = shares[0]
+        spoiled = self._world.holding.take_spoiled()
+        self._expect_finite(spoiled)
         order = Order(
             head=head,
             members=self._world.group.size,
@@ -261,7 +284,7 @@ class Rounds:
             now=self._now,
             delay=self._delay,
             lands=self._lands,
-            forget_inner=self._world.holding.take_spoiled(),
+            forget_inner=spoiled,
             resume_inner=resumes,
             keep_inner=self._next is None and head is not None and not head.complete,
             givers=tuple(self._world.board.view().state_servers(but="")) if self._ranks.size > 1 else (),

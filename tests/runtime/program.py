@@ -3,7 +3,7 @@
 Prints one JSON line at the end: what it trained on, and the hash of the anchor it ended with. Options of the
 run file's `train`, for tests: `step_s` (real time of a step, until there is a file `hurry`), `width` and
 `model_seed` (another model), `lr` and `momentum` (the inner optimizer's), `nan_at` (the step whose loss is no
-number), `tokens` (what each step is said to have had), `says` (`tensors`, where a step's tokens and loss are
+number), `nan_row` (the row with which no batch's loss is one), `tokens` (what each step is said to have had), `says` (`tensors`, where a step's tokens and loss are
 told as these), `gives` (what of its rows the pack gives out: `none` of them, or `fours`, without what is left
 over), `loops` (the steps after which the script leaves its loop and begins another), `peeks` (whether it
 looks at a batch before its loop), `gate` (a file to be waited for before the first step), `enter` (one to be
@@ -141,7 +141,7 @@ def train(config, name):
             if holds is not None:
                 holds.look()
             loss = (model(batch.inputs) - batch.inputs[:, :1]).square().mean()
-            if len(seen) == 4 * options.get("nan_at", -1):
+            if len(seen) == 4 * options.get("nan_at", -1) or options.get("nan_row") in batch.rows:
                 loss = loss * torch.nan
             loss.backward()
             inner.step()

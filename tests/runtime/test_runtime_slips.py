@@ -4,8 +4,10 @@ import json
 import signal
 
 import pytest
-from lab import ROWS, sorted_rows
+from lab import ROWS, SEED, sorted_rows
 from lengths import write_data
+
+from curtail_dist.data.order import RowOrder
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(180)]
 
@@ -21,6 +23,16 @@ def test_one_step_that_is_not_finite_costs_its_round_and_not_those_after_it(make
     assert (discarded["steps"], discarded["reason"]) == (STEPS, "its pseudo-gradient is not finite")
     assert len(json.loads(out.splitlines()[-1])["seen"]) == ROWS + 4 * STEPS
     assert sorted_rows(lab.committed_rows())
+
+
+def test_a_row_whose_loss_is_never_a_number_ends_the_site_with_an_error_and_not_never(make_lab):
+    lab = make_lab("spoilt")
+    row = RowOrder([ROWS], passes=1, seed=SEED).row(100)  # one of the third round's
+    code, _, err = (ranks := lab.start("a", f"train.nan_row={row}")).end()
+    assert code == 2, err
+    assert len(lab.events("round_discarded", of=ranks)) == 3
+    assert max(lab.chain()) == 2
+    assert "the numbers of 3 rounds in a row on version 2 were not finite" in err
 
 
 def test_rounds_whose_steps_had_no_tokens_end_with_an_error_and_not_never(make_lab):
