@@ -201,8 +201,13 @@ class Site:
 
         When it returns the model holds the run's state, or the site was asked to leave and `batches` is
         empty.
-        Raises IdentityMismatch, StateError, StoreUnavailable.
+        Raises ConfigError if the site has one, IdentityMismatch, StateError, StoreUnavailable.
         """
+        if self._part is not None:
+            raise ConfigError(
+                f"a second DiLoCo is made with site {self.name}; a run trains one model: put what is trained "
+                "together into one torch.nn.ModuleList, and all its parameters into one inner optimizer"
+            )
         self._part = part = self._make_part(outer)
         if self._steps is not None:
             self._steps.watch(outer.inner)
