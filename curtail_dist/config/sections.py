@@ -141,6 +141,12 @@ class OuterConfig:
         require(self.codec in _CODECS, "outer.codec", self.codec, ", ".join(_CODECS))
         require(self.weight in WEIGHTS, "outer.weight", self.weight, " or ".join(WEIGHTS))
         require(self.table in _TABLES, "outer.table", self.table, ", ".join(_TABLES))
+        if self.optimizer == "average":
+            must = (
+                "none with outer.optimizer average, which has no learning rate and no momentum: leave it out"
+            )
+            require(self.table == "none", "outer.table", self.table, must)
+            require(not self.by_sites, "outer.by_sites", dict(self.by_sites or {}), must)
         change = self.momentum_on_change
         require(change in MOMENTA, "outer.momentum_on_change", change, ", ".join(MOMENTA))
         require(1 <= self.lanes <= 64, "outer.lanes", self.lanes, "from 1 to 64")

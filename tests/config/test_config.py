@@ -195,6 +195,8 @@ def test_a_run_file_without_sites_is_refused():
         {"outer": {"mix_alpha": 1.5}},
         {"outer": {"weight": "rows"}},
         {"outer": {"table": "sgd"}},
+        {"outer": {"optimizer": "average", "table": "adamw"}},
+        {"outer": {"optimizer": "average", "by_sites": {2: [0.7, 0.6]}}},
         {"outer": {"momentum_on_change": "halve"}},
         {"outer": {"by_sites": {"two": [0.7, 0.6]}}},
         {"outer": {"by_sites": {2: [0.7]}}},
