@@ -119,13 +119,17 @@ class Anchor:
 def _state_of(
     optimizer: torch.optim.Optimizer, parameters: Mapping[str, torch.Tensor]
 ) -> dict[str, torch.Tensor]:
-    """Return the tensors of an optimizer's state, by "NAME/KEY"."""
+    """Return an optimizer's state by "NAME/KEY": tensors, and numbers as tensors, which do as well."""
     return {
-        f"{name}/{field}": value.detach()
+        f"{name}/{field}": value.detach() if isinstance(value, torch.Tensor) else _as_tensor(value)
         for name, parameter in parameters.items()
         for field, value in optimizer.state.get(parameter, {}).items()
-        if isinstance(value, torch.Tensor)
+        if isinstance(value, torch.Tensor | int | float)
     }
+
+
+def _as_tensor(number: float) -> torch.Tensor:
+    return torch.tensor(number, dtype=torch.float64 if isinstance(number, float) else None)
 
 
 def _dissolve(optimizer: torch.optim.Optimizer, parameters: Iterable[torch.Tensor]) -> None:

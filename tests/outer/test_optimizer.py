@@ -119,6 +119,30 @@ def test_any_torch_optimizer_may_be_the_outer_one():
         assert_equal(history, expected)
 
 
+class Counting(torch.optim.Optimizer):
+    """Averages what it was given so far, by a count that is a number and not a tensor."""
+
+    def __init__(self, params):
+        super().__init__(params, {})
+
+    @torch.no_grad()
+    def step(self):
+        for parameter in self.param_groups[0]["params"]:
+            state = self.state[parameter]
+            if not state:
+                state.update(count=0, share=1.0, mean=torch.zeros_like(parameter))
+            state["count"] += 1
+            state["share"] = 1.0 / state["count"]
+            state["mean"].lerp_(parameter.grad, float(state["share"]))
+            parameter.sub_(state["mean"])
+
+
+def test_an_outer_optimizer_of_ones_own_may_keep_numbers_in_its_state():
+    expected = reference(2, Counting, rounds=4)
+    for history in train_group(2, Counting, rounds=4):
+        assert_equal(history, expected)
+
+
 def test_stepping_leaves_the_version_before_untouched():
     anchor = Anchor(0, {"w": torch.ones(4)}, cd.Nesterov)
     first = anchor.stepped({"w": torch.ones(4)})
