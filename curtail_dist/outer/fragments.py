@@ -22,7 +22,8 @@ def whole(names: Iterable[str]) -> Fragments:
 def of_modules(modules: Sequence[torch.nn.Module], parameters: Mapping[str, torch.nn.Parameter]) -> Fragments:
     """Return a fragment for each of `modules`.
 
-    Raises ConfigError if a parameter is in none of them, or in two; one that is tied is in one place only.
+    Raises ConfigError if a parameter is in none of them, or in two, or none is in one of them; a parameter
+    that is tied is in one place only.
     """
     place: dict[int, int] = {}
     for index, module in enumerate(modules):
@@ -38,7 +39,14 @@ def of_modules(modules: Sequence[torch.nn.Module], parameters: Mapping[str, torc
             f"{len(missing)} parameters are in no fragment, {missing[0]!r} for one; fragments must hold all "
             "parameters that require a gradient"
         )
-    return _divided({name: place[id(parameter)] for name, parameter in parameters.items()}, len(modules))
+    found = _divided({name: place[id(parameter)] for name, parameter in parameters.items()}, len(modules))
+    empty = [index for index, names in enumerate(found) if not names]
+    if empty:
+        raise ConfigError(
+            f"fragment {empty[0]}, {type(modules[empty[0]]).__name__}, has no parameter that requires a "
+            "gradient; each must have one: leave it out"
+        )
+    return found
 
 
 def strided(

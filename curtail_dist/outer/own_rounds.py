@@ -68,14 +68,18 @@ class OwnRounds:
         self._before: list[Share] = []
         """What the contributors of the last exchange had done."""
         self._flight: _Flight | None = None
+        self._closed = False
         self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="exchange") if delay else None
 
     def step_done(self, tokens: int) -> None:
         """Count an inner step; take and land what is due.
 
         Raises PeerLost: a member did not take part. The fragment then stays as it is locally, and what was
-        done counts in its next exchange. Raises ConfigError where a group meets whose members do not fit.
+        done counts in its next exchange. Raises ConfigError where a group meets whose members do not fit, and
+        after `close`.
         """
+        if self._closed:
+            raise ConfigError("outer.step() was called after outer.close(); close it after the last step")
         self._steps += 1
         self._shares = [Share(tokens=one.tokens + tokens, steps=one.steps + 1) for one in self._shares]
         if (self._steps + self._delay) % self._period == 0:
@@ -91,6 +95,7 @@ class OwnRounds:
 
     def close(self) -> None:
         """Land what is under way, leave the group; idempotent. What a missing peer prevents is dropped."""
+        self._closed = True
         with suppress(PeerLost):
             self._land()
         self._exchange.close()

@@ -224,6 +224,16 @@ def test_close_leaves_the_model_at_the_anchor():
     assert torch.equal(model.inp, diloco.anchor()["inp"])
 
 
+@pytest.mark.parametrize("delay", [0, 1])
+def test_a_step_after_the_end_is_refused(delay):
+    model = Net()
+    inner = torch.optim.SGD(model.parameters(), lr=0.1)
+    diloco = cd.DiLoCo(None, model, inner, sync_every=2, sync_delay=delay)
+    diloco.close()
+    with pytest.raises(cd.ConfigError, match=r"outer\.step\(\) was called after outer\.close\(\)"):
+        diloco.step(tokens=1)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -167,11 +167,13 @@ def test_fragments_and_delays_that_do_not_fit_are_refused(arguments, message):
         cd.DiLoCo(None, model, torch.optim.SGD(model.parameters(), lr=1.0), **arguments)
 
 
-def test_a_parameter_in_no_fragment_or_in_two_is_named():
+def test_a_parameter_in_no_fragment_or_in_two_is_named_and_so_is_a_fragment_without_one():
     model = Model()
     inner = torch.optim.SGD(model.parameters(), lr=1.0)
     with pytest.raises(cd.ConfigError, match=r"'gain' for one; fragments must hold all"):
         cd.DiLoCo(None, model, inner, sync_every=2, fragments=[model.embedding, model.blocks, model.head])
+    with pytest.raises(cd.ConfigError, match=r"fragment 1, ReLU, has no parameter .* leave it out"):
+        cd.DiLoCo(None, model, inner, sync_every=2, fragments=[model, torch.nn.ReLU()])
     with pytest.raises(cd.ConfigError, match=r"both have the parameter 'weight'"):
         cd.DiLoCo(None, model, inner, sync_every=2, fragments=[model, model.head])
 
