@@ -346,7 +346,10 @@ class DiLoCo:
         self._rounds.regroup(exchange)
 
     def close(self) -> None:
-        """Land what is under way, leave the model at the anchor and the exchange closed; idempotent."""
+        """Land what is under way, leave the model at the anchor and the exchange closed; idempotent.
+
+        At a site's further ranks, which hold no anchor, the model stays as it is.
+        """
         if self._rounds is not None:
             self._rounds.close()
         if self._anchor is not None:
