@@ -43,13 +43,18 @@ class InnerState:
         except OSError as error:
             _LOG.warning("the inner optimizer's state is not kept in %s: %s", self._path, error)
 
-    def resume(self, *, now: Seconds) -> None:
+    def resume(self, *, now: Seconds, left_at: Seconds | None = None) -> None:
         """Take it up again if it is fresh enough at run time `now`, else begin gently; all ranks call this.
 
-        Ranks that kept theirs at different times have parts that do not fit together: all begin afresh then.
-        Raises RankLost.
+        A process that did its last step at `left_at` still has it. Ranks that kept theirs at different times
+        have parts that do not fit together: all begin afresh then. Raises RankLost.
         """
         max_age_s = self._config.state.inner_max_age_s
+        if left_at is not None:
+            if now - left_at > max_age_s:
+                _LOG.info("the inner optimizer begins afresh: its state is %.0f s old", now - left_at)
+                self.forget()
+            return
         kept_at = inner.load(self._path, self._outer.inner, now=now, max_age_s=max_age_s)
         same = len(set(self._ranks.gather(repr(kept_at).encode()))) == 1
         if kept_at is not None and same:

@@ -33,6 +33,8 @@ class Order:
     """Whether the inner optimizer's state is to be thrown away: it has numbers that are not finite."""
     resume_inner: bool = False
     """Whether the inner optimizer's state is to be taken up again, as of `now`."""
+    left_at: float | None = None
+    """Run time of the last step before that, where this process has been in the run before."""
     keep_inner: bool = False
     """Whether it is to be kept on the disk, as of `now`."""
     givers: tuple[tuple[str, int], ...] = ()
@@ -50,6 +52,7 @@ class Order:
             "lands": self.lands,
             "forget_inner": self.forget_inner,
             "resume_inner": self.resume_inner,
+            "left_at": self.left_at,
             "keep_inner": self.keep_inner,
             "givers": self.givers,
         }
@@ -83,7 +86,7 @@ def carry_out(order: Order, ranks: SiteRanks, outer: DiLoCo, inner: InnerState) 
     if order.forget_inner:
         inner.forget()
     if order.resume_inner:
-        inner.resume(now=order.now)
+        inner.resume(now=order.now, left_at=order.left_at)
     if order.keep_inner and not order.forget_inner:
         inner.keep(at=order.now)
 

@@ -71,7 +71,6 @@ class Participation:
         self._ranks = links.ranks
         self._outer = outer
         self._inner = InnerState(config, links.site, links.ranks, outer)
-        self._came_before = False
         self._served: Callable[[], Version | None] = lambda: None
         with ExitStack() as stack:
             server = stack.enter_context(
@@ -234,9 +233,8 @@ class Participation:
 
     def _arrived(self, how: str, head: Commit, causes: dict[str, float]) -> None:
         links = self._links
-        if how != "founded" and not self._came_before:
+        if how != "founded":
             self._rounds.fresh = True
-        self._came_before = True
         wall_s = time.monotonic() - self._began
         links.events.emit(Joined(version=head.version, how=how, wall_s=wall_s, causes=causes))
         if how == "founded":

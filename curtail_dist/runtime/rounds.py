@@ -77,6 +77,8 @@ class Rounds:
         """Versions on which this site was left by rounds in a row whose numbers were not finite."""
         self.fresh = False
         """Whether the inner optimizer's state is to be taken up again before the next round."""
+        self._stepped_at: Seconds | None = None
+        """Run time of the last inner step; None before the first."""
 
     @property
     def flown(self) -> Work | None:
@@ -104,6 +106,8 @@ class Rounds:
         Where steps are to be done while the exchange is under way, return at once with the round of those; it
         is extended when it is ended. After an expulsion the round is discarded and the site enters again.
         """
+        if round.steps:
+            self._stepped_at = self._now
         if round.flying:
             return self._land(round)
         done = self._done(round)
@@ -286,6 +290,7 @@ class Rounds:
             lands=self._lands,
             forget_inner=spoiled,
             resume_inner=resumes,
+            left_at=self._stepped_at,
             keep_inner=self._next is None and head is not None and not head.complete,
             givers=tuple(self._world.board.view().state_servers(but="")) if self._ranks.size > 1 else (),
         )

@@ -1,15 +1,16 @@
 """A rank program as a user would write it: a small regression on the rows' lengths, with a Site.
 
-Prints one JSON line at the end: what it trained on, and the hash of the anchor it ended with. Options of the
-run file's `train`, for tests: `step_s` (real time of a step, until there is a file `hurry`), `width` and
-`model_seed` (another model), `lr` and `momentum` (the inner optimizer's), `nan_at` (the step whose loss is no
-number), `nan_row` (the row with which no batch's loss is one), `tokens` (what each step is said to have had), `says` (`tensors`, where a step's tokens and loss are
-told as these), `gives` (what of its rows the pack gives out: `none` of them, or `fours`, without what is left
-over), `loops` (the steps after which the script leaves its loop and begins another), `peeks` (whether it
-looks at a batch before its loop), `gate` (a file to be waited for before the first step), `enter` (one to be
-waited for before the site comes in), `die_at` (SITE:EFFECT:VERSION: SIGKILL before the first such step of the
-protocol on that version) and `holds`, a directory: while it holds the file SITE.hold, that site waits two
-steps into a round, and says so by SITE.held.
+Prints one JSON line at the end: what it trained on, the hash of the anchor it ended with, and how many steps
+of a warm-up it did. Options of the run file's `train`, for tests: `step_s` (real time of a step, until there
+is a file `hurry`), `width` and `model_seed` (another model), `lr` and `momentum` (the inner optimizer's),
+`nan_at` (the step whose loss is no number), `nan_row` (the row with which no batch's loss is one), `tokens`
+(what each step is said to have had), `says` (`tensors`, where a step's tokens and loss are told as these),
+`gives` (what of its rows the pack gives out: `none` of them, or `fours`, without what is left over), `loops`
+(the steps after which the script leaves its loop and begins another), `peeks` (whether it looks at a batch
+before its loop), `gate` (a file to be waited for before the first step), `enter` (one to be waited for before
+the site comes in), `die_at` (SITE:EFFECT:VERSION: SIGKILL before the first such step of the protocol on that
+version) and `holds`, a directory: while it holds the file SITE.hold, that site waits two steps into a round,
+and says so by SITE.held.
 """
 
 import argparse
@@ -127,7 +128,7 @@ def train(config, name):
     lr, momentum = options.get("lr", 0.01), options.get("momentum", 0.0)
     inner = torch.optim.SGD(model.parameters(), lr=lr, momentum=momentum)
     warm_up(model, inner)
-    seen = []
+    seen, gentle = [], 0
     look, held = deadly(name, options.get("die_at", "::0"))
     if "enter" in options:
         wait_for(Path(options["enter"]).exists)
@@ -149,6 +150,7 @@ def train(config, name):
             tensors = options.get("says") == "tensors"
             site.note_loss(loss if tensors else loss.item())
             seen.extend(batch.rows)
+            gentle += outer.warmup < 1
             if "hurry" not in options or not Path(options["hurry"]).exists():
                 time.sleep(options.get("step_s", 0.0))
             tokens = options.get("tokens", batch.num_tokens)
@@ -163,6 +165,7 @@ def train(config, name):
         "version": state.number,
         "hash": state.hash,
         "at_anchor": at_anchor,
+        "gentle": gentle,
     }
 
 

@@ -1,4 +1,5 @@
 from contextlib import ExitStack, closing
+from copy import deepcopy
 from dataclasses import replace
 
 import pytest
@@ -258,6 +259,22 @@ def test_a_site_that_was_away_for_too_long_warms_up_with_a_fresh_inner_state(hol
     after.inner.resume(now=after.clock.now())
     assert not after.outer.inner.state
     assert after.outer.warmup == pytest.approx(1 / 5)
+
+
+@pytest.mark.parametrize(("away_s", "kept"), [(59.5, 2), (60.5, 0)])
+def test_a_process_that_was_parked_goes_on_with_the_state_it_has_unless_that_is_too_old(hold, away_s, kept):
+    earlier, holding = hold(), hold()
+    train(earlier)
+    earlier.inner.keep(at=1.0)  # what is on the disk is of an earlier absence
+    train(holding)
+    train(holding)
+    mine = deepcopy(holding.outer.inner.state_dict()["state"])
+    told = replace(order(holding), now=2.0 + away_s, resume_inner=True, left_at=2.0)
+    carry_out(told, OneRank(), holding.outer, holding.inner)
+    assert len(holding.outer.inner.state) == kept
+    assert holding.outer.warmup == pytest.approx(1.0 if kept else 1 / 5)
+    for number, state in holding.outer.inner.state_dict()["state"].items():
+        assert torch.equal(state["momentum_buffer"], mine[number]["momentum_buffer"])
 
 
 @pytest.mark.parametrize("where", ["in what was trained", "in the state alone"])

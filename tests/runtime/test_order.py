@@ -59,6 +59,7 @@ orders = st.builds(
     now=st.floats(0, 1e12),
     forget_inner=st.booleans(),
     resume_inner=st.booleans(),
+    left_at=st.none() | st.floats(0, 1e12),
     keep_inner=st.booleans(),
     givers=st.lists(st.tuples(st.text(max_size=9), st.integers(0, 65_535)), max_size=3).map(tuple),
 )

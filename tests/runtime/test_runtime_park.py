@@ -26,9 +26,14 @@ class Story:
 
 @pytest.fixture(scope="module")
 def story(make_lab, store) -> Story:
-    """a trains alone, is drained, parks, is asked back, and does the rest."""
+    """a trains alone, is drained, parks, is asked back, does the rest; any absence counts as a long one."""
     parking = {**SITE, "provisioner": {"park_s": 60.0}}
-    lab = make_lab("park", sites={"a": parking}, train={"step_s": 0.005})
+    lab = make_lab(
+        "park",
+        sites={"a": parking},
+        train={"step_s": 0.005, "warmup_steps": 7},
+        state={"inner_max_age_s": 0.0},
+    )
     a = lab.start("a")
     lab.until_commit(2, of=a)
     store.put(lab.keys.drain("a"), Notice(reason="a test").encode())
@@ -63,3 +68,7 @@ def test_no_step_and_no_row_is_lost_over_it(story):
     assert sorted_rows(story.lab.committed_rows())
     assert story.lab.steps_done(story.a) == story.lab.steps_committed("a")
     assert story.result["version"] == max(story.lab.chain())
+
+
+def test_it_begins_gently_where_its_inner_state_is_too_old(story):
+    assert story.result["gentle"] == 7
