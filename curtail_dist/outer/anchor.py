@@ -129,7 +129,7 @@ def _state_of(
 
 
 def _as_tensor(number: float) -> torch.Tensor:
-    return torch.tensor(number, dtype=torch.float64 if isinstance(number, float) else None)
+    return torch.tensor(number, dtype=torch.float64 if isinstance(number, float) else None, device="cpu")
 
 
 def _dissolve(optimizer: torch.optim.Optimizer, parameters: Iterable[torch.Tensor]) -> None:

@@ -127,7 +127,7 @@ class Blockwise:
     def decode(self, payload: torch.Tensor, numbers: int) -> torch.Tensor:
         """Multiply each integer by its block's scale."""
         scales, integers = self._parts(payload, numbers)
-        found = torch.empty(self._blocks(numbers), self.block, device=payload.device)
+        found = torch.empty(self._blocks(numbers), self.block, dtype=torch.float32, device=payload.device)
         for begin, end in _pieces(numbers, payload.device):
             first, last = begin // self.block, self._blocks(end)
             place = slice(begin * self.bits // 8, -(-end * self.bits // 8))
@@ -243,7 +243,7 @@ def average(
         (payload, weight) for payload, weight in zip(payloads, weights, strict=True) if payload is not None
     ]
     total = sum(weight for _, weight in pairs)
-    mean = torch.zeros(numbers)
+    mean = torch.zeros(numbers, dtype=torch.float32, device="cpu")
     for payload, weight in pairs:
         mean.add_(decode(codec, payload, numbers), alpha=weight / total)
     return mean

@@ -67,7 +67,7 @@ MESSAGE_BYTES = 1 << 24
 
 def gather_messages(exchange: Exchange, message: bytes) -> list[bytes]:
     """Gather one small message of any size from each rank. Raises PeerLost."""
-    size = torch.tensor([len(message)], dtype=torch.int64).view(torch.uint8)
+    size = torch.tensor([len(message)], dtype=torch.int64, device="cpu").view(torch.uint8)
     sizes = [int(part.view(torch.int64)) for part in exchange.gather(size, [8] * exchange.size)]
     for rank, announced in enumerate(sizes):
         if not 0 <= announced <= MESSAGE_BYTES:
@@ -75,7 +75,7 @@ def gather_messages(exchange: Exchange, message: bytes) -> list[bytes]:
     payload = (
         torch.frombuffer(bytearray(message), dtype=torch.uint8)
         if message
-        else torch.empty(0, dtype=torch.uint8)
+        else torch.empty(0, dtype=torch.uint8, device="cpu")
     )
     return [bytes(part.numpy()) for part in exchange.gather(payload, sizes)]
 
@@ -87,7 +87,7 @@ def room_for(payload: torch.Tensor, sizes: Sequence[int], rank: int) -> list[tor
     """
     check_size(payload, sizes, rank)
     return [
-        payload.contiguous() if other == rank else torch.empty(size, dtype=torch.uint8)
+        payload.contiguous() if other == rank else torch.empty(size, dtype=torch.uint8, device="cpu")
         for other, size in enumerate(sizes)
     ]
 
@@ -171,7 +171,7 @@ class InProcess:
         check_parts(parts, sizes, giving[self.rank])
         given = self._meet([part.clone() for part in parts])
         self.bytes_sent += sum(part.numel() for rank, part in enumerate(parts) if rank != self.rank)
-        nothing = torch.empty(0, dtype=torch.uint8)
+        nothing = torch.empty(0, dtype=torch.uint8, device="cpu")
         return [given[rank][self.rank].clone() if gives else nothing for rank, gives in enumerate(giving)]
 
     def _meet(self, mine: list[torch.Tensor]) -> dict[int, list[torch.Tensor]]:

@@ -19,9 +19,13 @@ _SIZE = 4099
 
 def fingerprint() -> str:
     """Return the hash of two outer steps (Nesterov) on the weighted mean of three fixed payloads."""
-    generator, plain = torch.Generator().manual_seed(20), CODECS["fp32"]
-    anchor = Anchor(0, {"x": torch.randn(_SIZE, generator=generator)}, Nesterov)
+    generator, plain = torch.Generator("cpu").manual_seed(20), CODECS["fp32"]
+
+    def drawn() -> torch.Tensor:
+        return torch.randn(_SIZE, generator=generator, dtype=torch.float32, device="cpu")
+
+    anchor = Anchor(0, {"x": drawn()}, Nesterov)
     for _ in range(2):
-        payloads = [plain.encode(torch.randn(_SIZE, generator=generator)) for _ in range(3)]
+        payloads = [plain.encode(drawn()) for _ in range(3)]
         anchor = anchor.stepped({"x": average(plain, payloads, [3.0, 7.0, 11.0], _SIZE)})
     return hashlib.sha256(anchor.version.hash.encode()).hexdigest()

@@ -88,7 +88,7 @@ class GlooExchange:
         check_parts(parts, sizes, giving[self.rank])
         most = max(sizes)  # Gloo scatters equal parts only
         mine = [torch.nn.functional.pad(part, (0, most - part.numel())) for part in parts]
-        buffers = [torch.empty(most if gives else 0, dtype=torch.uint8) for gives in giving]
+        buffers = [torch.empty(most if gives else 0, dtype=torch.uint8, device="cpu") for gives in giving]
         self._carry_out(mine, buffers)
         if giving[self.rank]:
             self.bytes_sent += most * (self.size - 1)

@@ -72,7 +72,7 @@ def _in_parts(
         here = [one if share else None for one, share in zip(given, shares, strict=True)]
         mean = payloads.mean_of_span(fragment, spans[rank], here, shares, shares[rank])
         gathered = exchange.gather(mean, [payloads.size_of_mean(length) for length in lengths])
-        whole = torch.empty(cuts[-1])
+        whole = torch.empty(cuts[-1], dtype=torch.float32, device="cpu")
         for (first, last), one in zip(spans, gathered, strict=True):
             whole[first:last] = payloads.decoded_mean(one, last - first)
         found.append(whole)

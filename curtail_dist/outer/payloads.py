@@ -61,7 +61,8 @@ class Payloads:
         parts: list[torch.Tensor] = []
         for fragment in which:
             names = self._fragments[fragment]
-            flat = torch.empty(self._numbers[fragment], device=local[names[0]].device)
+            device = local[names[0]].device
+            flat = torch.empty(self._numbers[fragment], dtype=torch.float32, device=device)
             for name, place in zip(names, unflatten(flat, self._shapes[fragment]), strict=True):
                 mine = local[name].detach()
                 began = anchor[name].to(device=place.device, dtype=mine.dtype)
@@ -186,4 +187,4 @@ def _on_host(payload: torch.Tensor) -> torch.Tensor:
     """Return a payload in host memory; one from an accelerator is copied to pages that stay in place."""
     if payload.device.type == "cpu":
         return payload
-    return torch.empty(payload.shape, dtype=payload.dtype, pin_memory=True).copy_(payload)
+    return torch.empty(payload.shape, dtype=payload.dtype, device="cpu", pin_memory=True).copy_(payload)

@@ -73,12 +73,12 @@ class StreamExchange:
     ) -> list[torch.Tensor]:
         """Send each its part and receive from all that give; raises PeerLost for the first that fails."""
         check_parts(parts, sizes, giving[self.rank])
-        nothing = torch.empty(0, dtype=torch.uint8)
+        nothing = torch.empty(0, dtype=torch.uint8, device="cpu")
         mine = [part.contiguous() for part in parts] or [nothing] * self.size
         buffers = [
             mine[rank].clone()
             if rank == self.rank
-            else torch.empty(sizes[self.rank] if gives else 0, dtype=torch.uint8)
+            else torch.empty(sizes[self.rank] if gives else 0, dtype=torch.uint8, device="cpu")
             for rank, gives in enumerate(giving)
         ]
         self._carry_out(mine, buffers)

@@ -36,7 +36,7 @@ from curtail_dist.state.open_work import drop_open, keep_open, take_open
 from curtail_dist.state.transfer import Kept, pull
 from curtail_dist.state.version import Version
 
-_NOTHING = torch.empty(0, dtype=torch.uint8)
+_NOTHING = torch.empty(0, dtype=torch.uint8, device="cpu")
 _GROWTH = 8
 """How many times the size of this process's own state a version may have: an outer optimizer of torch's makes
 its buffers at its first step."""

@@ -159,7 +159,7 @@ class ManyRanks:
 
     def tell(self, message: bytes) -> bytes:
         """Broadcast from rank 0."""
-        size = torch.tensor([len(message)])
+        size = torch.tensor([len(message)], device="cpu")
         self._from_first(size)
         text = _buffer(message) if self.rank == 0 else _buffer(bytes(int(size)))
         self._from_first(text)
@@ -186,8 +186,9 @@ class ManyRanks:
 
     def _all(self, numbers: list[int]) -> torch.Tensor:
         """Return every rank's numbers, [ranks, numbers] int64."""
-        rows = [torch.empty(len(numbers), dtype=torch.int64) for _ in range(self.size)]
-        _together(lambda: dist.all_gather(rows, torch.tensor(numbers), group=self._group))
+        rows = [torch.empty(len(numbers), dtype=torch.int64, device="cpu") for _ in range(self.size)]
+        mine = torch.tensor(numbers, device="cpu")
+        _together(lambda: dist.all_gather(rows, mine, group=self._group))
         return torch.stack(rows)
 
     def _from_first(self, tensor: torch.Tensor) -> None:

@@ -54,4 +54,4 @@ def allocate(element: object, shape: object, *, limit_bytes: int) -> torch.Tenso
         size *= length
     if size > limit_bytes:
         raise ValueError(f"a tensor of {size} bytes is described where there can be {limit_bytes}")
-    return torch.empty(shape, dtype=dtype)
+    return torch.empty(shape, dtype=dtype, device="cpu")

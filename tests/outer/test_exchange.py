@@ -125,6 +125,25 @@ def test_all_get_everyones_bytes_in_rank_order(group, sizes):
         assert all(torch.equal(part, payload(rank, sizes[rank])) for rank, part in enumerate(parts))
 
 
+def test_where_a_script_has_its_tensors_by_default_is_not_where_bytes_lie(group):
+    members, sizes = group(3), [10, 0, 7]
+
+    def work(rank):
+        parts = [payload(10 * rank + to, size) for to, size in enumerate(sizes)]
+        with torch.device("meta"):
+            return (
+                gather_messages(members[rank], b"card of %d" % rank),
+                members[rank].gather(parts[rank], sizes),
+                members[rank].scatter(parts if rank else [], sizes, [False, True, True]),
+            )
+
+    for to, (messages, gathered, scattered) in enumerate(in_threads(3, work)):
+        assert messages == [b"card of 0", b"card of 1", b"card of 2"]
+        for rank, size in enumerate(sizes):
+            assert torch.equal(gathered[rank], payload(11 * rank, size))
+            assert torch.equal(scattered[rank], payload(10 * rank + to, sizes[to] if rank else 0))
+
+
 def test_bytes_are_counted_once_for_each_peer_they_go_to(group):
     members = group(3)
     sizes = [10, 0, 7]

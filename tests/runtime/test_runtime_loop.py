@@ -70,3 +70,17 @@ def test_a_second_optimizer_is_refused_and_the_first_goes_on(site):
         enter(site)
     assert sorted(list_of_steps(site.indices(batch=BATCH), outer)) == list(range(ROWS))
     assert site.head.complete
+
+
+def test_a_script_may_have_its_tensors_elsewhere_and_in_another_type_by_default(site):
+    """`meta` stands for a device that is not the processor."""
+    torch.set_default_dtype(torch.bfloat16)
+    try:
+        with torch.device("meta"):
+            model = torch.nn.Linear(1, 1, dtype=torch.float32, device="cpu")
+            outer = cd.DiLoCo(site, model, torch.optim.SGD(model.parameters(), lr=0.1))
+            seen = list_of_steps(site.indices(batch=BATCH), outer)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert sorted(seen) == list(range(ROWS))
+    assert site.head.complete
