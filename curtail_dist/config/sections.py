@@ -118,7 +118,8 @@ class OuterConfig:
     fragments: int = 1
     """F, parts of the model that are exchanged in turn, one every round.steps / F inner steps."""
     sync_delay: int = 0
-    """tau, inner steps that a site does while an exchange is under way; less than round.steps / F."""
+    """tau, inner steps that a site does while an exchange is under way; less than round.steps / F. Of what
+    they change in the parameters that travel, mix_alpha says how much is left; their rows count as done."""
     mix_alpha: float = 0.0
     """alpha, what an outer step leaves of the local parameters: 0 takes the global ones, 1 keeps these."""
     weight: str = "tokens"
