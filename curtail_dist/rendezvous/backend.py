@@ -24,6 +24,7 @@ from torch.distributed.elastic.rendezvous.dynamic_rendezvous import RendezvousBa
 from curtail_dist.coordination import CoordinationStore, Entry, EtcdStore, Lease
 from curtail_dist.errors import CoordinationError, LeaseExpired, StoreUnavailable
 from curtail_dist.rendezvous.agent_store import AgentStore
+from curtail_dist.rendezvous.heartbeats import Heartbeats
 from curtail_dist.rendezvous.options import read_options
 from curtail_dist.rendezvous.seal import Seal, SealBroken
 from curtail_dist.units import Seconds
@@ -104,8 +105,9 @@ class StoreBackend(RendezvousBackend):
     asks once a second whether somebody waits to join, and an error would make it end the site's ranks, but
     training is to outlive an outage of the store. A stale state can do no harm: its token is a fence, so that
     nothing can be written on the strength of it. `set_state` then says that it did not succeed, after a
-    moment: torch tries again until its own deadline. Both raise where nothing was ever read, and
-    RendezvousStateError for a state whose seal is broken: torch never gets to unpickle it.
+    moment: torch tries again until its own deadline. The time away is excused in the heartbeats that torch
+    is handed. Both raise where nothing was ever read, and RendezvousStateError for a state whose seal is
+    broken: torch never gets to unpickle it.
     """
 
     def __init__(
@@ -117,6 +119,7 @@ class StoreBackend(RendezvousBackend):
         self._lease = lease
         self._key = key
         self._name = name
+        self._heartbeats = Heartbeats()
         self._last: tuple[bytes, int] | None = None
         self._has_asked = False
 
@@ -133,12 +136,12 @@ class StoreBackend(RendezvousBackend):
             if not self._has_asked:
                 raise _lost(error) from error
             log.warning("rendezvous goes on with the last state it knows: %s", error)
-            return self._last
+            self._heartbeats.missed()
+            return self._excused()
         except CoordinationError as error:
             raise _lost(error) from error
-        self._has_asked = True
-        self._last = self._opened(entry)
-        return self._last
+        self._take(entry)
+        return self._excused()
 
     def set_state(self, state: bytes, token: Any | None = None) -> tuple[bytes, int, bool] | None:
         """Write the state if `token` is still the key's revision (None: the key does not exist).
@@ -154,16 +157,32 @@ class StoreBackend(RendezvousBackend):
             if self._last is None:
                 raise _lost(error) from error
             log.warning("rendezvous keeps the last state it knows: %s", error)
+            self._heartbeats.missed()
             time.sleep(RETRY_S)
-            return (*self._last, False)
+            excused = self._excused()
+            return excused and (*excused, False)
         except CoordinationError as error:
             raise _lost(error) from error
-        self._has_asked = True
         if result.succeeded:
+            self._take(None)
             self._last = (state, result.revision)
             return state, result.revision, True
-        self._last = self._opened(result.current[self._key])
-        return (*self._last, False) if self._last else None
+        self._take(result.current[self._key])
+        excused = self._excused()
+        return excused and (*excused, False)
+
+    def _take(self, entry: Entry | None) -> None:
+        """Take note of what the store answers."""
+        self._has_asked = True
+        self._heartbeats.answered()
+        self._last = self._opened(entry)
+
+    def _excused(self) -> tuple[bytes, int] | None:
+        """Return the last state that is known, without what outages did to it, and its token."""
+        if self._last is None:
+            return None
+        state, token = self._last
+        return self._heartbeats.excused(state), token
 
     def _opened(self, entry: Entry | None) -> tuple[bytes, int] | None:
         if entry is None:
