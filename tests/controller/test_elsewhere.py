@@ -1,12 +1,16 @@
 """Ranks that start elsewhere, as their agent sees them: they wait, outlive it, linger, are taken back."""
 
+import threading
+from typing import NoReturn
+
 import pytest
 from hand import DIRTY, KEYS, WAIT_S, eventually
 
 from curtail_dist.clock import VirtualClock
 from curtail_dist.coordination import MemoryStore
 from curtail_dist.errors import ProvisionError, StoreUnavailable
-from curtail_dist.membership.agent.controller import COMPLETE
+from curtail_dist.membership.agent.controller import COMPLETE, INTERRUPTED
+from curtail_dist.membership.agent.leaving import Limits
 from curtail_dist.membership.provision import RanksState
 from curtail_dist.testing.provisioner import ScriptedProvisioner
 
@@ -236,3 +240,38 @@ def test_a_virtual_clock_expects_ranks_that_are_found(stage):
     stage.provisioner.finish(0)
     assert running.result(WAIT_S) == COMPLETE
     assert stage.provisioner.starts == 1
+
+
+def test_an_agent_that_is_told_to_end_does_not_wait_for_a_cluster_that_never_answers(hand):
+    stage, provisioner = hand.stage, hand.stage.provisioner
+    stage.limits = Limits(interrupted_s=0.1, stop_s=0.1, kill_s=0.1)
+    running, killed = hand.begin_on(), threading.Event()
+
+    def silent() -> NoReturn:
+        raise ProvisionError("the cluster does not answer")
+
+    provisioner.poll, provisioner.kill = silent, killed.set
+    stage.agent.interrupt()
+    assert running.result(WAIT_S) == INTERRUPTED
+    assert hand.notice() is not None
+    assert provisioner.stopping.is_set()
+    assert killed.is_set()
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_an_agent_that_is_told_to_end_fails_where_its_ranks_outlive_everything(hand, times):
+    stage, provisioner = hand.stage, hand.stage.provisioner
+    stage.limits = Limits(interrupted_s=0.1 if times == 1 else 600.0, stop_s=0.1, kill_s=0.1)
+    provisioner.stubborn = True
+    running = hand.begin_on()
+    kill, close = provisioner.kill, provisioner.close
+
+    def close_in_vain() -> NoReturn:
+        provisioner.kill, provisioner.close = kill, close
+        raise ProvisionError("ranks may still run; see to it by hand")
+
+    provisioner.kill, provisioner.close = lambda: None, close_in_vain
+    for _ in range(times):
+        stage.agent.interrupt()
+    with pytest.raises(ProvisionError, match="see to it by hand"):
+        running.result(WAIT_S)

@@ -172,7 +172,8 @@ class Agent:
             self._see_ending()
         if self._ending is not None:
             self._tell()
-            return None if self._ranks.there else self._ending
+            # Where they cannot be ended `close` tries once more, and says so.
+            return None if self._ranks.there and not self._ranks.in_vain else self._ending
         self._obey(now)
         if now >= self._next_poll:
             self._next_poll = now + self._config.policy.poll_s

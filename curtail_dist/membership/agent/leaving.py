@@ -10,7 +10,6 @@ from curtail_dist.membership.provision import Provisioner
 from curtail_dist.units import Seconds
 
 log = logging.getLogger(__name__)
-_KILL_S = 10.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,6 +22,8 @@ class Limits:
     """The same after SIGTERM or Ctrl-C."""
     stop_s: Seconds = 35.0
     """At least between SIGTERM and SIGKILL to the ranks; torchrun takes 30 of it."""
+    kill_s: Seconds = 10.0
+    """After SIGKILL, for them to be gone."""
     unclear_s: Seconds = 10.0
     """For the launcher to restart a rank that died."""
     settle_s: Seconds = 2.0
@@ -45,6 +46,10 @@ class Leaving:
     """Whether they have left by themselves, and only what held them is stopped: then too."""
     stopped_at: Seconds | None = None
     """When they were told to end (SIGTERM)."""
+    killed_at: Seconds | None = None
+    """When they were killed first."""
+    in_vain: bool = False
+    """Whether they were still there when all the time was over that they could be given."""
     grace_s: Seconds = 0.0
     """How long who holds them gives them to end from then on; they are not killed before."""
     useless: bool = False
@@ -83,6 +88,8 @@ class Leaving:
             return
         grace = 0.0 if told > 1 or self.useless else max(limits.stop_s, self.grace_s)
         if now - self.stopped_at >= grace:
+            self.killed_at = now if self.killed_at is None else self.killed_at
             provisioner.kill()
-            if now - self.stopped_at > max(limits.stop_s, grace) + _KILL_S:
+            if now - self.killed_at > limits.kill_s:
+                self.in_vain = True
                 raise ProvisionError(f"the ranks of {site} outlive SIGKILL; look for a device that hangs")

@@ -18,7 +18,7 @@ from curtail_dist.energy.stages import (
     stayed,
     up,
 )
-from curtail_dist.errors import CurtailError
+from curtail_dist.errors import CurtailError, ProvisionError
 from curtail_dist.membership.agent.expecting import Expecting
 from curtail_dist.membership.agent.fate import Fate, fate
 from curtail_dist.membership.agent.leaving import Leaving
@@ -72,6 +72,11 @@ class SiteRanks:
     def there(self) -> bool:
         """Whether ranks run, in the run, in memory, or on their way in or out."""
         return self.standing.stage is not Stage.OFF or self.standing.parked
+
+    @property
+    def in_vain(self) -> bool:
+        """Whether they outlive all that can be done to have them end, or nobody says that they ended."""
+        return self._leaving is not None and self._leaving.in_vain
 
     @property
     def waiting(self) -> str:
@@ -168,8 +173,16 @@ class SiteRanks:
         self._press(self._leaving)
 
     def look(self) -> None:
-        """Find out what has become of the ranks, record it, and press those that are late in leaving."""
-        ranks = self._provisioner.poll()
+        """Find out what has become of the ranks, record it, and press those that are late in leaving.
+
+        Raises ProvisionError where nobody knows: those that are to end for good are pressed all the same.
+        """
+        try:
+            ranks = self._provisioner.poll()
+        except ProvisionError:
+            if self._ends and self._leaving is not None:
+                self._press(self._leaving)
+            raise
         if self._leaving is not None:
             self._leaving.grace_s = ranks.grace_s
         if not self.there:
