@@ -1,5 +1,7 @@
 """What Slurm's commands say, read; no Slurm is needed."""
 
+import re
+
 import pytest
 
 from curtail_dist.membership.provision.place import Refused, Unanswered
@@ -96,6 +98,25 @@ def test_a_controller_that_is_away_is_no_refusal(tmp_path, monkeypatch):
     program(tmp_path, monkeypatch, "squeue", line)
     with pytest.raises(Unanswered, match="Unable to contact"):
         jobs_named("x")
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "Connection reset by peer",
+        "Zero Bytes were transmitted or received",
+        "Unable to contact slurm controller (receive failure)",
+        "Socket timed out on send/recv operation",
+        "Slurm backup controller in standby mode",
+    ],
+)
+def test_a_submission_whose_answer_is_lost_is_no_refusal_since_it_may_have_been_taken(
+    tmp_path, monkeypatch, said
+):
+    line = f"echo 'sbatch: error: Batch job submission failed: {said}' >&2; exit 1"
+    program(tmp_path, monkeypatch, "sbatch", line)
+    with pytest.raises(Unanswered, match=re.escape(said)):
+        submit([], "", {"PATH": str(tmp_path) + ":/bin:/usr/bin"})
 
 
 def test_a_machine_without_slurm_says_so(tmp_path, monkeypatch):

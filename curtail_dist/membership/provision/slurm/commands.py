@@ -14,9 +14,12 @@ _SUBMIT_S: Seconds = 30.0
 _OF_A_JOB = ("SLURM_", "SBATCH_", "SRUN_", "SQUEUE_", "SCANCEL_", "SACCT_")
 _OF_THE_CLUSTER = ("SLURM_CONF", "SLURM_CLUSTERS", "SLURM_JWT")
 _SILENT = re.compile(
-    r"unable to contact|timed out|connection refused|connect failure|resource temporarily", re.I
+    r"unable to contact|timed out|connect failure|connection (failure|refused|reset)|broken pipe|zero bytes"
+    r"|message (send|receive) failure|standby mode|not accepting requests|resource temporarily"
+    r"|no route to host|network is unreachable",
+    re.I,
 )
-"""What a command says where slurmctld has not answered it."""
+"""What a command says where slurmctld has not answered it, or no longer: it may have done what was asked."""
 
 
 def outside_a_job(variables: Mapping[str, str]) -> dict[str, str]:
