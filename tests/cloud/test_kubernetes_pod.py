@@ -186,3 +186,30 @@ def test_a_pod_that_is_set_up_wrongly_says_so_in_a_line(
     assert done.returncode == 2
     assert said in done.stderr
     assert len(done.stderr.splitlines()) == 1
+
+
+RESTARTS = """
+import os, pathlib, signal, subprocess, sys
+rank = "import pathlib, sys, time\\npathlib.Path(sys.argv[1]).touch()\\ntime.sleep(600)"
+child = None
+signal.signal(signal.SIGTERM, lambda *_: (child and child.kill(), os._exit(1)))
+while True:
+    words = [sys.executable, "-S", "-c", rank, sys.argv[1]]
+    child = subprocess.Popen(words, env={**os.environ, "LOCAL_RANK": "0"})
+    child.wait()
+"""
+
+
+def test_the_hook_ends_a_launcher_that_starts_ranks_anew_after_they_were_asked(tmp_path):
+    """Ranks that still import torch die of SIGTERM, and torchrun starts others in their place."""
+    rank = tmp_path / "rank"
+    with subprocess.Popen([sys.executable, "-S", "-c", RESTARTS, str(rank)]) as launcher:
+        try:
+            (tmp_path / "begun").write_text(str(launcher.pid))
+            deadline = time.monotonic() + 30
+            while not rank.exists():
+                assert time.monotonic() < deadline
+            assert main(["leave", "--once", str(tmp_path), "--within", "20"]) == 0
+            assert launcher.wait(30) == 1
+        finally:
+            launcher.kill()

@@ -15,6 +15,7 @@ import signal
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 from typing import NoReturn
@@ -115,23 +116,31 @@ def rendezvous_of(config: RunConfig, site: str, start: Start, machine: Mapping[s
 def ask_to_leave(once: Path, within: Seconds) -> int:
     """Ask the ranks, not their launcher, which gives them little time; wait until all have ended.
 
-    Returns 0 when they have, or none ran, 1 when time was up.
+    A rank that comes after that was started in place of one that died of the word, too young to take it, or
+    by a launcher that had no ranks yet: nothing is lost with it, and the launcher is told to end. Returns 0
+    when all have ended, or none ran, 1 when time was up.
     """
     try:
         launcher = int((once / _BEGUN).read_text())
     except (OSError, ValueError):
         return 0
-    for rank in ranks_below(launcher):
-        try:
-            os.kill(rank, signal.SIGTERM)
-        except ProcessLookupError:
-            continue
-    deadline = time.monotonic() + within
+    asked = set(ranks_below(launcher))
+    for rank in asked:
+        _tell(rank)
+    deadline, ends = time.monotonic() + within, False
     while descendants(launcher):
         if time.monotonic() > deadline:
             return 1
+        if not ends and not asked.issuperset(ranks_below(launcher)):
+            _tell(launcher)
+            ends = True
         time.sleep(_LOOK_S)
     return 0
+
+
+def _tell(process: int) -> None:
+    with suppress(ProcessLookupError):
+        os.kill(process, signal.SIGTERM)
 
 
 def _stop(number: int, frame: FrameType | None) -> None:
