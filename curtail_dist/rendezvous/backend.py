@@ -21,6 +21,7 @@ from torch.distributed.elastic.rendezvous.api import (
 )
 from torch.distributed.elastic.rendezvous.dynamic_rendezvous import RendezvousBackend
 
+from curtail_dist.config.hosts import is_host_and_port
 from curtail_dist.coordination import CoordinationStore, Entry, EtcdStore, Lease
 from curtail_dist.errors import CoordinationError, LeaseExpired, StoreUnavailable
 from curtail_dist.rendezvous.agent_store import AgentStore
@@ -61,12 +62,13 @@ def parse_endpoints(endpoint: str) -> tuple[str, ...]:
     """Split `--rdzv-endpoint`: HOST[:PORT] once or several times, with commas between."""
     endpoints: list[str] = []
     for part in filter(None, (part.strip() for part in endpoint.split(","))):
-        host, colon, port = part.rpartition(":")
-        if not colon or part.endswith("]"):
-            host, port = part, str(_DEFAULT_PORT)
-        if not host or not port.isdigit():
-            raise ValueError(f"--rdzv-endpoint has {part!r}; it must be HOST:PORT of etcd's client API")
-        endpoints.append(f"{host}:{port}")
+        whole = part if ":" in part and not part.endswith("]") else f"{part}:{_DEFAULT_PORT}"
+        if not is_host_and_port(whole):
+            raise ValueError(
+                f"--rdzv-endpoint has {part!r}; it must be HOST:PORT of etcd's client API, without http://, "
+                "and an IPv6 address in brackets"
+            )
+        endpoints.append(whole)
     if not endpoints:
         raise ValueError("--rdzv-endpoint is empty; it must be HOST:PORT of etcd's client API")
     return tuple(endpoints)

@@ -169,7 +169,9 @@ def test_endpoints_are_host_and_port(given, endpoints):
     assert parse_endpoints(given) == endpoints
 
 
-@pytest.mark.parametrize("given", ["", ",", ":2379", "http://host", "host:port"])
+@pytest.mark.parametrize(
+    "given", ["", ",", ":2379", "http://host", "http://host:2379", "host:port", "host:99999", "::1"]
+)
 def test_another_endpoint_is_refused(given):
     with pytest.raises(ValueError, match=r"--rdzv-endpoint .*must be HOST:PORT"):
         parse_endpoints(given)
