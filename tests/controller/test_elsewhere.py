@@ -47,6 +47,23 @@ def test_ranks_that_wait_are_shown_with_the_reason_and_draw_nothing_until_they_b
     assert finish(hand, running) == COMPLETE
 
 
+def test_how_long_ranks_have_waited_is_known_apart_from_how_long_they_take(hand):
+    stage = hand.stage
+    stage.provisioner.waits_for = FULL
+    running = hand.begin()
+    eventually(lambda: hand.shows(lambda state: state.waiting == FULL))
+    began = hand.clock.now()
+    eventually(lambda: hand.clock.now() > began + 0.2)
+    hand.polls_on()
+    stage.provisioner.begin()
+    eventually(lambda: hand.shows(lambda state: not state.waiting))
+    begun = hand.clock.now()
+    stage.be_seated()
+    eventually(lambda: stage.at == "on")
+    assert 0.2 < stage.agent._ranks.waited_s <= begun
+    assert finish(hand, running) == COMPLETE
+
+
 def test_a_site_whose_window_closes_while_its_ranks_wait_takes_them_back(hand):
     hand.stage.provisioner.waits_for = FULL
     running = hand.begin()

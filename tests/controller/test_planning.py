@@ -89,9 +89,15 @@ def run_config(tmp_path, *names: str, **policy) -> RunConfig:
     )
 
 
-def own(value: float | None = 50.0, *, standing: Standing | None = None, barred: bool = False) -> Own:
+def own(
+    value: float | None = 50.0,
+    *,
+    standing: Standing | None = None,
+    barred: bool = False,
+    waited_s: float = 0.0,
+) -> Own:
     reading = None if value is None else Reading(value=value, measured_at=0.0)
-    return Own(standing=standing or Standing(), reading=reading, barred=barred)
+    return Own(standing=standing or Standing(), reading=reading, barred=barred, waited_s=waited_s)
 
 
 def flat(value: float, *, end: float = DAY) -> StepFunction:
@@ -260,6 +266,24 @@ def test_a_site_that_has_come_to_another_stage_says_so_at_once(tmp_path):
     assert Outlook.decode(town.entries[KEYS.outlook("a")].value).runs
     plans.look(400.0, town.view, own(standing=up(joining, now=400.0)))
     assert Outlook.decode(town.entries[KEYS.outlook("a")].value).join_s == 400.0, "a start's time is measured"
+
+
+def test_what_ranks_waited_for_machines_is_no_part_of_what_a_start_takes(tmp_path):
+    town = Town(run_config(tmp_path, "a", replan_s=600.0), {})
+    plans = town.plans["a"]
+
+    def published() -> Outlook:
+        return Outlook.decode(town.entries[KEYS.outlook("a")].value)
+
+    plans.look(0.0, town.view, own())
+    joining = started(Standing(), now=0.0)
+    plans.look(7200.0, town.view, own(standing=joining, waited_s=7200.0))
+    plans.look(7500.0, town.view, own(standing=up(joining, now=7500.0), waited_s=7200.0))
+    assert published().join_s == 300.0
+
+    plans.look(8000.0, town.view, own(waited_s=7200.0))
+    plans.look(10000.0, town.view, own(standing=started(Standing(), now=9000.0), waited_s=1000.0))
+    assert published().joins_s == 300.0, "as long as they wait they have all of it before them"
 
 
 def test_a_forecast_stands_in_every_future_as_far_as_it_goes(tmp_path):

@@ -229,7 +229,8 @@ class Agent:
         standing, bar = self._ranks.standing, None if self._order is None else self._order.bar
         unknown = Decision(action="drain" if standing.runs else "keep", reason="the policy failed")
         fallback = (Move.DRAIN if standing.runs else Move.NONE, unknown, standing)
-        wanted = self._wanted(now, Own(standing=standing, reading=reading, barred=bar is not None))
+        own = Own(standing=standing, reading=reading, barred=bar is not None, waited_s=self._ranks.waited_s)
+        wanted = self._wanted(now, own)
         policy = self._parts.policy
         move, decision, standing = self._troubles.guard(
             "policy",

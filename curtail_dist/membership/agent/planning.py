@@ -48,6 +48,9 @@ class Own:
     reading: Reading | None
     barred: bool
     """Whether an operator keeps it from starting."""
+    waited_s: Seconds = 0.0
+    """How long the ranks of its newest start have waited for machines: they drew nothing, and it is no part
+    of what a start takes."""
 
 
 class Plans:
@@ -120,7 +123,7 @@ class Plans:
         self._foreseer.note(now, own.reading)
         was = Standing() if self._was is None else self._was.standing
         if was.stage is Stage.JOINING and own.standing.stage is Stage.ON and not was.recalled:
-            self._joins.append(own.standing.since - was.since)
+            self._joins.append(own.standing.since - was.since - own.waited_s)
 
     def _tell(self, now: Seconds, own: Own) -> None:
         """Publish where a plan is due, or where the site has come to stand otherwise."""
@@ -172,7 +175,7 @@ class Plans:
             futures=() if reading is None or not _able(own) else self._foreseer.futures(now, until, reading),
             power=self._power,
             runs=standing.runs,
-            joins_s=max(0.0, join_s - (now - standing.since)) if joining else 0.0,
+            joins_s=max(0.0, join_s - (now - standing.since - own.waited_s)) if joining else 0.0,
             join_s=join_s,
             efficiency=self._progress.efficiency,
         )

@@ -65,6 +65,8 @@ class SiteRanks:
         """By what the newest start's ranks can be told from earlier ones."""
         self.failure = ""
         """Why the newest start failed; empty: it did not."""
+        self.waited_s: Seconds = 0.0
+        """How long ranks have waited to begin since they were last on their way, of run time."""
         self.standing = Standing()
         """Where the site stands. The agent gives it to `stages.polled` and puts back what that returns."""
 
@@ -217,6 +219,7 @@ class SiteRanks:
             if self.standing.stage is Stage.ON:
                 self._enter(again(self.standing, now=self._now), f"its ranks wait again: {ranks.waiting}")
             self._known, self._unclear = ranks.ranks, None
+            self.waited_s = self._now - self.standing.since
             self._expecting.see(ranks)
         elif what is Fate.UNCLEAR and self._is_unclear(self._plan.limits.unclear_s):
             return
@@ -355,6 +358,8 @@ class SiteRanks:
         before, self.standing = self.standing, standing
         if before.stage is standing.stage:
             return
+        if standing.stage is Stage.JOINING:
+            self.waited_s = 0.0
         self._events.emit(
             StageEntered(
                 stage=standing.stage.value,
