@@ -138,10 +138,19 @@ def _program(config: RunConfig) -> str:
 
 
 def _gpu(config: RunConfig) -> str:
-    del config
-    if not torch.cuda.is_available():
-        return "none: ranks train on the CPU"
-    return torch.cuda.get_device_name(0)
+    if torch.cuda.is_available():
+        return torch.cuda.get_device_name(0)
+    kinds = {site.provisioner.kind for site in config.sites.values()}
+    elsewhere = ", ".join(sorted(kinds - {"process"}))
+    if "process" not in kinds:
+        return f"none here; ranks start elsewhere ({elsewhere}), where nobody has looked"
+    if config.train.program == "curtail_launch.train" and config.train.options.get("device") == "cuda":
+        raise CurtailError(
+            "there is none here and train.device is cuda: right only if the sites run elsewhere; look there, "
+            "or set train.device to auto"
+        )
+    unknown = f"; of those that start elsewhere ({elsewhere}) nobody knows" if elsewhere else ""
+    return f"none: ranks train on the CPU{unknown}"
 
 
 LOOKS: dict[str, Callable[[RunConfig], str]] = {

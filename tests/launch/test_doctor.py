@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
 from lengths import write_data
 
@@ -150,3 +151,25 @@ def test_for_people_a_line_says_for_each_look_whether_it_is_well(run_file: Path,
     assert [line.split()[:2] for line in lines] == [
         ["BAD" if what in ("data", "program") else "ok", what] for what in LOOKS
     ]
+
+
+without_gpu = pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+
+
+@without_gpu
+def test_what_ranks_that_start_elsewhere_train_on_is_not_told_by_this_machine(looked):
+    slurm = [f"sites.{name}.provisioner={{kind: slurm, slurm: {{}}}}" for name in ("wind", "sun")]
+    assert (
+        looked(*slurm)[1]["gpu"]["says"]
+        == "none here; ranks start elsewhere (slurm), where nobody has looked"
+    )
+    mixed = looked(slurm[0])[1]["gpu"]["says"]
+    assert mixed == "none: ranks train on the CPU; of those that start elsewhere (slurm) nobody knows"
+
+
+@without_gpu
+def test_a_gpu_that_is_asked_for_and_not_there_is_found_missing(looked):
+    code, found = looked("train.program=curtail_launch.train", "train.device=cuda")
+    assert code == 1
+    assert not found["gpu"]["well"]
+    assert "train.device is cuda" in found["gpu"]["says"]
