@@ -6,8 +6,11 @@ from pathlib import Path
 from curtail_dist.config.sections import require
 from curtail_dist.units import Seconds
 
-_OURS = ("job-name", "comment", "output", "error", "open-mode", "signal", "requeue", "dependency", "export")
-"""Options of sbatch by which a site's job is found, told to end and read."""
+_OURS = (
+    *("job-name", "comment", "output", "error", "open-mode", "signal", "requeue", "dependency", "export"),
+    *("array", "clusters", "cluster", "wait", "test-only"),
+)
+"""Options of sbatch by which a site's job is found, told to end and read, or would not be."""
 
 
 @dataclass(frozen=True, kw_only=True)

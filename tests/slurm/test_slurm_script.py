@@ -152,6 +152,7 @@ def test_what_is_filled_in_is_not_filled_in_again(make_config):
         ({"time_limit_s": 30.0, "leave_s": 10.0}, "time_limit_s is 30.0; .* at least 60"),
         ({"extra": ["exclusive"]}, "slurm.extra is 'exclusive'; it must be an option of sbatch"),
         ({"extra": ["--signal=USR1"]}, "slurm.extra is '--signal=USR1'; it must be left out"),
+        ({"extra": ["--clusters=other"]}, "slurm.extra is '--clusters=other'; it must be left out"),
     ],
 )
 def test_a_wrong_value_is_told(said, told):
