@@ -42,7 +42,9 @@ def test_a_loop_that_is_begun_anew_inside_a_round_is_refused(site):
     outer = enter(site)
     for rows in islice(site.indices(batch=BATCH), STEPS - 2):
         outer.step(tokens=len(rows))
-    with pytest.raises(cd.ConfigError, match=r"left after 3 steps of a round and is begun anew, .* keep its iterator"):
+    with pytest.raises(
+        cd.ConfigError, match=r"left after 3 steps of a round and is begun anew, .* keep its iterator"
+    ):
         site.indices(batch=BATCH)
 
 
