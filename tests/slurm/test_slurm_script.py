@@ -1,5 +1,6 @@
 """What Slurm is asked for a site, and what the run file may say of it; no Slurm is needed."""
 
+import os
 import re
 import shlex
 import subprocess
@@ -14,9 +15,11 @@ from curtail_dist.errors import ConfigError, ProvisionError
 from curtail_dist.membership.provision.slurm.script import (
     batch_script,
     job_name,
+    record_path,
     sbatch_options,
     site_command,
 )
+from curtail_dist.membership.provision.slurm.step import TOLD
 
 ROOT = Path(__file__).parents[2]
 RUN_FILE = Path("/shared/run.yaml")
@@ -104,6 +107,34 @@ def test_the_script_is_bash_and_starts_one_torchrun_on_each_machine(make_config)
     assert words[words.index("--nproc-per-node") + 1] == "8"
     assert script.index("module load cuda") < script.index("srun --")
     assert "{{" not in script
+
+
+@pytest.mark.parametrize(
+    ("srun", "record", "code"),
+    [
+        ("exit 0", 0, 0),
+        ("exit 3", 3, 3),
+        (f"exit {TOLD}", TOLD, 0),
+        ("kill -TERM $PPID; exit 0", TOLD, 0),
+        ("kill -TERM $PPID; exit 3", 3, 3),
+    ],
+)
+def test_the_script_writes_down_how_the_ranks_ended(make_config, tmp_path, srun, record, code):
+    """Ranks of a job that was told to end have left in order, also where srun only says that all is well."""
+    tree = make_config().to_mapping()
+    tree["run"]["directory"] = str(tmp_path)
+    (tmp_path / "logs").mkdir()
+    (tmp_path / "srun").write_text(f"#!/bin/bash\n{srun}\n")
+    (tmp_path / "srun").chmod(0o755)
+    config = RunConfig.from_mapping(tree)
+    done = subprocess.run(
+        ["bash"],
+        input=batch_script(config, RUN_FILE, "texas"),
+        env={"PATH": f"{tmp_path}:{os.environ['PATH']}", "SLURM_JOB_ID": "7"},
+        text=True,
+        check=False,
+    )
+    assert (int(record_path(config, "texas", 7, 0).read_text()), done.returncode) == (record, code)
 
 
 def test_a_rank_program_is_started_by_what_lets_it_hear_and_each_start_has_a_name_of_its_own(make_config):
