@@ -1,13 +1,11 @@
 """The rounds of a site's rank 0: where the training loop and the protocol take turns."""
 
-import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from curtail_dist.data.ledger import Assignment, Range, count, split
-from curtail_dist.errors import ConfigError
 from curtail_dist.membership.effects import Done, Effect, Encode, Train
 from curtail_dist.membership.part import Part
 from curtail_dist.membership.protocol import take_part
@@ -15,6 +13,7 @@ from curtail_dist.membership.records import Work
 from curtail_dist.outer.optimizer import DiLoCo
 from curtail_dist.runtime.drive import Finished, advance, go_on, one_more
 from curtail_dist.runtime.flight import GROUND
+from curtail_dist.runtime.fruitless import Fruitless
 from curtail_dist.runtime.inner_state import InnerState
 from curtail_dist.runtime.links import Links
 from curtail_dist.runtime.open_round import OpenRound
@@ -23,10 +22,6 @@ from curtail_dist.runtime.round_report import joint_work
 from curtail_dist.runtime.world import Account, World
 from curtail_dist.telemetry.events import Phase, RoundStarted, Step
 from curtail_dist.units import Seconds
-
-_LOG = logging.getLogger(__name__)
-_SPOILED_MOST = 3
-"""Rounds in a row on one version whose numbers are not finite: the next is the same again."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,10 +66,7 @@ class Rounds:
         """By rank, the rows that it trains on beside the exchange."""
         self._flown: Flown | None = None
         self._lands = False
-        self._in_vain = 0
-        """Rounds in a row in which rows were to be done and nothing was that counts."""
-        self._spoiled_on: list[int] = []
-        """Versions on which this site was left by rounds in a row whose numbers were not finite."""
+        self._fruitless = Fruitless(links.site)
         self.fresh = False
         """Whether the inner optimizer's state is to be taken up again before the next round."""
         self._stepped_at: Seconds | None = None
@@ -124,7 +116,9 @@ class Rounds:
         ended, seconds = time.monotonic(), self._links.clock.now() - round.began
         joint = joint_work(self._ranks, round, self._outer.local, delay=self._delay)
         work = joint.work
-        self._expect_tokens(work)
+        if work.tokens or not self._is_leaving():
+            assigned = self._next is not None and count(self._next.assignment.rows) > 0
+            self._fruitless.note_work(work, rows=_rows(work), assigned=assigned)
         self._world.account = Account(
             steps=work.steps,
             rows=_rows(work),
@@ -141,55 +135,6 @@ class Rounds:
         elif self._part.rules.fragments > 1 and not flush:
             ahead = tuple((position, position + 1) for position, _ in work.open)
         return Done(work=work, seconds=seconds, draining=draining, ahead=ahead)
-
-    def _expect_tokens(self, work: Work) -> None:
-        """Raise ConfigError where one round after the other has rows, and no steps or no tokens.
-
-        None of them counts, so that their rows would be given out for ever. One may be: rows with nothing in
-        them that is predicted, after which the site is given others, or leaves.
-        """
-        assigned = self._next is not None and count(self._next.assignment.rows)
-        if work.tokens:
-            self._in_vain = 0
-        if work.tokens or not (work.steps or assigned) or self._is_leaving():
-            return
-        self._in_vain += 1
-        again = self._in_vain > 1
-        if not work.steps:
-            said = (
-                f"site {self._links.site}: pack took {_rows(work)} rows of this round and gave out no batch"
-            )
-            if again:
-                raise ConfigError(
-                    f"{said}, nor did it in the round before; every row that it takes must be in a batch: "
-                    "give out what it holds when its rows end, too little for a whole batch as well"
-                )
-            _LOG.warning("%s: none of them counts, they are given out again", said)
-            return
-        said = f"site {self._links.site}: the {work.steps} steps of this round had no tokens"
-        if again:
-            raise ConfigError(
-                f"{said}, and neither had those of the round before; tokens weigh what a site did, and of "
-                "nothing nothing counts: give outer.step(tokens=...) what the loss is a mean over"
-            )
-        _LOG.warning("%s: none of it counts, its rows are given out again", said)
-
-    def _expect_finite(self, spoiled: bool) -> None:
-        """Raise ConfigError where one round after the other is thrown away and the run stands still.
-
-        Its rows are given out again each time, on the same version: that would go on for ever.
-        """
-        head = self._part.stands_on
-        if not spoiled or head is None:
-            self._spoiled_on.clear()
-            return
-        self._spoiled_on = [*self._spoiled_on, head.version][-_SPOILED_MOST:]
-        if self._next is not None and self._spoiled_on == [head.version] * _SPOILED_MOST:
-            raise ConfigError(
-                f"site {self._links.site}: the numbers of {_SPOILED_MOST} rounds in a row on version "
-                f"{head.version} were not finite, and the next one has the same rows; leave out rows whose "
-                "loss is no number (a mean over no targets is none), or lower the inner learning rate"
-            )
 
     @property
     def _delay(self) -> int:
@@ -280,7 +225,7 @@ class Rounds:
             shares = split(self._next.assignment, self._ranks.size, self._kept if self._lands else ())
             self._mine = shares[0]
         spoiled = self._world.holding.take_spoiled()
-        self._expect_finite(spoiled)
+        self._fruitless.note_end(head, spoiled=spoiled, goes_on=self._next is not None)
         order = Order(
             head=head,
             members=self._world.group.size,

@@ -5,12 +5,11 @@ of a warm-up it did. Options of the run file's `train`, for tests: `step_s` (rea
 is a file `hurry`), `width` and `model_seed` (another model), `lr` and `momentum` (the inner optimizer's),
 `nan_at` (the step whose loss is no number), `nan_row` (the row with which no batch's loss is one), `tokens`
 (what each step is said to have had), `says` (`tensors`, where a step's tokens and loss are told as these),
-`gives` (what of its rows the pack gives out: `none` of them, or `fours`, without what is left over), `loops`
-(the steps after which the script leaves its loop and begins another), `peeks` (whether it looks at a batch
-before its loop), `gate` (a file to be waited for before the first step), `enter` (one to be waited for before
-the site comes in), `die_at` (SITE:EFFECT:VERSION: SIGKILL before the first such step of the protocol on that
-version) and `holds`, a directory: while it holds the file SITE.hold, that site waits two steps into a round,
-and says so by SITE.held.
+`gives` (what of its rows the pack gives out: `none` of them, or `fours`, without what is left over), `gate`
+(a file to be waited for before the first step), `enter` (one to be waited for before the site comes in),
+`die_at` (SITE:EFFECT:VERSION: SIGKILL before the first such step of the protocol on that version) and
+`holds`, a directory: while it holds the file SITE.hold, that site waits two steps into a round, and says so
+by SITE.held.
 """
 
 import argparse
@@ -19,7 +18,6 @@ import os
 import signal
 import sys
 import time
-from itertools import chain, islice
 from pathlib import Path
 
 import torch
@@ -111,16 +109,6 @@ def warm_up(model, inner):
     inner.zero_grad()
 
 
-def loop(site, options):
-    """Return the batches; `loops` of them from each loop over site.batches()."""
-    chosen = PACKS[options.get("gives", "all")]
-    if options.get("peeks"):
-        assert next(site.batches(chosen)).num_tokens
-    if "loops" not in options:
-        return site.batches(chosen)
-    return chain.from_iterable(islice(site.batches(chosen), options["loops"]) for _ in range(1000))
-
-
 def train(config, name):
     options = config.train.options
     torch.manual_seed(options.get("model_seed", 7))
@@ -136,7 +124,7 @@ def train(config, name):
         held["site"] = site
         outer = cd.DiLoCo(site, model, inner)
         holds = Holds(site, Path(options["holds"])) if "holds" in options else None
-        for batch in loop(site, options):
+        for batch in site.batches(PACKS[options.get("gives", "all")]):
             if "gate" in options:
                 wait_for(Path(options["gate"]).exists)
             if holds is not None:

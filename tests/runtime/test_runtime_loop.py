@@ -48,6 +48,12 @@ def test_a_loop_that_is_begun_anew_inside_a_round_is_refused(site):
         site.indices(batch=BATCH)
 
 
+def test_a_look_at_a_batch_before_the_first_step_is_none_of_the_loop(site):
+    outer = enter(site)
+    assert len(next(site.indices(batch=BATCH))) == BATCH
+    assert sorted(list_of_steps(site.indices(batch=BATCH), outer)) == list(range(ROWS))
+
+
 def test_the_same_loop_goes_on_where_it_was_left(site):
     outer, seen = enter(site), []
     batches = site.indices(batch=BATCH)

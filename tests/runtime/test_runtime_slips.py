@@ -48,7 +48,7 @@ def test_a_pack_that_gives_out_no_batch_ends_with_an_error_and_not_never(make_la
     lab = make_lab("none", train={"gives": "none"})
     code, _, err = (ranks := lab.start("a")).end()
     assert code == 2
-    assert f"pack took {ROWS} rows of this round and gave out no batch: none of them counts" in err
+    assert f"pack took {ROWS} rows of this round and gave out no batch: none of it counts" in err
     assert "nor did it in the round before" in err
     assert not lab.events("commit", of=ranks)
 
@@ -60,22 +60,6 @@ def test_a_pack_that_drops_what_fills_no_batch_is_told_at_the_end_of_the_rows(ma
     assert code == 2
     assert "pack took 1 rows of this round and gave out no batch" in err
     assert lab.events("commit", of=ranks)
-
-
-def test_a_loop_that_is_begun_anew_inside_a_round_is_refused(make_lab):
-    lab = make_lab("loops", train={"loops": 15})
-    code, _, err = (ranks := lab.start("a")).end()
-    assert code == 2
-    assert "was left after 5 steps of a round" in err
-    assert [record["version"] for record in lab.events("commit", of=ranks)] == [1]
-
-
-def test_a_loop_that_was_left_before_its_first_step_may_be_begun_anew(make_lab):
-    lab = make_lab("peeks", train={"peeks": True})
-    code, out, err = lab.start("a").end()
-    assert code == 0, err
-    assert sorted_rows(json.loads(out.splitlines()[-1])["seen"])
-    assert sorted_rows(lab.committed_rows())
 
 
 def test_a_loss_and_tokens_that_are_tensors_are_recorded_as_numbers(make_lab):
