@@ -58,11 +58,21 @@ def create_handler(params: "RendezvousParameters") -> "RendezvousHandler":
     of that. It publishes such a store's address in a job's first round only, so that ranks of nodes that
     come later would wait for it in vain; and ranks that are restarted find in it the addresses of the dead.
     Rank 0 then opens the store itself, and a site of one rank opens none.
+
+    Raises RendezvousClosedError where a start of the same name has ended of late: torch would say so at the
+    end of a long traceback, without a word on why.
     """
     os.environ.setdefault("TORCH_DISABLE_SHARE_RDZV_TCP_STORE", "1")
+    from torch.distributed.elastic.rendezvous.api import RendezvousClosedError
     from torch.distributed.elastic.rendezvous.dynamic_rendezvous import create_handler as create_elastic
 
-    from curtail_dist.rendezvous.backend import open_backend
+    from curtail_dist.rendezvous.backend import KEPT_S, open_backend
 
     backend, store = open_backend(params)
-    return create_elastic(store, backend, params)
+    handler = create_elastic(store, backend, params)
+    if handler.is_closed():
+        raise RendezvousClosedError(
+            f"the rendezvous {params.run_id!r} is closed: a start of that name has ended, and the "
+            f"name is free again only {KEPT_S / 3600:g} hours later; give each start another --rdzv-id"
+        )
+    return handler

@@ -9,7 +9,11 @@ from datetime import timedelta
 
 import pytest
 from torch.distributed import DistStoreError, PrefixStore
-from torch.distributed.elastic.rendezvous import RendezvousConnectionError, RendezvousParameters
+from torch.distributed.elastic.rendezvous import (
+    RendezvousClosedError,
+    RendezvousConnectionError,
+    RendezvousParameters,
+)
 from torch.distributed.elastic.rendezvous.registry import get_rendezvous_handler
 
 from curtail_dist.coordination import EmbeddedEtcd, EtcdStore, MemoryStore
@@ -203,6 +207,14 @@ def test_torch_finds_the_handler_under_both_names(etcd: EmbeddedEtcd, backend):
     with EtcdStore((etcd.endpoint,), DEADLINE_S) as store:
         assert store.get(f"/curtail/rendezvous/{name}") is not None
     assert handler.is_closed()
+
+
+@pytest.mark.integration
+def test_a_name_that_an_earlier_start_has_had_is_refused_with_what_to_do(etcd: EmbeddedEtcd):
+    given = parameters(endpoint=etcd.endpoint, run_id=uuid.uuid4().hex)
+    assert get_rendezvous_handler(given).shutdown()
+    with pytest.raises(RendezvousClosedError, match="give each start another --rdzv-id"):
+        get_rendezvous_handler(given)
 
 
 @pytest.mark.parametrize("first", ["curtail_dist.rendezvous", "curtail_dist.rendezvous.backend"])
