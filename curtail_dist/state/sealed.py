@@ -1,5 +1,6 @@
 """One file of tensors with facts, on this host's disk: whole and hashed, or refused."""
 
+import glob
 import hashlib
 import json
 import os
@@ -21,6 +22,7 @@ def write_sealed(
     """Write the file, and put it in the place of the one before it in one move.
 
     When this returns it has reached the disk. Raises OSError; then the file before it is as it was.
+    What a process that was killed over it has left half-written goes: a file has one writer at a time.
 
     Args:
         path: Where it goes; folders are made.
@@ -30,6 +32,8 @@ def write_sealed(
     """
     text = json.dumps({**facts, "schema": schema}, sort_keys=True)
     path.parent.mkdir(parents=True, exist_ok=True)
+    for left in path.parent.glob(f".{glob.escape(path.name)}.{'?' * 8}"):
+        left.unlink(missing_ok=True)
     partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
         with partial.open("xb") as file:

@@ -58,3 +58,11 @@ def test_a_write_that_fails_leaves_the_round_before(path):
     assert found is not None
     assert found[1] == "f" * 64
     assert [one.name for one in path.parent.iterdir()] == ["a"]
+
+
+def test_what_a_process_left_half_written_goes_and_nothing_else(path):
+    others = (".a.1.0123abcd", ".b.0123abcd", "b")
+    for name in (".a.0123abcd", ".a.89efcafe", *others):
+        (path.parent / name).write_text("half")
+    keep_open(path, LOCAL, base_hash="0" * 64, work={})
+    assert sorted(one.name for one in path.parent.iterdir()) == sorted((path.name, *others))
