@@ -39,13 +39,24 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(args: argparse.Namespace) -> int:
+    try:
+        page, text = _written(args)
+    except OSError as error:
+        raise UserError(
+            f"{error.filename} cannot be used ({error.strerror}); a report reads a run's directories and is "
+            "written into the first: have the right to, or give a copy of it"
+        ) from error
+    print(text.rstrip() if args.json else _text(json.loads(text), page))
+    return 0
+
+
+def _written(args: argparse.Namespace) -> tuple[Path, str]:
+    """Write the report; return its page and its summary. Raises UserError, OSError."""
     run_dir: Path = args.run_dir
     if not run_dir.is_dir():
         raise UserError(f"{run_dir} is no directory; give the directory of a run")
     page = write_report(run_dir, _compared(args.compare), further=args.further, vectors=args.vectors)
-    text = (run_dir / "summary.json").read_text(encoding="utf-8")
-    print(text.rstrip() if args.json else _text(json.loads(text), page))
-    return 0
+    return page, (run_dir / "summary.json").read_text(encoding="utf-8")
 
 
 def _compared(given: list[str]) -> dict[str, Path]:

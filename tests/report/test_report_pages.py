@@ -85,6 +85,14 @@ def test_a_multiple_that_cannot_be_told_is_unknown_in_text_and_page(
     assert re.search(r"multiple of the optimum</t[dh]><td[^>]*>unknown<", page)
 
 
+def test_a_directory_that_cannot_be_written_is_the_users_error(day: Path, capsys: pytest.CaptureFixture[str]):
+    (day / "summary.json").mkdir()
+    assert main(["report", str(day)]) == 2
+    error = capsys.readouterr().err
+    assert "summary.json cannot be used (Is a directory); a report reads a run's directories" in error
+    assert error.count("\n") == 1
+
+
 def test_a_directory_without_events_is_the_users_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     assert main(["report", str(tmp_path)]) == 2
     error = capsys.readouterr().err
