@@ -1,6 +1,7 @@
 """Runs of one site whose script, data or device slips."""
 
 import json
+import resource
 import signal
 
 import pytest
@@ -83,6 +84,21 @@ def test_a_site_whose_disk_does_not_take_its_inner_state_leaves_in_order_all_the
     assert code == 0, err
     assert "the inner optimizer's state is not kept in" in err
     assert json.loads(out.splitlines()[-1])["version"] == 1
+
+
+def test_a_disk_that_is_full_for_a_while_ends_no_rank(make_lab):
+    lab = make_lab("full")
+    lab.hold("a")
+    ranks = lab.start("a")
+    lab.until_held("a")
+    resource.prlimit(ranks.pid, resource.RLIMIT_FSIZE, (4_000, resource.RLIM_INFINITY))
+    lab.release(ranks)
+    lab.until(lambda: "events wait for" in ranks.errors, "events that wait")
+    resource.prlimit(ranks.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    code, out, err = ranks.end()
+    assert code == 0, err
+    assert sorted_rows(json.loads(out.splitlines()[-1])["seen"])
+    assert sorted_rows(lab.committed_rows())
 
 
 def test_a_second_run_in_the_directory_of_one_is_refused_and_changes_nothing_there(make_lab):
