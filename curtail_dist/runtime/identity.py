@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 
 from curtail_dist.config import RunConfig
-from curtail_dist.data import order
+from curtail_dist.data.order import order_name
 from curtail_dist.membership.records import SCHEMA
 from curtail_dist.outer.fingerprint import fingerprint
 from curtail_dist.outer.optimizer import DiLoCo
@@ -42,6 +42,6 @@ def of_run_file(config: RunConfig) -> dict[str, str]:
         **{f"outer.{key}": json.dumps(value, sort_keys=True) for key, value in outer.items()},
         "seed": str(config.run.seed),
         "passes": str(config.data.passes),
-        "order": order.NAME,
+        "order": order_name(),
         "round.steps": str(config.round.steps),
     }

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from curtail_dist.data.order import BLOCK_ROWS, RowOrder
+from curtail_dist.data.order import BLOCK_ROWS, RowOrder, order_name
 
 SHARDS = st.lists(st.integers(1, 3 * BLOCK_ROWS), min_size=1, max_size=6)
 
@@ -23,6 +23,16 @@ def test_passes_and_seeds_give_other_orders_and_the_same_ones_the_same():
     orders = [RowOrder([40, 30], passes=2, seed=seed) for seed in (1, 1, 2)]
     assert rows_of(orders[0]) == rows_of(orders[1]) != rows_of(orders[2])
     assert rows_of(orders[0]) != rows_of(orders[0], 1)
+
+
+def test_a_numpy_that_draws_otherwise_has_an_order_of_another_name(monkeypatch):
+    here = order_name()
+    assert here == order_name()
+    other = lambda seed: np.random.Generator(np.random.MT19937(seed))  # noqa: E731
+    monkeypatch.setattr("numpy.random.default_rng", other)
+    there = order_name()
+    assert there != here
+    assert there.partition(":")[0] == here.partition(":")[0]
 
 
 @given(shards=SHARDS, seed=st.integers(0, 99))
