@@ -250,6 +250,7 @@ def test_a_virtual_clock_expects_ranks_that_are_found(stage):
     rank.arrive()
     assert rank.now() <= 120.0
     stage.be_seated()
+    eventually(lambda: stage.agent._liaison.seated)
     rank.spend(130.0)
     eventually(lambda: stage.at == "on")
     stage.finish_run()

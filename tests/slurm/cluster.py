@@ -116,11 +116,15 @@ class Cluster:
         return done.stdout.strip()
 
     def jobs(self, name: str = "", *, over: bool = False) -> list[tuple[int, str]]:
-        """Return numbers and states of the jobs that have not ended, or of all."""
-        named = [f"--name={name}"] if name else []
+        """Return numbers and states of the jobs that have not ended, or of all, whose names begin so."""
         states = ["--states=all"] if over else []
-        lines = self.ask("squeue", "--noheader", "--format=%i %T", *named, *states).splitlines()
-        return [(int(number), state) for number, _, state in (line.partition(" ") for line in lines)]
+        lines = self.ask("squeue", "--noheader", "--format=%i %T %j", *states).splitlines()
+        jobs = [line.split(None, 2) for line in lines]
+        return [(int(number), state) for number, state, called in jobs if called.startswith(name)]
+
+    def name_of(self, number: int) -> str:
+        """Return a job's whole name."""
+        return self.ask("squeue", "--noheader", "--format=%j", f"--jobs={number}")
 
     def empty(self) -> None:
         """Kill what is left of any job and see it gone."""

@@ -204,7 +204,8 @@ def test_one_torchrun_runs_on_each_machine_of_a_site(slurm, make):
 def test_of_two_jobs_of_a_site_the_first_stands(slurm, make):
     subject = make()
     subject.begin()
-    options = ["--parsable", f"--job-name={NAME}", "--dependency=singleton", *SLEEPS]
+    [(number, _)] = slurm.jobs(NAME)
+    options = ["--parsable", f"--job-name={slurm.name_of(number)}", "--dependency=singleton", *SLEEPS]
     other = int(slurm.ask("sbatch", *options))
     eventually(lambda: other not in dict(slurm.jobs()))
     assert subject.provisioner.poll().running

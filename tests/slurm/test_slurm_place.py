@@ -87,7 +87,7 @@ def test_a_job_that_runs_is_found_and_no_other_is_submitted(queue, place):
 
 def test_a_start_submits_a_job_whose_script_comes_from_the_template(queue, place):
     place.begin({"A": "b"})
-    assert "--job-name=curtail.day.texas" in queue.asked.read_text()
+    assert "--job-name=curtail.day.texas." in queue.asked.read_text()
     assert "torchrun" in (queue.folder / "script").read_text()
 
 

@@ -88,7 +88,17 @@ def test_the_job_can_be_found_again_told_and_put_back(make_config, tmp_path):
 def test_a_name_holds_nothing_that_slurm_would_take_apart(make_config):
     tree = make_config().to_mapping()
     tree["run"]["name"] = "a,b %j ü"
-    assert job_name(RunConfig.from_mapping(tree), "texas") == "curtail.a_b__j__.texas"
+    assert re.fullmatch(
+        r"curtail\.a_b__j__\.texas\.[0-9a-f]{8}", job_name(RunConfig.from_mapping(tree), "texas")
+    )
+
+
+def test_jobs_of_two_runs_of_one_name_have_names_of_their_own(make_config):
+    tree = make_config().to_mapping()
+    here = job_name(RunConfig.from_mapping(tree), "texas")
+    assert here == job_name(RunConfig.from_mapping(tree), "texas")
+    tree["run"]["directory"] = "/shared/another"
+    assert job_name(RunConfig.from_mapping(tree), "texas") != here
 
 
 def test_a_percent_sign_in_the_path_is_none_of_slurms_own(make_config):

@@ -1,5 +1,6 @@
 """What Slurm is asked for a site: sbatch's options, and the batch script made from a template."""
 
+import hashlib
 import re
 import shlex
 import sys
@@ -32,8 +33,12 @@ def slurm_section(config: RunConfig, site: str) -> SlurmConfig:
 
 
 def job_name(config: RunConfig, site: str) -> str:
-    """Return the name by which the site's job is found again."""
-    return re.sub(r"[^\w.-]", "_", f"curtail.{config.run.name}.{site}", flags=re.ASCII)
+    """Return the name by which the site's job is found again, and the job of no other run.
+
+    Runs of one name differ by their directories, of which a hash is in it.
+    """
+    place = hashlib.sha256(str(config.run.directory).encode()).hexdigest()[:8]
+    return re.sub(r"[^\w.-]", "_", f"curtail.{config.run.name}.{site}.{place}", flags=re.ASCII)
 
 
 def log_path(config: RunConfig, site: str) -> Path:
