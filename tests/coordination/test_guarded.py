@@ -341,9 +341,10 @@ def test_on_all_addresses_it_serves_with_tls(stranger):
         access = open_access(client_tls(stranger))
         with closing(Gateway((server.endpoint,), timeout_s=TIMEOUT_S, access=access)) as gateway:
             assert gateway.call("kv/range", {"key": encode("a")}, repeatable=True)
+        server.require_running()
         server.kill()
-        with pytest.raises(StoreUnavailable):
-            server.check()
+        with pytest.raises(CoordinationError, match="etcd has ended"):
+            server.require_running()
 
 
 def test_a_good_endpoint_serves_beside_one_that_is_not_trusted(guarded, stranger):
