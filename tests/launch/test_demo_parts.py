@@ -27,6 +27,8 @@ from curtail_dist.config import RunConfig
 from curtail_dist.data.ledger import Ledger, plan
 from curtail_dist.data.manifest import read_manifest
 from curtail_dist.data.order import RowOrder
+from curtail_dist.energy.scene import Assumptions
+from curtail_dist.energy.simulation import simulate
 from curtail_dist.errors import ConfigError
 from curtail_dist.telemetry.record import EventLog, Record, read_events
 
@@ -113,7 +115,7 @@ def test_a_new_or_empty_directory_is_taken_as_it_is(tmp_path, there):
 @pytest.fixture
 def tree(material, tmp_path):
     def make(seed=1, **wishes):
-        wishes = Wishes(out=tmp_path / "out", day="short", minutes=0.2, seed=seed, **wishes)
+        wishes = Wishes(out=tmp_path / "out", minutes=0.2, seed=seed, **{"day": "short", **wishes})
         return run_tree(wishes, material, etcd="127.0.0.1:1", clock="127.0.0.1:2")
 
     return make
@@ -140,6 +142,16 @@ def test_the_run_file_is_one_that_the_library_and_the_rank_program_take(tree):
 
 def test_as_many_sites_take_part_as_are_wished_for(tree):
     assert list(tree(sites=2)["sites"]) == ["california", "texas"]
+
+
+@pytest.mark.parametrize("day", DAYS)
+@pytest.mark.parametrize("sites", [1, 2, 3])
+def test_the_days_work_is_done_in_the_windows_of_as_many_sites_as_take_part(tree, material, day, sites):
+    config = RunConfig.from_mapping(tree(day=day, sites=sites))
+    recipe = read_recipe(config)
+    steps = material.tokens / (recipe.options.device_batch_size * recipe.model.sequence_length)
+    played = simulate(config, Assumptions(work_s=steps * config.clock.step_s)).played
+    assert played.finished_at is not None
 
 
 def test_the_days_work_fills_the_day_whatever_the_corpus(tree, material):

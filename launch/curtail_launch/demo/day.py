@@ -7,7 +7,7 @@ Nothing here was measured.
 
 import math
 import random
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -38,6 +38,10 @@ class Day:
     grids: Mapping[str, str]
     """Site -> the grid whose windows it has."""
     windows: Mapping[str, tuple[Window, ...]]
+
+    def open_s(self, sites: Iterable[str]) -> int:
+        """Return the time that sites' windows hold, all together."""
+        return sum(seconds(end) - seconds(begin) for site in sites for begin, end in self.windows[site])
 
 
 DAYS: Mapping[str, Day] = {

@@ -27,7 +27,8 @@ JOIN_S = 345.0
 TRAIN_W, IDLE_W = 2024.0, 468.0
 """Four A100, training and idle, as published."""
 WORK_SHARE = 17.0 / 18.0
-"""Site-hours of training, as a share of the day's length."""
+"""Site-hours of training, as a share of the day's length, where all of its sites take part; with fewer it is
+less, as their windows hold less."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,12 +80,13 @@ def prepare(wishes: Wishes) -> Material:
 
 
 def run_tree(wishes: Wishes, material: Material, *, etcd: str, clock: str) -> dict[str, Any]:
-    """Return the run file of the day: as many inner steps as the corpus gives fill the day's planned work."""
+    """Return the run file of the day: as many inner steps as the corpus gives are the sites' planned work."""
     day = DAYS[wishes.day]
     traces = write_day(wishes.out / "traces", name=wishes.day, seed=wishes.seed)
     sites = dict(list(traces.items())[: wishes.sites])
     steps = max(1, material.tokens // (BATCH * SEQUENCE))
-    step_s = WORK_SHARE * day.length_s / steps
+    part = day.open_s(sites) / day.open_s(day.windows)
+    step_s = WORK_SHARE * day.length_s * part / steps
     return {
         "run": {
             "name": "demo",
