@@ -41,7 +41,7 @@ from curtail_dist.membership.recovering import forgotten
 from curtail_dist.membership.run_start import run_start
 from curtail_dist.report.metrics import served_metrics
 from curtail_dist.report.wandbprocess import WandbProcess
-from curtail_dist.state.places import newest_number, refuse_of_another
+from curtail_dist.state.places import newest_of
 from curtail_dist.telemetry.record import EventLog
 from curtail_dist.units import SECONDS_PER_HOUR, Seconds
 
@@ -116,8 +116,7 @@ def refuse_forgotten(config: RunConfig, store: CoordinationStore) -> None:
     if "://" in config.snapshot_url:
         return  # an agent may not have what it takes to look there
     try:
-        refuse_of_another(config.snapshot_url, config.run.name)
-        newest = newest_number(config.snapshot_url)
+        newest = newest_of(config.snapshot_url, config.run.name)
     except OSError as error:
         raise UserError(f"snapshots below {config.snapshot_url} cannot be looked for: {error}") from error
     if newest and store.get(Keys(config.run.name).head) is None:

@@ -91,7 +91,7 @@ class Board:
         if record.epoch > self._epoch:
             self._epoch = int(record.epoch)
         if record.site in self.views:
-            self.views[record.site].epoch = max(self.views[record.site].epoch, int(record.epoch))
+            self.views[record.site].see(int(record.epoch))
         take = self._take.get(record.event)
         if take is not None and (record.site in self.views or len(self.views) < MOST_SITES):
             take(record)

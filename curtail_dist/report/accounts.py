@@ -17,13 +17,13 @@ from curtail_dist.energy.signals import trace_of
 from curtail_dist.errors import UserError
 from curtail_dist.report.history import History, SiteHistory
 from curtail_dist.report.saving import multiple_tells
+from curtail_dist.telemetry.events import MEMBER_PHASES
 from curtail_dist.units import Seconds
 
 log = logging.getLogger(__name__)
 
 LOOSE = 0.02
 """A schedule that is further above the bound, and not known to be the best, is noted."""
-SHARED_PHASES = ("train", "sync", "idle")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -213,7 +213,7 @@ def pair_efficiency(history: History) -> float:
     changes: list[tuple[Seconds, str, str]] = []
     for name, site in history.sites.items():
         for interval in site.intervals:
-            if interval.phase in SHARED_PHASES:
+            if interval.phase in MEMBER_PHASES:
                 changes += [(interval.start, name, interval.phase), (interval.stop, name, "")]
     up: dict[str, str] = {}
     since = trained = shared = 0.0

@@ -15,6 +15,7 @@ from curtail_dist.report.decisions import Decision, decisions_of
 from curtail_dist.report.discards import Discard, discards_of
 from curtail_dist.report.incidents import Incident, incidents_of
 from curtail_dist.report.metering import Metered, as_drawn, metered
+from curtail_dist.telemetry.events import MEMBER_PHASES
 from curtail_dist.telemetry.record import Record
 from curtail_dist.units import GramsCO2PerKWh, Seconds
 
@@ -173,7 +174,7 @@ def _last_there(own: Sequence[Record], records: Sequence[Record], newest: Second
     that has seen nothing of it, that one was there until then, or until its own last word.
     """
     last = next((record for record in reversed(own) if record.event == "phase"), None)
-    if last is None or last["phase"] not in ("train", "sync", "idle"):
+    if last is None or last["phase"] not in MEMBER_PHASES:
         return newest  # no member: it may be joining, or parked, and have nothing to tell
     known = max(record.epoch for record in own)
     missed = next(

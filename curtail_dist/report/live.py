@@ -92,7 +92,7 @@ class LiveView:
             self.t = max(self.t, record.t)
             self.epoch = max(self.epoch, record.epoch)
             if record.site in self.sites:
-                self.sites[record.site].epoch = max(self.sites[record.site].epoch, record.epoch)
+                self.sites[record.site].see(record.epoch)
             if record.event in self._take:
                 self._take[record.event](record)
         for site in self.sites.values():

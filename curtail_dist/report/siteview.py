@@ -7,6 +7,7 @@ from datetime import datetime
 from itertools import islice, pairwise
 
 from curtail_dist.energy.emissions import drawn_as
+from curtail_dist.telemetry.events import MEMBER_PHASES
 from curtail_dist.units import GramsCO2PerKWh, Joules, Seconds, Watts, kilograms, kwh
 
 RATE_STEPS = 20
@@ -120,12 +121,16 @@ class SiteView:
             self.storeless_since = None  # It trains on no more.
         self.phase = phase
 
+    def see(self, epoch: int) -> None:
+        """Take note that it has written an event in this epoch."""
+        self.epoch = max(self.epoch, epoch)
+
     def missed(self, t: Seconds, epoch: int) -> bool:
         """Take note that others formed an epoch without it; return whether it is off since.
 
         A member that has seen nothing of that is a host that lost its power, or its link, and says no more.
         """
-        if self.phase not in ("train", "sync", "idle") or self.epoch >= epoch:
+        if self.phase not in MEMBER_PHASES or self.epoch >= epoch:
             return False
         self.advance(t)
         self.enter("off")

@@ -10,7 +10,7 @@ from curtail_dist.errors import CurtailError, SnapshotCorrupt
 from curtail_dist.membership.board import Board
 from curtail_dist.membership.records import Commit, encode
 from curtail_dist.state import snapshot
-from curtail_dist.state.places import claim, newest_number, refuse_of_another
+from curtail_dist.state.places import claim, newest_of
 from curtail_dist.state.shelf import open_shelf
 from curtail_dist.state.snapshot import Snapshot
 from curtail_dist.state.version import Version
@@ -119,8 +119,7 @@ class SnapshotKeeper:
 
         Raises OSError, and ConfigError where the place is another run's.
         """
-        refuse_of_another(self._url, self._run)
-        return newest_number(self._url)
+        return newest_of(self._url, self._run)
 
     def close(self) -> None:
         """Finish what waits and stop the thread; idempotent."""

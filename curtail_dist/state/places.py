@@ -48,8 +48,13 @@ def newest_number(url: str) -> int:
     return max(finished(open_shelf(url)).values(), default=0)
 
 
-def refuse_of_another(url: str, run: str) -> None:
-    """Raise ConfigError if what is below `url` is another run's. Raises OSError."""
+def newest_of(url: str, run: str) -> int:
+    """Return a run's `newest_number`. Raises ConfigError if what is below `url` is another's, and OSError."""
+    _refuse_of_another(url, run)
+    return newest_number(url)
+
+
+def _refuse_of_another(url: str, run: str) -> None:
     owner = _owner(open_shelf(url), url)
     if owner not in (None, run):
         raise ConfigError(
@@ -70,7 +75,7 @@ def claim(url: str, run: str) -> None:
                 file.write(json.dumps({"schema": 1, "run": run}).encode())
 
         shelf.write(group, note, save)
-    refuse_of_another(url, run)  # of two that came at once, one has it
+    _refuse_of_another(url, run)  # of two that came at once, one has it
 
 
 def _owner(shelf: Shelf, url: str) -> str | None:

@@ -192,6 +192,10 @@ class Energy(Event):
     """Part of it that was not measured but stated (a constant meter in a sum)."""
 
 
+MEMBER_PHASES = ("train", "sync", "idle")
+"""Those of a site that takes part in the run."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Phase(Event):
     """From now on the site is in this phase, until its next `phase`. The basis of its energy."""

@@ -2,6 +2,7 @@
 
 import contextlib
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import pytest
 import torch
@@ -23,23 +24,15 @@ def on_meta():
 
 
 @contextlib.contextmanager
-def in_bfloat16():
-    torch.set_default_dtype(torch.bfloat16)
+def in_type(dtype):
+    torch.set_default_dtype(dtype)
     try:
         yield
     finally:
         torch.set_default_dtype(torch.float32)
 
 
-@contextlib.contextmanager
-def in_float64():
-    torch.set_default_dtype(torch.float64)
-    try:
-        yield
-    finally:
-        torch.set_default_dtype(torch.float32)
-
-
+in_bfloat16, in_float64 = partial(in_type, torch.bfloat16), partial(in_type, torch.float64)
 DEFAULTS = [on_meta, in_bfloat16, in_float64]
 
 

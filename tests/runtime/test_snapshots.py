@@ -297,29 +297,18 @@ def test_a_note_that_names_no_run_is_told(shared):
         shared.another_keeper().make_durable(*shared.commit(3))
 
 
+def keeper_at(url, setting):
+    shared = {"store": setting.store, "board": setting.board, "events": setting.events}
+    return SnapshotKeeper(url, run="r", keep=2, identity={}, **shared)
+
+
 def test_an_odd_url_is_refused_at_once(setting):
     with pytest.raises(ConfigError):
-        SnapshotKeeper(
-            "nosuch://x",
-            run="r",
-            keep=2,
-            identity={},
-            store=setting.store,
-            board=setting.board,
-            events=setting.events,
-        )
+        keeper_at("nosuch://x", setting)
 
 
 def test_close_is_idempotent_also_without_a_start(setting):
-    keeper = SnapshotKeeper(
-        f"memory://{uuid.uuid4().hex}",
-        run="r",
-        keep=2,
-        identity={},
-        store=setting.store,
-        board=setting.board,
-        events=setting.events,
-    )
+    keeper = keeper_at(f"memory://{uuid.uuid4().hex}", setting)
     keeper.close()
     keeper.close()
     setting.keeper.close()

@@ -8,6 +8,7 @@ from curtail_dist.cli.status.words import span
 from curtail_dist.config import RunConfig
 from curtail_dist.report.live import LiveView
 from curtail_dist.report.siteview import SiteView
+from curtail_dist.telemetry.events import MEMBER_PHASES
 from curtail_dist.units import Seconds, hours
 
 
@@ -69,7 +70,7 @@ def _by_windows(
 ) -> Ending:
     blind = [name for name, site in sites.items() if not site.outlook or site.outlook[-1][0] <= t]
     if blind:
-        training = sum(paces[name] for name, site in sites.items() if site.phase in ("train", "sync", "idle"))
+        training = sum(paces[name] for name, site in sites.items() if site.phase in MEMBER_PHASES)
         left = f"; {span(rows_left / training)} more if the sites that are up stay so" if training else ""
         return Ending(t=None, reason=f"the outlook of {', '.join(blind)} shows no windows ahead{left}")
     horizon = min(site.outlook[-1][0] for site in sites.values())

@@ -17,6 +17,7 @@ from curtail_dist.membership.records import Commit, Epoch, Presence
 from curtail_dist.membership.refusal import Refusal
 from curtail_dist.report.live import LiveView
 from curtail_dist.report.siteview import SiteView
+from curtail_dist.telemetry.events import MEMBER_PHASES
 from curtail_dist.units import Seconds
 
 
@@ -167,7 +168,7 @@ def _gone(site: dict[str, Any], *, active: bool) -> bool:
     if not site["member"] or site["alive"]:
         return False
     agent = site["agent"]
-    there = site["phase"] in ("train", "sync", "idle") if agent is None else agent["stage"] == "on"
+    there = site["phase"] in MEMBER_PHASES if agent is None else agent["stage"] == "on"
     return active or there
 
 

@@ -52,8 +52,6 @@ class Liaison:
         self._lease: Lease | None = None
         self._leases: set[int] = set()
         """Ids of all leases that were granted to it."""
-        self._claimed = False
-        """Whether the site's key lives on the lease, as far as is known."""
         self._renew_at = 0.0
         self._closing = False
         self._trouble = ""
@@ -189,7 +187,7 @@ class Liaison:
             elif self._to_show != self._shown:
                 self._write_shown()
         except LeaseExpired:
-            self._lease, self._shown, self._claimed = None, {}, False
+            self._lease, self._shown = None, {}
         except StoreUnavailable as error:
             self._troubled(str(error))
             with self._changed:
@@ -213,7 +211,7 @@ class Liaison:
     def _claim(self) -> bool:
         """Have the site's key live on a lease of this agent; return False where it lives on another's."""
         key = self._keys.agent(self._site)
-        while not self._claimed:
+        while key not in self._shown:
             there = self._store.get(key)
             if there is not None and there.lease not in self._leases:
                 return False
@@ -223,7 +221,7 @@ class Liaison:
                 self._renew_at = time.monotonic() + self._ttl_s / 3
             value, revision = self._to_show[key], 0 if there is None else there.revision
             if self._store.compare_and_swap(key, value, revision=revision, lease=self._lease).succeeded:
-                self._shown[key], self._claimed = value, True
+                self._shown[key] = value
         return True
 
     def _write_shown(self) -> None:
