@@ -41,12 +41,17 @@ def test_an_error_comes_where_the_item_would_have():
 
 @pytest.mark.parametrize("taken", [0, 2])
 def test_at_the_end_of_the_block_the_thread_is_gone(taken):
+    makers, begun = [], threading.Event()
+
     def endless():
+        makers.append(threading.current_thread())
+        begun.set()
         while True:
             yield 0
 
     with read_ahead(endless()) as ready:
+        assert begun.wait(timeout=10)
         for _ in range(taken):
             next(ready)
-        assert "read-ahead" in [thread.name for thread in threading.enumerate()]
-    assert "read-ahead" not in [thread.name for thread in threading.enumerate()]
+        assert makers[0].is_alive()
+    assert not makers[0].is_alive()

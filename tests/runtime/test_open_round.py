@@ -1,5 +1,6 @@
 import json
 from collections import Counter
+from contextlib import ExitStack
 from dataclasses import dataclass
 from random import Random
 from types import SimpleNamespace
@@ -309,14 +310,17 @@ def test_open_tokens_that_are_no_whole_number_are_refused(tokens):
 
 
 def test_batches_that_say_where_they_end_cannot_be_made_ahead_in_a_thread():
-    def ahead(rows):
-        with read_ahead(pack(rows, Numbered(), 1, 4, "cpu")) as batches:
-            yield from batches
-
     lengths = [3] * 20
-    source = BatchSource(ahead, lambda position, start: Row(position, f"{position + 1} {lengths[position]}"))
-    with pytest.raises(ConfigError, match="pack takes rows in a thread of its own"):
-        play(source, open_round(Assignment(rows=((0, 20),), steps=3)), Asked())
+    with ExitStack() as until_the_end:
+
+        def ahead(rows):
+            return until_the_end.enter_context(read_ahead(pack(rows, Numbered(), 1, 4, "cpu")))
+
+        source = BatchSource(
+            ahead, lambda position, start: Row(position, f"{position + 1} {lengths[position]}")
+        )
+        with pytest.raises(ConfigError, match="pack takes rows in a thread of its own"):
+            play(source, open_round(Assignment(rows=((0, 20),), steps=3)), Asked())
 
 
 def test_batches_that_do_not_say_so_can_be():
