@@ -97,6 +97,13 @@ def _load(name: str | None, further: dict[str, EntryPoint]) -> Verb:
     return found
 
 
+def _help_of(name: str, further: dict[str, EntryPoint]) -> str:
+    try:
+        return _load(name, further).help
+    except CurtailError as error:
+        return str(error)
+
+
 def _own(name: str) -> object:
     module, _, attribute = VERBS[name][0].partition(":")
     return getattr(importlib.import_module(module), attribute)
@@ -109,7 +116,7 @@ def _parser(further: dict[str, EntryPoint], chosen: Verb | None) -> argparse.Arg
     parser.add_argument("--version", action="version", version=f"curtail {version('curtail-dist')}")
     verbs = parser.add_subparsers(title="verbs", metavar="VERB", parser_class=_Parser)
     helps = {name: text for name, (_, text) in VERBS.items()}
-    helps |= {name: f"from {point.value.partition('.')[0]}" for name, point in further.items()}
+    helps |= {name: _help_of(name, further) if chosen is None else "" for name in further}
     for name, text in helps.items():
         if chosen is not None and name == chosen.name:
             sub = verbs.add_parser(name, help=chosen.help, description=f"{chosen.help}.")

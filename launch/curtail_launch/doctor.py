@@ -14,7 +14,7 @@ from tempfile import TemporaryDirectory
 import torch
 
 from curtail_dist.cli.site import check_program
-from curtail_dist.cli.verb import Verb, add_json, add_run_file
+from curtail_dist.cli.verb import add_json, add_run_file
 from curtail_dist.clock import SystemClock
 from curtail_dist.config import RunConfig, SignalConfig
 from curtail_dist.coordination import open_store
@@ -174,12 +174,14 @@ def examine(config: RunConfig) -> list[Finding]:
     return findings
 
 
-def _add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Name the verb's arguments."""
     add_run_file(parser)
     add_json(parser)
 
 
-def _run(args: argparse.Namespace) -> int:
+def run(args: argparse.Namespace) -> int:
+    """Look, say what was found, and return 1 where something is wrong."""
     findings = examine(RunConfig.from_yaml(args.config, list(args.set)))
     if args.json:
         print(json.dumps([asdict(finding) for finding in findings], indent=2))
@@ -187,11 +189,3 @@ def _run(args: argparse.Namespace) -> int:
         for finding in findings:
             print(f"{'ok ' if finding.well else 'BAD'}  {finding.what:<10} {finding.says}")
     return 0 if all(finding.well for finding in findings) else 1
-
-
-VERB = Verb(
-    name="doctor",
-    help="check etcd, addresses, signals, data, tokenizer and GPU for a run file",
-    add_arguments=_add_arguments,
-    run=_run,
-)

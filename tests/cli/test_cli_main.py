@@ -1,5 +1,7 @@
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -15,10 +17,15 @@ sys.exit(f"imported {{heavy}}" if heavy else code)
 """
 
 
-def run_cold(argv: list[str], *extra: str) -> subprocess.CompletedProcess[str]:
+def run_cold(argv: list[str], *extra: str, path: str = "") -> subprocess.CompletedProcess[str]:
     code = CHECK.format(argv=argv, extra=", ".join(map(repr, extra)))
     return subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=50, check=False
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        timeout=50,
+        check=False,
+        env=os.environ | {"PYTHONPATH": path},
     )
 
 
@@ -26,6 +33,20 @@ def test_the_overview_imports_no_verb():
     done = run_cold(["--help"], "numpy", "matplotlib", "rich", "requests")
     assert done.returncode == 0, done.stderr
     assert all(name in done.stdout for name in VERBS)
+    assert "play a curtailment day in minutes" in done.stdout
+    assert "check etcd, addresses, signals" in " ".join(done.stdout.split())
+
+
+def test_the_overview_says_which_verb_of_another_package_cannot_be_loaded(tmp_path: Path):
+    package = tmp_path / "weather-1.dist-info"
+    package.mkdir()
+    (package / "METADATA").write_text("Metadata-Version: 2.1\nName: weather\nVersion: 1\n")
+    (package / "entry_points.txt").write_text("[curtail.verbs]\nforecast = weather_gone:VERB\n")
+    done = run_cold(["--help"], path=str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    said = " ".join(done.stdout.split())
+    assert "forecast the verb forecast cannot be loaded (No module named 'weather_gone')" in said
+    assert "report.html, report.png" in said
 
 
 @pytest.mark.parametrize("verb", ["site", "status", "simulate", "report", "etcd"])

@@ -181,3 +181,13 @@ def test_however_the_demo_is_ended_nothing_of_it_is_left(start_demo, number, cod
         time.sleep(0.1)
     assert demo.left_behind() == []
     assert demo.ports_open() == []
+
+
+@pytest.mark.fault
+def test_a_kill_that_never_came_is_told_beside_the_report(start_demo):
+    demo = start_demo("--sites", "1", "--kill", "california@99")
+    demo.wait()
+    assert demo.process.returncode == 2, demo.said
+    assert "--kill california@99 never came: the site took part in fewer rounds" in demo.said
+    assert json.loads((demo.out / "summary.json").read_text())["finished"]
+    assert (demo.out / "report.html").exists()

@@ -355,6 +355,9 @@ def test_what_is_not_known_is_said_to_be_unknown(tmp_path):
     text = "\n".join(ending_lines({**summary, **known, "metered_share": 0.75}, tmp_path))
     assert "0.900 kg for the same work; the run emits 1.34 times that, 95.3% of the possible saving" in text
     assert "75% of its energy measured" in text
+    always_on = {"baselines": {"texas": {"emissions_kg": 0.1392}, "california": {"emissions_kg": 12.34}}}
+    text = "\n".join(ending_lines({**summary, **always_on}, tmp_path))
+    assert "always on: texas 0.139 kg, california 12.3 kg" in text
     small = {"possible_saving_kg": 0.004, "resolvable_saving_kg": 0.1, "oracle_multiple": None}
     text = "\n".join(ending_lines({**summary, **known, **small}, tmp_path))
     assert "0.900 kg for the same work; the possible saving, 0.004 kg, is too small" in text

@@ -63,7 +63,7 @@ def _power(summary: Mapping[str, Any]) -> str:
 
 def _baselines(summary: Mapping[str, Any]) -> str:
     single = {name: one for name, one in summary["baselines"].items() if "+" not in name}
-    found = [f"{name} {one['emissions_kg']:.1f} kg" for name, one in single.items()]
+    found = [f"{name} {_kg(one['emissions_kg'])} kg" for name, one in single.items()]
     return f"always on: {', '.join(found)}" if found else "no baseline fits the traces"
 
 
@@ -74,6 +74,10 @@ def _optimum(summary: Mapping[str, Any]) -> str:
     if multiple is None:
         return f"{best:.3f} kg for the same work; {saved}"
     return f"{best:.3f} kg for the same work; the run emits {multiple:.2f} times that, {saved}"
+
+
+def _kg(value: float) -> str:
+    return f"{value:.1f}" if value >= 1 else f"{value:.3f}"
 
 
 def _number(value: float | None) -> str:

@@ -8,7 +8,6 @@ from typing import Any
 
 from rich.console import Console
 
-from curtail_dist.cli.verb import Verb
 from curtail_dist.cli.writable import require_writable
 from curtail_dist.config import RunConfig
 from curtail_dist.config.reader import load_yaml
@@ -24,7 +23,8 @@ from curtail_launch.demo.stage import set_stage
 from curtail_launch.settings import read_recipe
 
 
-def _add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Name the verb's arguments."""
     parser.add_argument("--out", type=Path, default=Path("runs/demo"), help="run directory (runs/demo)")
     parser.add_argument("--day", default="published", help=f"the day to play: {', '.join(DAYS)}")
     parser.add_argument("--sites", type=int, default=3, help="how many of the day's sites take part (3)")
@@ -41,7 +41,8 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _run(args: argparse.Namespace) -> int:
+def run(args: argparse.Namespace) -> int:
+    """Play, write the report, and return 1 where the run did not finish."""
     wishes = Wishes(
         out=args.out.absolute(),
         day=args.day,
@@ -61,7 +62,7 @@ def _run(args: argparse.Namespace) -> int:
     require_writable(wishes.out, "--out")
     material = prepare(wishes)
     _say(console, f"Corpus and tokenizer: {material.tokens:,} tokens of this Python's own library.")
-    finished = _play(wishes, material, console, kill)
+    finished, missed = _play(wishes, material, console, kill)
     if args.baseline:
         _say(console, "The same once more at one site that is always on, to compare what was learned.")
         _play_baseline(wishes, material, console)
@@ -69,24 +70,29 @@ def _run(args: argparse.Namespace) -> int:
     summary = json.loads((wishes.out / "summary.json").read_text(encoding="utf-8"))
     for line in ending_lines(summary, wishes.out):
         _say(console, line)
+    if missed is not None:
+        raise ConfigError(
+            f"--kill {missed.site}@{missed.round} never came: the site took part in fewer rounds"
+        )
     return 0 if finished else 1
 
 
-def _play(wishes: Wishes, material: Material, console: Console, kill: Kill | None) -> bool:
+def _play(
+    wishes: Wishes, material: Material, console: Console, kill: Kill | None
+) -> tuple[bool, Kill | None]:
+    """Return whether the run finished, and the kill if it did not come to that."""
     with set_stage() as stage:
         tree = run_tree(wishes, material, etcd=stage.etcd, clock=stage.clock.endpoint)
         config, run_file = _checked(tree)
         stage.start_agents(run_file, list(config.sites), config.run.directory / "logs")
         if kill is None:
-            return follow(stage, wishes.out, horizon=_horizon(config), console=console)
+            return follow(stage, wishes.out, horizon=_horizon(config), console=console), None
         with EventLog(wishes.out, site="demo", process="director", clock=stage.clock) as events:
             executioner = Executioner(kill, events)
             finished = follow(
                 stage, wishes.out, horizon=_horizon(config), console=console, executioner=executioner
             )
-    if not executioner.fired:
-        raise ConfigError(f"--kill {kill.site}@{kill.round} never came: the site took part in fewer rounds")
-    return finished
+    return finished, None if executioner.fired else kill
 
 
 def _play_baseline(wishes: Wishes, material: Material, console: Console) -> None:
@@ -126,11 +132,3 @@ def _make_room(out: Path, console: Console) -> None:
 
 def _say(console: Console, line: str) -> None:
     console.print(line, highlight=False, markup=False, soft_wrap=True)
-
-
-VERB = Verb(
-    name="demo",
-    help="play a curtailment day in minutes: real etcd, torchrun and training, virtual clock",
-    add_arguments=_add_arguments,
-    run=_run,
-)
