@@ -121,12 +121,16 @@ def _settle(process: Process, state: State, reason: str, which: Sequence[int] | 
         what = Steps(done.steps, "not finite" if odd else reason, payload)
         history.add(process.name, "committed" if there else "lost", what)
         reason = what.reason
+    fragments = process.part.rules.fragments
     if which is not None:
-        process.beyond.behind.moved(which, process.part.rules.fragments, done)
+        process.beyond.behind.moved(which, fragments, done)
         return
-    if process.open_round.steps or process.beyond.behind.steps:
-        steps = process.open_round.steps + process.beyond.behind.steps
-        history.add(process.name, "lost", Steps(steps, reason, ""))
+    if process.beyond.behind.steps:
+        flushed = done.payload is not None and len(done.payload.parts) == fragments
+        payload = done.payload.id if done.payload is not None and flushed else ""
+        history.add(process.name, "lost", Steps(process.beyond.behind.steps, reason, payload))
+    if process.open_round.steps:
+        history.add(process.name, "lost", Steps(process.open_round.steps, reason, ""))
     process.open_round, process.beyond.behind = OpenRound(), Behind()
 
 

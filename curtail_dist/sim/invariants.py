@@ -17,6 +17,7 @@ from curtail_dist.sim.rows import rows_done_once
 from curtail_dist.sim.setting import KEYS, OPERATOR, Fault
 from curtail_dist.sim.store import TIMEOUT_S
 from curtail_dist.sim.world import World
+from curtail_dist.units import Seconds
 
 Found = Iterator[str]
 _LEGAL_ENDS = tuple(
@@ -82,13 +83,25 @@ def _befallen(world: World, chain: Chain) -> set[str]:
     if world.setting.loss or world.setting.slow:
         befallen |= _left_out(chain)
     for one in world.history.of("killed", "hung", "fault", "ended", "write"):
-        if one.kind == "write" and one.who == "store" and lossy:
-            befallen.add(one.what.key.removeprefix(KEYS.members))  # no answer within the lease's time
+        if one.kind == "write" and one.who == "store":
+            site = one.what.key.removeprefix(KEYS.members)
+            if lossy or _muted(world, site, one.at) > 1:
+                befallen.add(site)  # no answer within the lease's time
         elif one.kind in ("killed", "hung") or (one.kind == "ended" and one.what):
             befallen.add(one.who)
         elif isinstance(one.what, Fault) and one.what.kind in ("cut", "cut_store"):
             befallen |= {one.what.site, one.what.other} if one.what.kind == "cut" else {one.what.site}
     return befallen
+
+
+def _muted(world: World, site: str, at: Seconds) -> int:
+    """Return how many answers to a site were lost within the time of the lease that ended then.
+
+    Nothing is renewed while its presence waits for an answer: one may be lost, two in a row may not.
+    """
+    since = at - world.setting.rules.ttl_s - TIMEOUT_S
+    faults = (one.what for one in world.history.of("fault") if since <= one.at <= at)
+    return sum(isinstance(one, Fault) and (one.kind, one.site) == ("mute", site) for one in faults)
 
 
 def _left_out(chain: Chain) -> set[str]:

@@ -112,3 +112,24 @@ def test_with_one_fragment_nothing_is_ever_pending():
     first = follow(START, worked("boise", 0, 4), worked("cork", 4, 8, draining=True), fragments=1)
     assert (first.pending, first.flush, first.synced, first.sites) == ((), False, (0,), ("boise",))
     assert going_on(epoch("boise", "cork"), [worked("boise", 0, 4), idle("cork")]) == ("boise", "cork")
+
+
+def test_a_row_that_is_begun_stays_with_a_site_that_leaves_before_its_next_step():
+    begun = replace(card("cork", rows=[(4, 6)], open=[(6, 3)]), ahead=((6, 7),))
+    first = follow(START, worked("boise", 0, 4), begun)
+    second = follow(first, worked("boise", 8, 12), replace(idle("cork"), draining=True))
+    assert (second.flush, second.sites) == (True, ("boise", "cork"))
+    planned = plan_round(second, second.sites, second.sites, steps=5)
+    assert planned["cork"].rows[0] == (6, 7), "what it has of it may yet be lost with it"
+    assert not any(low <= 6 < high for low, high in planned["boise"].rows)
+    flushed = follow(second, worked("boise", 12, 16), replace(idle("cork"), draining=True))
+    assert (flushed.pending, flushed.ahead, flushed.open) == ((), {}, ((6, 3),))
+    lost = follow(second, worked("boise", 12, 16))
+    assert (lost.open, lost.ahead) == ((), {})
+
+
+def test_a_process_that_came_back_keeps_none_of_the_rows_of_the_one_before():
+    begun = replace(card("cork", rows=[(4, 6)], open=[(6, 3)]), ahead=((6, 7),))
+    first = follow(START, worked("boise", 0, 4), begun)
+    second = follow(first, worked("boise", 8, 12), replace(idle("cork"), since=1))
+    assert second.ahead == {}
