@@ -2,6 +2,8 @@
 
 YAML 1.1 takes `1e-3` for text, since it wants a point and a signed exponent; YAML 1.2 takes it for a number.
 What is written is quoted by the same rule, so that text which looks like such a number stays text.
+
+A key that stands twice in one mapping is refused, as YAML has it: the first of the two would be lost.
 """
 
 import re
@@ -9,12 +11,27 @@ from typing import Any
 
 import yaml
 
+_MERGE = "tag:yaml.org,2002:merge"
 _FLOAT = "tag:yaml.org,2002:float"
 _EXPONENT = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)[eE][-+]?[0-9]+\Z")
 
 
 class _Loader(yaml.SafeLoader):
     """Reads plain values alone."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        first: dict[tuple[str, Any], yaml.Mark] = {}
+        for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode) or key.tag == _MERGE:
+                continue
+            mark = first.setdefault((key.tag, key.value), key.start_mark)
+            if mark is not key.start_mark:
+                raise yaml.MarkedYAMLError(
+                    problem=f"the key {key.value} stands there twice, first in line {mark.line + 1}; "
+                    "leave one, or put the two together",
+                    problem_mark=key.start_mark,
+                )
+        return super().construct_mapping(node, deep)
 
 
 class _Dumper(yaml.SafeDumper):

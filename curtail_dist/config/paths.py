@@ -1,5 +1,9 @@
-"""Which values of a run file are paths, and what they are relative to: the run file's own directory."""
+"""Which values of a run file are paths, and what they are relative to: the run file's own directory.
 
+A path that begins with ~ is in a home directory, as in a shell.
+"""
+
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -35,10 +39,15 @@ def absolute(tree: Mapping[str, Any], base: Path) -> dict[str, Any]:
     return found
 
 
+def located(path: str, base: Path) -> Path:
+    """Return where a path of a run file in `base` is."""
+    return base / os.path.expanduser(path)  # noqa: PTH111 - Path's own raises for a user that is not known
+
+
 def _changed(value: Any, keys: Sequence[str], base: Path) -> Any:
     """Return a value with what stands at `keys` below it made absolute, where it is there and is text."""
     if not keys:
-        return str(base / value) if isinstance(value, str) and value and "://" not in value else value
+        return str(located(value, base)) if isinstance(value, str) and value and "://" not in value else value
     if not isinstance(value, Mapping):
         return value
     section = cast("Mapping[str, Any]", value)

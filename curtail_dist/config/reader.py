@@ -24,7 +24,8 @@ class Refused(ConfigError):
 
     def __init__(self, key: str, value: object, must: str) -> None:
         """Name the key by any path that ends in the section's own part of it."""
-        super().__init__(f"{key} is {value!r}; it must be {must}")
+        shown = str(value) if isinstance(value, Path) else value
+        super().__init__(f"{key} is {shown!r}; it must be {must}")
         self._said = (key, value, must)
 
     def below(self, path: str, section: Collection[str]) -> "Refused":
@@ -149,6 +150,12 @@ def _convert_mapping(hint: Any, value: Any, path: str) -> Any:
         raise ConfigError(f"{path} is {value!r}; it must be a mapping")
     inner = typing.get_args(hint)[1]
     items = typing.cast("Mapping[Any, Any]", value).items()
+    for key in value:
+        if key is None or isinstance(key, bool):
+            raise ConfigError(
+                f"a key of {path} is {key!r}, as YAML reads yes, no, on, off and null; it must be text: "
+                "quote it"
+            )
     return {str(key): _convert(inner, item, _join(path, str(key))) for key, item in items}
 
 

@@ -7,7 +7,7 @@ from typing import Any, Self
 
 from curtail_dist.config.coordination import CoordinationConfig
 from curtail_dist.config.own import is_own
-from curtail_dist.config.paths import absolute
+from curtail_dist.config.paths import absolute, located
 from curtail_dist.config.policy import PolicyConfig
 from curtail_dist.config.reader import build, load_yaml, override, plain
 from curtail_dist.config.sections import (
@@ -102,12 +102,16 @@ class RunConfig:
 
     @classmethod
     def from_yaml(cls, path: str | Path, overrides: Sequence[str] = ()) -> Self:
-        """Read a run file; `overrides` are `a.b=c`. Raises ConfigError."""
+        """Read a run file; `overrides` are `a.b=c`. Raises ConfigError, which names the file."""
         path = Path(path)
         tree = load_yaml(path)
         for assignment in overrides:
             override(tree, assignment)
-        return cls.from_mapping(tree, base=path.parent)
+        try:
+            return cls.from_mapping(tree, base=path.parent)
+        except ConfigError as error:
+            with_set = f", with --set {' --set '.join(overrides)}" if overrides else ""
+            raise ConfigError(f"run file {path}{with_set}: {error}") from error
 
     @classmethod
     def from_mapping(cls, tree: Mapping[str, Any], *, base: Path = Path()) -> Self:
@@ -159,6 +163,6 @@ def _resolve(tree: dict[str, Any], base: Path) -> dict[str, Any]:
         tree["train"] = {key: value for key, value in train.items() if key in own}
         tree["train"]["options"] = {key: value for key, value in train.items() if key not in own}
         program = train.get("program")
-        if isinstance(program, str) and program.endswith(".py") and (base / program).is_file():
-            tree["train"]["program"] = str(base / program)
+        if isinstance(program, str) and program.endswith(".py") and located(program, base).is_file():
+            tree["train"]["program"] = str(located(program, base))
     return {key: value for key, value in tree.items() if value is not None or key not in ("run", "data")}

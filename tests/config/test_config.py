@@ -329,6 +329,39 @@ def test_a_missing_run_file_is_named(tmp_path):
         RunConfig.from_yaml(tmp_path / "none.yaml")
 
 
+@pytest.mark.parametrize("overrides", [[], ["outer.lr=0.5"]])
+def test_what_a_run_file_has_wrong_is_told_with_the_files_name(run_file, overrides):
+    path = run_file(tree(outer={"momentum": 1.2}))
+    with pytest.raises(ConfigError) as caught:
+        RunConfig.from_yaml(path, overrides)
+    given = ", with --set outer.lr=0.5" if overrides else ""
+    assert str(caught.value) == f"run file {path}{given}: outer.momentum is 1.2; it must be in [0, 1)"
+
+
+@pytest.mark.parametrize(
+    "twice", ["round: {steps: 5}\nouter: {lr: 1}\nround: {steps: 7}", "round: {steps: 5, steps: 5}"]
+)
+def test_a_key_that_stands_twice_is_refused_as_one_of_the_two_would_be_lost(run_file, twice):
+    path = run_file(f"{yaml.safe_dump(tree())}{twice}\n".encode())
+    with pytest.raises(
+        ConfigError, match=r"the key (round|steps) stands there twice, first in line \d+; leave one"
+    ):
+        RunConfig.from_yaml(path)
+
+
+def test_mappings_may_be_merged_and_keys_replaced_in_it(run_file):
+    text = yaml.safe_dump(tree())
+    merged = "baselines:\n  a: &a {kind: constant, value: 1}\n  b: {<<: *a, value: 2}\n"
+    config = RunConfig.from_yaml(run_file(f"{text}{merged}".encode()))
+    assert [one.value for one in config.baselines.values()] == [1, 2]
+
+
+def test_a_site_whose_name_yaml_takes_for_no_text_is_refused(run_file):
+    text = yaml.safe_dump(tree()).replace("texas:", "no:")
+    with pytest.raises(ConfigError, match=r"a key of sites is False, as YAML reads .*: quote it"):
+        RunConfig.from_yaml(run_file(text.encode()))
+
+
 def test_overrides_replace_and_add_values_and_are_read_as_yaml(run_file):
     path = run_file(tree(round={"steps": 5}))
     config = RunConfig.from_yaml(
@@ -412,6 +445,17 @@ def test_relative_paths_start_at_the_run_file(run_file, tmp_path, monkeypatch):
     assert config.site("texas").signal.path == tmp_path / "traces/texas.csv"
     assert config.baselines["always"].path == tmp_path / "always.csv"
     assert config.snapshot_url == str(tmp_path / "snapshots")
+
+
+def test_paths_that_begin_with_a_tilde_are_in_the_home_directory(run_file, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / "mine.py").touch()
+    config = RunConfig.from_yaml(
+        run_file(tree(run={"name": "day", "directory": "~/runs/day"}, train={"program": "~/mine.py"}))
+    )
+    assert config.run.directory == tmp_path / "home" / "runs" / "day"
+    assert config.train.program == str(tmp_path / "home" / "mine.py")
 
 
 def test_absolute_paths_stay(run_file):
