@@ -7,6 +7,7 @@ from dataclasses import replace
 from curtail_dist.config import RunConfig
 from curtail_dist.config.sites import AUTO_ADDRESS, ENV_ADDRESS
 from curtail_dist.errors import ConfigError
+from curtail_dist.security.gate import listen
 
 
 def with_address(config: RunConfig, name: str, variables: Mapping[str, str]) -> RunConfig:
@@ -17,6 +18,20 @@ def with_address(config: RunConfig, name: str, variables: Mapping[str, str]) -> 
     except ConfigError as error:
         raise ConfigError(f"sites.{name}.address is {site.address}; {error}") from error
     return replace(config, sites={**config.sites, name: replace(site, address=found)})
+
+
+def check_listens(config: RunConfig, name: str) -> None:
+    """Raise ConfigError unless this machine can listen at the address of site `name`, which stands there."""
+    address = config.site(name).address
+    try:
+        listen(address).close()
+    except OSError as error:
+        why = (error.strerror or str(error)).partition(" (while")[0]
+        raise ConfigError(
+            f"sites.{name}.address is {address}, where this machine cannot listen ({why}); it must be an "
+            "address of the machine that runs the site: give one of `ip address`, or auto, or start the site "
+            "where the address is"
+        ) from error
 
 
 def own_address(said: str, endpoints: Sequence[str], variables: Mapping[str, str]) -> str:

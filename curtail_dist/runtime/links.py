@@ -12,7 +12,7 @@ from curtail_dist.clock import Clock, open_clock
 from curtail_dist.config import RunConfig
 from curtail_dist.coordination import CoordinationStore, open_store
 from curtail_dist.membership.run_start import run_start
-from curtail_dist.runtime.address import with_address
+from curtail_dist.runtime.address import check_listens, with_address
 from curtail_dist.runtime.intrasite import OneRank, SiteRanks
 from curtail_dist.runtime.prefetch import Prefetch
 from curtail_dist.runtime.world import Probe
@@ -64,6 +64,7 @@ def connected(
     Warns where what the ranks exchange can be read on its way.
     """
     config = with_address(config, site, os.environ)
+    check_listens(config, site)
     exposed = exposure(config, wire)
     if exposed is not None:
         _LOG.warning("site %s: %s", site, exposed)

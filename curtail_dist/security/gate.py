@@ -55,6 +55,12 @@ class _Guest:
             self.handle.shutdown(socket.SHUT_RDWR)
 
 
+def listen(host: str) -> socket.socket:
+    """Return a socket that listens on a free port of `host`, an IPv6 address too. Raises OSError."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    return socket.create_server((host, 0), family=family, backlog=_BACKLOG)
+
+
 class Gate(Generic[T]):
     """Listens, and serves whoever belongs, each connection in a thread of its own, until `close`."""
 
@@ -86,7 +92,7 @@ class Gate(Generic[T]):
         self._lock = threading.Lock()
         self._guests: dict[_Guest, None] = {}
         self._closed = False
-        self._socket = socket.create_server((host, 0), backlog=_BACKLOG)
+        self._socket = listen(host)
         self.port: int = self._socket.getsockname()[1]
         """Port it listens on."""
         self._thread = threading.Thread(target=self._accept, name=name, daemon=True)

@@ -4,7 +4,6 @@ import argparse
 import errno
 import json
 import os
-import socket
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -22,6 +21,7 @@ from curtail_dist.data.manifest import read_manifest, verify
 from curtail_dist.energy.signals import open_signal
 from curtail_dist.errors import ConfigError, CurtailError
 from curtail_dist.runtime.address import with_address
+from curtail_dist.security.gate import listen
 from curtail_dist.units import SECONDS_PER_HOUR, Seconds, hours
 from curtail_launch.settings import read_recipe
 from nanochat.tokenizer import Tokenizer
@@ -51,7 +51,7 @@ def _addresses(config: RunConfig) -> str:
         elif error.errno != errno.EADDRNOTAVAIL:
             raise CurtailError(
                 f"sites.{name}.address is {config.site(name).address}, where no machine can listen "
-                f"({error.strerror or error}); give an IPv4 address, or a name that this machine can look up"
+                f"({error.strerror or error}); give an address of it, or a name that it can look up"
             ) from error
     if len(elsewhere) == len(config.sites):
         raise CurtailError(f"no site can run on this machine: {'; '.join(why.values())}")
@@ -67,7 +67,7 @@ def _elsewhere(config: RunConfig) -> dict[str, OSError | ConfigError]:
     for name in config.sites:
         try:
             address = with_address(config, name, os.environ).site(name).address
-            socket.create_server((address, 0)).close()
+            listen(address).close()
         except (ConfigError, OSError) as error:
             found[name] = error
     return found

@@ -6,7 +6,7 @@ import pytest
 
 from curtail_dist.config import RunConfig
 from curtail_dist.errors import ConfigError
-from curtail_dist.runtime.address import own_address, with_address
+from curtail_dist.runtime.address import check_listens, own_address, with_address
 
 ETCD = ["127.0.0.1:2379"]
 
@@ -99,3 +99,17 @@ def test_a_variable_that_is_missing_or_empty_is_an_error_that_names_site_and_var
 def test_a_run_file_without_an_address_or_a_variables_name_is_refused(said):
     with pytest.raises(ConfigError, match="address"):
         config(address=said)
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "localhost"])
+def test_a_machine_listens_at_its_own_addresses(address):
+    check_listens(config(address=address), "texas")
+
+
+@pytest.mark.parametrize("address", ["192.0.2.1", "2001:db8::1", "no-such-host.invalid"])
+def test_an_address_of_another_machine_is_named_with_what_to_do(address):
+    with pytest.raises(
+        ConfigError,
+        match=rf"sites\.texas\.address is {address}, where this machine cannot listen .* it must be",
+    ):
+        check_listens(config(address=address), "texas")

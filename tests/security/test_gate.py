@@ -6,6 +6,7 @@ import struct
 import threading
 import time
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -33,8 +34,8 @@ def serve(connection, said):
 
 
 @contextmanager
-def a_gate(places=8):
-    one = Gate(host="127.0.0.1", wire=PlainWire(), hear=hear, serve=serve, places=places, name="test-gate")
+def a_gate(places=8, host="127.0.0.1"):
+    one = Gate(host=host, wire=PlainWire(), hear=hear, serve=serve, places=places, name="test-gate")
     try:
         yield one
     finally:
@@ -237,3 +238,9 @@ def test_a_flood_leaves_no_descriptor_behind(places):
         while len(listdir("/proc/self/fd")) > before + 4:  # noqa: PTH208
             assert time.monotonic() < deadline
             time.sleep(0.01)
+
+
+@pytest.mark.skipif(not Path("/proc/net/if_inet6").exists(), reason="there is no IPv6 here")
+def test_a_gate_listens_at_an_address_of_ipv6():
+    with a_gate(host="::1") as one, socket.create_connection(("::1", one.port), TIMEOUT_S) as connection:
+        assert is_served(connection)
