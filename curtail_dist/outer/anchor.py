@@ -68,6 +68,15 @@ class Anchor:
         """The global parameters by name; not to be changed."""
         return dict(self._parameters)
 
+    @property
+    def optimizer(self) -> str:
+        """The outer optimizer with its hyper-parameters, as text."""
+        parameters = [torch.nn.Parameter(value) for value in self._parameters.values()]
+        made = self._outer(parameters)
+        groups = [{key: one[key] for key in sorted(one) if key != "params"} for one in made.param_groups]
+        _dissolve(made, parameters)
+        return f"{type(made).__name__} {groups}"
+
     def stepped(
         self,
         mean: Mapping[str, torch.Tensor],

@@ -221,6 +221,11 @@ class DiLoCo:
         return self._present.version
 
     @property
+    def outer_step(self) -> str:
+        """What an outer step is taken by, as text: the optimizer, its hyper-parameters, the rules."""
+        return f"{self._present.optimizer} {self._rules}"
+
+    @property
     def fragments(self) -> Fragments:
         """Names of parameters by fragment."""
         return self._fragments

@@ -26,6 +26,7 @@ _ALIKE = {
     "model": "give each the same names and shapes of parameters",
     "fragments": "divide the model into the same",
     "codec": "give each the same",
+    "outer optimizer": "give each the same, with the same learning rate, momentum and rules",
     "parameters": "seed the models alike, or let one that is new adopt() the state of another",
 }
 """What is to be done about what differs between members of a group."""
@@ -149,6 +150,7 @@ class OwnRounds:
                 "model": like(self._outer.anchor()),
                 "fragments": self._outer.fragments,
                 "codec": self._codec,
+                "outer optimizer": self._outer.outer_step,
                 "parameters": self._outer.state.hash,
             }
             said = json.dumps(mine).encode()

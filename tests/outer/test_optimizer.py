@@ -282,6 +282,13 @@ def test_an_optimizer_may_hold_some_of_the_models_parameters():
     cd.DiLoCo(None, model, torch.optim.SGD([model.scale], lr=0.1), sync_every=1)
 
 
+RESTARTING = cd.OuterRules(momentum="restart")
+
+
+def slower(parameters):
+    return cd.Nesterov(parameters, lr=0.5)
+
+
 class Wider(Net):
     def __init__(self):
         super().__init__()
@@ -302,6 +309,9 @@ class Elsewhere(Net):
         (Elsewhere, {}, "rank 1 of the group does not have rank 0's parameters; all must begin alike: seed"),
         (Net, {"codec": "int8"}, "rank 1 of the group does not have rank 0's codec"),
         (Net, {"fragments": 2}, "rank 1 of the group does not have rank 0's fragments"),
+        (Net, {"outer": slower}, "rank 1 of the group does not have rank 0's outer optimizer"),
+        (Net, {"outer": cd.Average}, "rank 1 of the group does not have rank 0's outer optimizer"),
+        (Net, {"rules": RESTARTING}, "rank 1 of the group does not have rank 0's outer optimizer"),
     ],
 )
 def test_members_of_a_group_that_do_not_begin_alike_are_all_told_so(make, arguments, message, delay):
