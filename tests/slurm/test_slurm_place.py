@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from curtail_dist.membership.provision.place import Refused
+from curtail_dist.membership.provision.place import Refused, Unanswered
 from curtail_dist.membership.provision.slurm.provisioner import SlurmPlace
 from curtail_dist.membership.provision.slurm.step import TOLD
 
@@ -27,6 +27,12 @@ class Queue:
         self._program("scancel", f'echo "$*" >>{self.asked}')
         self._program("sbatch", f'cat >{folder / "script"}; echo "$*" >>{self.asked}; echo 7')
         self._program("sacct", "exit 1")
+
+    def silence_accounting(self) -> None:
+        """Have accounting not be reached from now on."""
+        self._program(
+            "sacct", "echo 'sacct: error: Unable to contact slurmdbd: Connection refused' >&2; exit 1"
+        )
 
     def show(
         self, state: str, *, restarts: int = 0, status: int = 0, left: str = "UNLIMITED", number: int = 7
@@ -164,6 +170,18 @@ def test_a_job_that_slurm_no_longer_knows_has_not_ended_in_order(queue, hasty):
     hasty.look()
     queue.lines.write_text("")
     assert hasty.look().code == 1
+
+
+def test_a_jobs_own_record_counts_where_accounting_is_silent(queue, place, end):
+    queue.silence_accounting()
+    queue.show("RUNNING")
+    place.look()
+    queue.lines.write_text("")
+    with pytest.raises(Unanswered, match="Unable to contact slurmdbd"):
+        place.look()
+    end(TOLD)
+    seen = place.look()
+    assert (seen.code, seen.reclaimed) == (0, "Slurm was told to end the job")
 
 
 def test_a_job_that_was_cancelled_before_it_began_is_no_failure(queue, place):

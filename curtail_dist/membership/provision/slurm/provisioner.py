@@ -16,7 +16,7 @@ from pathlib import Path
 from curtail_dist.config import RunConfig
 from curtail_dist.errors import ProvisionError
 from curtail_dist.membership.provision.keeper import Keeper
-from curtail_dist.membership.provision.place import Refused, Seen
+from curtail_dist.membership.provision.place import Refused, Seen, Unanswered
 from curtail_dist.membership.provision.slurm.commands import (
     ended,
     jobs_named,
@@ -166,7 +166,16 @@ class SlurmPlace:
             return self._seen
         known = self._job
         now = next((job for job in jobs if job.number == known.number), None)
-        return self._see_over(known, now or ended(known.number))
+        return self._see_over(known, now or self._of_accounting(known))
+
+    def _of_accounting(self, known: Job) -> Job | None:
+        """Ask what became of a job that has left the queue. Raises Unanswered, unless its own record says."""
+        try:
+            return ended(known.number)
+        except Unanswered:
+            if self._record(known.number, known.restarts) is None:
+                raise
+            return None
 
     def _see_alive(self, job: Job) -> Seen:
         known = self._job
