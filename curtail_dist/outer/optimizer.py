@@ -353,7 +353,7 @@ class DiLoCo:
     def close(self) -> None:
         """Land what is under way, leave the model at the anchor and the exchange closed; idempotent.
 
-        At a site's further ranks, which hold no anchor, the model stays as it is.
+        With a site the model is there once the loop over its rows has ended, at each rank.
         """
         if self._rounds is not None:
             self._rounds.close()

@@ -239,7 +239,10 @@ class BatchSource(Generic[B]):
     def pop(self) -> B:
         """Return the batch that `has_next` made. Raises ConfigError if it was not asked for one."""
         if not self._next:
-            raise ConfigError("a batch was taken before the step on the last one; call outer.step() on each")
+            raise ConfigError(
+                "a batch was taken before the step on the last one; call outer.step() on each before another "
+                "is taken; a DataLoader with workers takes them ahead: docs/own-script.md has another way"
+            )
         return self._next.pop()
 
     def _rows(self, round: OpenRound) -> Iterator[Any]:
@@ -260,7 +263,9 @@ class BatchSource(Generic[B]):
 
 def in_lists(rows: Iterator[B], *, size: int) -> Iterator[list[B]]:
     """Pack rows into lists of `size`, the last one shorter. Raises ConfigError for a size below 1."""
-    if size < 1:
-        raise ConfigError(f"batch is {size}; it must be at least 1, the rows of an inner step")
+    if not isinstance(size, int) or size < 1:
+        raise ConfigError(
+            f"batch is {size!r}; it must be a whole number, at least 1, the rows of an inner step"
+        )
     while held := list(islice(rows, size)):
         yield held

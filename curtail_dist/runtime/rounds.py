@@ -210,8 +210,10 @@ class Rounds:
             self._order()
 
     def _over(self) -> None:
-        """The run is complete, or this site has left."""
+        """The run is complete, or this site has left: all ranks end at the parameters of its last version."""
         self._next = None
+        if self._part.stands_on is not None:
+            self._outer.reset()  # of what it was mixed with, outer.mix_alpha leaves a share
         self._order()
 
     def _order(self) -> None:

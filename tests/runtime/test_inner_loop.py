@@ -109,6 +109,19 @@ def test_a_second_step_on_one_batch_is_refused(at):
     assert number == at
 
 
+def test_batches_that_are_taken_ahead_as_by_a_loaders_workers_are_refused():
+    batches = iter(loop_over(rows=8, steps=2))
+    next(batches)
+    with pytest.raises(ConfigError, match=r"before the step on the last one; .* DataLoader with workers"):
+        next(batches)
+
+
+@pytest.mark.parametrize("size", [0, -1, 2.5, "4", None])
+def test_a_batch_size_that_is_no_number_of_rows_is_refused(size):
+    with pytest.raises(ConfigError, match=r"batch is .*; it must be a whole number, at least 1"):
+        next(in_lists(iter(range(8)), size=size))
+
+
 def test_a_step_before_the_first_batch_is_refused():
     with pytest.raises(ConfigError, match="no batch was taken"):
         loop_over(rows=8, steps=2).step_done(2)

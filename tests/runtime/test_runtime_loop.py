@@ -17,7 +17,7 @@ ROWS, BATCH, STEPS = 64, 4, 5
 
 @pytest.fixture
 def site(etcd, tmp_path, request):
-    """A site that came into a run of its own."""
+    """A site that came into a run of its own; a test may be given its `outer` section."""
     manifest, run_file = tmp_path / "data.json", tmp_path / "run.yaml"
     manifest.write_text(json.dumps({"schema": 1, "name": "numbers", "rows": ROWS}))
     tree = {
@@ -26,6 +26,7 @@ def site(etcd, tmp_path, request):
         "coordination": {"endpoints": [etcd.endpoint]},
         "round": {"steps": STEPS},
         "data": {"manifest": str(manifest)},
+        "outer": getattr(request, "param", {}),
     }
     run_file.write_text(yaml.safe_dump(tree))
     with cd.Site(cd.RunConfig.from_yaml(run_file), name="a") as site:
@@ -92,3 +93,23 @@ def test_a_script_may_have_its_tensors_elsewhere_and_in_another_type_by_default(
         torch.set_default_dtype(torch.float32)
     assert sorted(seen) == list(range(ROWS))
     assert site.head.complete
+
+
+def train(batches, outer, model):
+    for rows in batches:
+        model(torch.ones(len(rows), 1)).sum().backward()
+        outer.inner.step()
+        outer.inner.zero_grad()
+        outer.step(tokens=len(rows))
+
+
+@pytest.mark.parametrize("site", [{"mix_alpha": 0.5}, {"mix_alpha": 0.5, "sync_delay": 1}], indirect=True)
+def test_a_model_that_is_mixed_on_the_way_ends_at_the_runs_parameters(site):
+    model = torch.nn.Linear(1, 1)
+    outer = cd.DiLoCo(site, model, torch.optim.SGD(model.parameters(), lr=0.1))
+    batches = site.indices(batch=BATCH)
+    train(islice(batches, STEPS + 1), outer, model)
+    assert not torch.equal(model.bias, outer.anchor()["bias"])
+    train(batches, outer, model)
+    assert site.head.complete
+    assert all(torch.equal(value, outer.anchor()[name]) for name, value in model.named_parameters())
