@@ -121,7 +121,10 @@ def _founded(records: Iterable[Record]) -> Record:
     """Return the word of whoever founded the run. Raises DataError where there is none, or not one run."""
     found = {(record["run"], record["start"]): record for record in records if record.event == "run_started"}
     if not found:
-        raise DataError("the events hold no run_started; give the directories of a run that was founded")
+        raise DataError(
+            "the events hold no run_started, which the site that founded the run has in its own run "
+            "directory; give that as well (--from DIR), or wait until a site has come in"
+        )
     if len(found) > 1:
         runs = " and ".join(f"{run}, begun {start} ({one.site})" for (run, start), one in found.items())
         raise DataError(

@@ -119,6 +119,19 @@ def _data(config: RunConfig) -> str:
     return f"{found}, of which {len(here)} are here, hashes right; the others come from {whence}"
 
 
+def _snapshots(config: RunConfig) -> str:
+    """Say where snapshots go. Whether other machines read the same place cannot be seen from this one."""
+    where = f"go below {config.snapshot_url}"
+    if "://" in config.snapshot_url or len({site.address for site in config.sites.values()}) == 1:
+        return where
+    without = {
+        "refuse": "a site that cannot is refused: let state.url name one place, or state.unreachable be wait",
+        "wait": "one that cannot, and comes when all have left, waits for one that can",
+        "rewind": "one that cannot, and comes when all have left, goes on from an older one",
+    }
+    return f"{where}, which the machines of all sites should read; {without[config.state.unreachable]}"
+
+
 def _program(config: RunConfig) -> str:
     if config.train.program != "curtail_launch.train":
         with TemporaryDirectory() as folder:
@@ -158,6 +171,7 @@ LOOKS: dict[str, Callable[[RunConfig], str]] = {
     "addresses": _addresses,
     "signals": _signals,
     "data": _data,
+    "snapshots": _snapshots,
     "program": _program,
     "gpu": _gpu,
 }

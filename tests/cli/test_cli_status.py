@@ -146,6 +146,20 @@ def test_why_ranks_refused_to_train_is_shown_where_their_agent_has_ended_over_it
     assert "texas: its ranks end" not in said
 
 
+def test_how_long_a_site_stands_so_is_told_up_to_the_newest_event(tmp_path: Path):
+    """Its agent reads the signal once a minute, and says nothing between where nothing changes."""
+    run_file(tmp_path)
+    store = MemoryStore(MemoryCluster())
+    found(store)
+    write_events(tmp_path)
+    clock = SetClock()
+    clock.t = 2400.0
+    with EventLog(tmp_path / "run", site="texas", process="rank0.1", clock=clock) as log:
+        log.emit(ev.Phase(phase="train"))
+    tell(store, texas=agent(since=600.0, polled_t=600.0))
+    assert "texas: on for 30 min, 50 g/kWh is below 100" in text(seen(tmp_path, store), 200)
+
+
 def test_how_a_site_stands_as_its_agent_has_it(tmp_path: Path):
     run_file(tmp_path)
     store = MemoryStore(MemoryCluster())

@@ -15,7 +15,7 @@ from curtail_dist.coordination import EmbeddedEtcd
 
 pytestmark = pytest.mark.integration
 
-LOOKS = ["etcd", "addresses", "signals", "data", "program", "gpu"]
+LOOKS = ["etcd", "addresses", "signals", "data", "snapshots", "program", "gpu"]
 
 
 @pytest.fixture(scope="module")
@@ -68,6 +68,21 @@ def test_where_all_is_well_it_says_what_it_looked_at(looked, endpoint: str):
     assert found["signals"]["says"] == "2 can be read"
     assert found["data"]["says"] == "20 training rows in 1 shards, hashes right"
     assert found["program"]["says"].endswith("own.py --check finds nothing wrong")
+
+
+def test_whether_sites_on_other_machines_read_the_snapshots_is_asked(looked, tmp_path: Path):
+    elsewhere, where = "sites.sun.address=192.0.2.1", f"go below {tmp_path / 'run' / 'snapshots'}"
+    assert looked()[1]["snapshots"]["says"] == where
+    assert (
+        looked(elsewhere, "state.url=s3://bucket/run")[1]["snapshots"]["says"] == "go below s3://bucket/run"
+    )
+    for unreachable, said in (
+        ("refuse", "a site that cannot is refused: let state.url name one place, or"),
+        ("wait", "waits for one that can"),
+        ("rewind", "goes on from an older one"),
+    ):
+        told = looked(elsewhere, f"state.unreachable={unreachable}")[1]["snapshots"]["says"]
+        assert told.startswith(f"{where}, which the machines of all sites should read; ") and said in told
 
 
 def test_a_trace_that_ends_before_the_run_may_is_told(looked):

@@ -216,7 +216,7 @@ def test_events_without_a_founding_are_refused(tmp_path: Path, day: Path):
     (tmp_path / "part" / "events").mkdir(parents=True)
     for file in (day / "events").glob("texas.*"):
         file.rename(tmp_path / "part" / "events" / file.name)
-    with pytest.raises(DataError, match="run_started"):
+    with pytest.raises(DataError, match=r"run_started, which the site that founded .* \(--from DIR\)"):
         summarize([tmp_path / "part"])
 
 

@@ -169,7 +169,7 @@ def _blocks(facts: dict[str, Any], rows: list[list[str]]) -> Iterator[Renderable
     for site, row in zip(facts["sites"].values(), rows, strict=True):
         yield Text.assemble((row[0], "bold"), ": ", (row[1], _STYLES.get(row[1], "")))
         said = [", ".join(form.format(cell) for form, cell in pairs if cell != "-") for pairs in _paired(row)]
-        said = [*filter(None, said), *_why(site)]
+        said = [*filter(None, said), *_why(site, facts["t"])]
         if said:
             yield Padding(Text("\n".join(said), overflow="fold"), (0, 0, 0, 2))
 
@@ -183,7 +183,7 @@ def _paired(row: list[str]) -> Iterator[Iterator[tuple[str, str]]]:
 
 def _reasons(facts: dict[str, Any]) -> Iterator[RenderableType]:
     """Yield why each site stands as it does, as its agent has it."""
-    told = [(name, _why(site)) for name, site in facts["sites"].items()]
+    told = [(name, _why(site, facts["t"])) for name, site in facts["sites"].items()]
     told = [(name, lines) for name, lines in told if lines]
     if told:
         yield Text("")
@@ -209,12 +209,13 @@ def _state(facts: dict[str, Any], site: dict[str, Any]) -> str:
     return site["phase"] or agent.get("stage") or ("on" if site["alive"] else "-")
 
 
-def _why(site: dict[str, Any]) -> list[str]:
+def _why(site: dict[str, Any], t: float | None) -> list[str]:
+    """Say why a site is as it is, and since when: up to the newest event, or its agent's last reading."""
     agent = site["agent"]
     if agent is None:
         return []
     stage = "off, its ranks wait in memory" if agent["parked"] else agent["stage"]
-    said = f"{stage} for {span(agent['polled_t'] - agent['since'])}, {agent['reason']}"
+    said = f"{stage} for {span(max(t or 0.0, agent['polled_t']) - agent['since'])}, {agent['reason']}"
     if agent["source"] and agent["measured_t"] is not None:
         said += f" ({agent['source']})"
     ordered = [f"ordered: {agent['order']}"] if agent["order"] and agent["order"] != agent["reason"] else []
