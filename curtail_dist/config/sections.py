@@ -28,7 +28,8 @@ class RunSection:
     seed: int = 1
     """Seeds model initialization and the order of rows."""
     start: datetime | None = None
-    """Run time 0, UTC. Default: the moment the run is founded (first process start)."""
+    """Run time 0, UTC; not one to come, except in `simulate`, since nothing waits for it. Default: the moment
+    the run is founded (first process start)."""
     deadline_h: float = 18.0
     """Length of the planned period in hours of run time: for baselines, the oracle and `simulate`."""
 
