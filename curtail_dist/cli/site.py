@@ -41,6 +41,7 @@ from curtail_dist.membership.recovering import forgotten
 from curtail_dist.membership.run_start import run_start
 from curtail_dist.report.metrics import served_metrics
 from curtail_dist.report.wandbprocess import WandbProcess
+from curtail_dist.security import run_secret
 from curtail_dist.state.places import newest_of
 from curtail_dist.telemetry.record import EventLog
 from curtail_dist.units import SECONDS_PER_HOUR, Seconds
@@ -71,6 +72,7 @@ def _run(args: argparse.Namespace) -> int:
     sites = chosen_sites(config, args.site)
     check_own(config, sites)
     check_opens(config)
+    check_secret(config, sites)
     require_writable(config.run.directory, "run.directory")
     run_file = write_effective(config, sites[0], given=Path(args.config))
     if not args.unchecked:
@@ -216,6 +218,15 @@ def check_own(config: RunConfig, sites: Sequence[str]) -> None:
                 find_own(f"sites.{name}.{part}.kind", signal.kind)
 
 
+def check_secret(config: RunConfig, sites: Sequence[str]) -> None:
+    """Refuse a secret that the ranks of a site which start on this machine could not read.
+
+    Raises ConfigError.
+    """
+    if any(config.site(name).provisioner.kind == "process" for name in sites):
+        run_secret(config)
+
+
 def check_opens(config: RunConfig) -> None:
     """Refuse a threshold that lets no site of the run in, as far as the traces are on this machine.
 
@@ -252,6 +263,11 @@ def check_program(config: RunConfig, run_file: Path) -> None:
     not run.
     """
     program = config.train.program
+    if program.endswith(".py") and not Path(program).is_file():
+        raise UserError(
+            f"train.program is {program!r}, and there is no such file beside the run file, nor where this "
+            "was started; give the path of a script, or the name of a module"
+        )
     command = [sys.executable, *program_arguments(program), "--check", "--config", str(run_file)]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=CHECK_S, check=False)

@@ -21,6 +21,7 @@ from curtail_dist.data.manifest import read_manifest, verify
 from curtail_dist.energy.signals import open_signal
 from curtail_dist.errors import ConfigError, CurtailError
 from curtail_dist.runtime.address import with_address
+from curtail_dist.security import PlainWire, exposure, run_secret
 from curtail_dist.security.gate import listen
 from curtail_dist.units import SECONDS_PER_HOUR, Seconds, hours
 from curtail_launch.settings import read_recipe
@@ -71,6 +72,13 @@ def _elsewhere(config: RunConfig) -> dict[str, OSError | ConfigError]:
         except (ConfigError, OSError) as error:
             found[name] = error
     return found
+
+
+def _secret(config: RunConfig) -> str:
+    secret = run_secret(config)
+    if secret is None:
+        return exposure(config, PlainWire()) or "there is none, and sites are reached on this machine alone"
+    return f"it can be read here, fingerprint {secret.fingerprint}: the same at all sites"
 
 
 def _signals(config: RunConfig) -> str:
@@ -169,6 +177,7 @@ def _gpu(config: RunConfig) -> str:
 LOOKS: dict[str, Callable[[RunConfig], str]] = {
     "etcd": _etcd,
     "addresses": _addresses,
+    "secret": _secret,
     "signals": _signals,
     "data": _data,
     "snapshots": _snapshots,

@@ -37,7 +37,7 @@ DEMO = Verb(
 )
 DOCTOR = Verb(
     name="doctor",
-    help="check etcd, addresses, signals, data, tokenizer and GPU for a run file",
+    help="check etcd, addresses, secret, signals, data, snapshots, program and GPU for a run file",
     add_arguments=_doctor_arguments,
     run=_doctor,
 )

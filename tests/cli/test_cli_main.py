@@ -34,7 +34,7 @@ def test_the_overview_imports_no_verb():
     assert done.returncode == 0, done.stderr
     assert all(name in done.stdout for name in VERBS)
     assert "play a curtailment day in minutes" in done.stdout
-    assert "check etcd, addresses, signals" in " ".join(done.stdout.split())
+    assert "check etcd, addresses, secret, signals" in " ".join(done.stdout.split())
 
 
 def test_the_overview_says_which_verb_of_another_package_cannot_be_loaded(tmp_path: Path):

@@ -51,6 +51,24 @@ def test_a_kind_of_ones_own_that_is_not_there_is_told_before_anything_is_contact
     assert f"{key} is 'my_nowhere:X', and my_nowhere cannot be imported" in capsys.readouterr().err
 
 
+def test_a_secret_that_is_not_there_is_told_before_ranks_end_over_it(run_file, capsys):
+    assert site(run_file, "--set", "security.secret_file=none.secret") == 2
+    said = capsys.readouterr().err
+    assert "none.secret cannot be read (No such file or directory); make one with `curtail secret" in said
+
+
+def test_a_secret_is_not_looked_for_here_where_the_ranks_start_elsewhere(run_file, capsys):
+    elsewhere = "sites.a.provisioner={kind: slurm, slurm: {}}"
+    assert site(run_file, "--set", "security.secret_file=none.secret", "--set", elsewhere) == 1
+    assert "etcd does not answer at 127.0.0.1:9" in capsys.readouterr().err
+
+
+def test_a_program_that_is_not_there_is_told_by_its_key(run_file, capsys):
+    told = ["site", "--config", str(run_file), "--site", "a", "--set", "train.program=none.py"]
+    assert main(told) == 2
+    assert "train.program is 'none.py', and there is no such file beside the run" in capsys.readouterr().err
+
+
 def test_an_unknown_site_is_named(run_file, capsys):
     assert main(["site", "--unchecked", "--config", str(run_file), "--site", "b"]) == 2
     assert "site 'b' is not in the run file" in capsys.readouterr().err

@@ -12,10 +12,11 @@ from lengths import write_data
 
 from curtail_dist.cli.main import main
 from curtail_dist.coordination import EmbeddedEtcd
+from curtail_dist.security.secret import new_secret, read_secret
 
 pytestmark = pytest.mark.integration
 
-LOOKS = ["etcd", "addresses", "signals", "data", "snapshots", "program", "gpu"]
+LOOKS = ["etcd", "addresses", "secret", "signals", "data", "snapshots", "program", "gpu"]
 
 
 @pytest.fixture(scope="module")
@@ -85,6 +86,16 @@ def test_whether_sites_on_other_machines_read_the_snapshots_is_asked(looked, tmp
         assert told.startswith(f"{where}, which the machines of all sites should read; ") and said in told
 
 
+def test_the_secret_is_told_by_its_fingerprint_and_what_it_means_to_have_none(looked, tmp_path: Path):
+    assert looked()[1]["secret"]["says"] == "there is none, and sites are reached on this machine alone"
+    assert "run looked-at has no secret, and" in looked("sites.sun.address=192.0.2.1")[1]["secret"]["says"]
+    (tmp_path / "run.secret").touch(mode=0o600)
+    (tmp_path / "run.secret").write_text(new_secret())
+    mark = read_secret(tmp_path / "run.secret").fingerprint
+    said = looked("security.secret_file=run.secret")[1]["secret"]["says"]
+    assert said == f"it can be read here, fingerprint {mark}: the same at all sites"
+
+
 def test_a_trace_that_ends_before_the_run_may_is_told(looked):
     # Its last value holds as long as those before it did: 48 h.
     code, found = looked("run.deadline_h=100")
@@ -103,6 +114,7 @@ def test_a_trace_that_ends_before_the_run_may_is_told(looked):
             "addresses",
             "sites.sun.address is no-such-host.invalid, where no machine can listen",
         ),
+        ("security.secret_file=none.secret", "secret", "none.secret cannot be read (No such file"),
         ("sites.wind.signal.path=none.csv", "signals", "none.csv"),
         ("train.program=none.py", "program", "none.py"),
     ],
