@@ -65,6 +65,11 @@ pub fn sha256(pattern: &str, merges: &[Pair], special_tokens: &[String]) -> Resu
 
 /// Writes `tokenizer` to `path`, which is either the whole new file afterwards or what it was before.
 pub fn save(tokenizer: &Tokenizer, path: &Path) -> Result<()> {
+    write(path, &contents(tokenizer)?)
+}
+
+/// What a file of `tokenizer` holds.
+pub fn contents(tokenizer: &Tokenizer) -> Result<Vec<u8>> {
     let outgoing = Outgoing {
         format: FORMAT,
         sha256: tokenizer.sha256(),
@@ -77,7 +82,7 @@ pub fn save(tokenizer: &Tokenizer, path: &Path) -> Result<()> {
     };
     let mut bytes = to_json(&outgoing)?;
     bytes.push(b'\n');
-    write(path, &bytes)
+    Ok(bytes)
 }
 
 /// Reads the tokenizer at `path`; any other content is an error, and nothing in it is executed.
@@ -89,7 +94,8 @@ pub fn load(path: &Path) -> Result<Tokenizer> {
     })
 }
 
-fn parse(bytes: &[u8]) -> Result<Tokenizer> {
+/// The tokenizer of such contents; any other are an error.
+pub fn parse(bytes: &[u8]) -> Result<Tokenizer> {
     let heading: Heading = from_json(bytes)?;
     if heading.format != FORMAT {
         return Err(Error::value(format!("format is {:?}; it must be {FORMAT:?}", heading.format)));

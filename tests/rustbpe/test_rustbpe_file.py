@@ -1,7 +1,11 @@
 """A tokenizer's file and its identity."""
 
+import copy
 import hashlib
 import json
+import pickle
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -129,3 +133,22 @@ def test_no_torn_or_damaged_file_loads_as_something_else(tmp_path, tokenizer, da
             assert Tokenizer.load(path).sha256 == tokenizer.sha256
         except ValueError as refused:
             assert "no usable tokenizer" in str(refused)
+
+
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+def test_what_was_pickled_is_the_same(tokenizer, protocol):
+    loaded = pickle.loads(pickle.dumps(tokenizer, protocol))
+    assert type(loaded) is Tokenizer and loaded.sha256 == tokenizer.sha256
+    assert loaded.special_tokens == tokenizer.special_tokens
+    assert copy.deepcopy(tokenizer).sha256 == copy.copy(tokenizer).sha256 == tokenizer.sha256
+
+
+def test_another_process_encodes_alike(tokenizer):
+    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+        assert pool.submit(tokenizer.encode, "the cat sat").result() == tokenizer.encode("the cat sat")
+
+
+def test_a_pickle_that_was_changed_is_refused(tokenizer):
+    changed = pickle.dumps(tokenizer).replace(b"<|bos|>", b"<|bog|>")
+    with pytest.raises(ValueError, match="sha256"):
+        pickle.loads(changed)

@@ -24,7 +24,7 @@ def test_a_vocabulary_out_of_range_is_refused(vocab_size):
         Tokenizer.train(["abc"], vocab_size, special_tokens=["<b>"])
 
 
-@pytest.mark.parametrize("threads", [0, -1, 2**80])
+@pytest.mark.parametrize("threads", [0, -1, 1_025, 2**80])
 def test_a_number_of_threads_out_of_range_is_refused(tokenizer, threads):
     with pytest.raises(ValueError, match="threads is"):
         tokenizer.encode_batch(["x"], threads=threads)

@@ -80,7 +80,7 @@ def test_progress_that_cannot_be_called_is_a_type_error():
         Tokenizer.train(["abc"], 257, progress=5)  # pyright: ignore[reportArgumentType]
 
 
-@pytest.mark.parametrize("threads", [0, -1, 2**80])
+@pytest.mark.parametrize("threads", [0, -1, 1_025, 2**80])
 def test_a_number_of_threads_out_of_range_is_refused(threads):
     with pytest.raises(ValueError, match="threads is"):
         Tokenizer.train(["abc"], 257, threads=threads)

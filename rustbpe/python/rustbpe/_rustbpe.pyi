@@ -15,7 +15,8 @@ class Tokenizer:
     """A byte-pair tokenizer. It never changes; threads may share it, and other threads run while it works.
 
     Ids 0 to 255 are the bytes, then come the merges in the order in which they were learnt, then the special
-    tokens. Every `str` argument must be valid Unicode: a lone surrogate is a ValueError.
+    tokens. It can be copied and pickled, as for the processes of a data loader. Every `str` argument must be
+    valid Unicode: a lone surrogate is a ValueError.
     """
 
     @classmethod
@@ -42,7 +43,8 @@ class Tokenizer:
             special_tokens: Different, non-empty strings of at most 1,000 bytes.
             pattern: Cuts a text into the pieces inside which tokens are merged; the syntax is that of the
                 Rust crate fancy-regex. The default pattern takes time linear in the text.
-            threads: At least 1; by default as many as there are cores. They do not change what is learnt.
+            threads: From 1 to 1,024, by default as many as there are cores; they do not change what is
+                learnt.
             progress: Called some times a second and at the end of each phase, with the phase, what is done of
                 it, and what there is to do: bytes of text (how many there are is unknown, None), then merges.
                 What it raises ends the training.
@@ -214,7 +216,7 @@ class Tokenizer:
             prepend: A special token's name or an id, which comes before the ids of each text.
             allowed_special: As for `encode`.
             disallowed_special: As for `encode`.
-            threads: How many threads share the texts.
+            threads: How many threads share the texts, from 1 to 1,024.
             dtype: As for `encode_to_numpy`.
 
         Returns:

@@ -103,6 +103,19 @@ pub fn whole_number(value: &Bound<'_, PyAny>, name: &str, least: usize) -> PyRes
     number.ok_or_else(|| PyValueError::new_err(format!("{name} is {value}; it must be in [{least}, 2^63)")))
 }
 
+/// The most threads that can be asked for: so many are on no host, and a host that gives them has none left for
+/// others.
+const MOST_THREADS: usize = 1024;
+
+/// How many threads shall share some work.
+pub fn thread_count(value: &Bound<'_, PyAny>) -> PyResult<usize> {
+    let number = whole_number(value, "threads", 1)?;
+    if number > MOST_THREADS {
+        return Err(PyValueError::new_err(format!("threads is {number}; it must be in [1, {MOST_THREADS}]")));
+    }
+    Ok(number)
+}
+
 /// The bytes of a token id; one that no integer type of ours holds is as unknown as any.
 pub fn token_of<'v>(vocab: &'v Vocab, id: &Bound<'_, PyAny>) -> PyResult<&'v [u8]> {
     match id.extract::<i64>() {

@@ -20,7 +20,7 @@ use crate::merge::Pair;
 use crate::split::{SPLIT_PATTERN, Splitter};
 use crate::tokenizer;
 
-use args::{strings, token_of, utf8, whole_number};
+use args::{strings, thread_count, token_of, utf8};
 use decode::{Decoder, bytes_of};
 use encode::{Choice, Dtype};
 
@@ -170,7 +170,7 @@ impl Tokenizer {
         threads: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Bound<'py, PyList>> {
         let choice = Choice::new(self.inner.specials(), allowed_special, disallowed_special)?;
-        let threads = threads.map_or(Ok(1), |given| whole_number(given, "threads", 1))?;
+        let threads = threads.map_or(Ok(1), thread_count)?;
         let request = encode::Request { choice, prepend: None, threads };
         encode::many_lists(&self.inner, texts, &request)
     }
@@ -202,7 +202,7 @@ impl Tokenizer {
     ) -> PyResult<(Bound<'py, PyAny>, Bound<'py, PyAny>)> {
         let choice = Choice::new(self.inner.specials(), allowed_special, disallowed_special)?;
         let prepend = encode::prepended(&self.inner, prepend)?;
-        let threads = threads.map_or(Ok(1), |given| whole_number(given, "threads", 1))?;
+        let threads = threads.map_or(Ok(1), thread_count)?;
         let request = encode::Request { choice, prepend, threads };
         encode::many_arrays(&self.inner, texts, &request, Dtype::new(dtype, &self.inner)?)
     }
@@ -267,6 +267,20 @@ impl Tokenizer {
     #[getter]
     fn hash(&self) -> &str {
         self.inner.sha256()
+    }
+
+    /// How copy and pickle, and so other processes, get the same again: from what a file of it holds.
+    fn __reduce__<'py>(slf: &Bound<'py, Self>) -> PyResult<(Bound<'py, PyAny>, (Bound<'py, PyBytes>,))> {
+        let inner = &slf.get().inner;
+        let contents = slf.py().detach(|| file::contents(inner))?;
+        Ok((slf.get_type().getattr("_of_contents")?, (PyBytes::new(slf.py(), &contents),)))
+    }
+
+    /// The inverse of `__reduce__`.
+    #[classmethod]
+    fn _of_contents(cls: &Bound<'_, PyType>, contents: &[u8]) -> PyResult<Self> {
+        let inner = cls.py().detach(|| file::parse(contents))?;
+        Ok(Self { inner })
     }
 
     fn __repr__(&self) -> String {

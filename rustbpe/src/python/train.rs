@@ -12,7 +12,7 @@ use crate::split::SPLIT_PATTERN;
 use crate::tokenizer::Tokenizer;
 use crate::train::Plan;
 
-use super::args::{Items, strings, utf8, whole_number};
+use super::args::{Items, strings, thread_count, utf8, whole_number};
 
 /// How long a signal such as Ctrl-C may go unseen, and how often progress is told.
 const INTERVAL: Duration = Duration::from_millis(100);
@@ -36,7 +36,7 @@ impl Request {
             special_tokens.map_or(Ok(Vec::new()), |given| strings(given, "special_tokens"))?;
         let pattern = pattern.map_or(Ok(SPLIT_PATTERN), |given| utf8(given, "pattern"))?;
         let all_cores = || Ok(available_parallelism().map_or(1, usize::from));
-        let threads = threads.map_or_else(all_cores, |given| whole_number(given, "threads", 1))?;
+        let threads = threads.map_or_else(all_cores, thread_count)?;
         Ok(Self { plan: Plan::new(pattern, special_tokens, vocab_size)?, threads })
     }
 }
