@@ -71,14 +71,14 @@ def check_questions(model: GPT, tokenizer: Tokenizer, examples: Iterable[Example
 
 
 @torch.inference_mode()
-def chosen(model: GPT, tokenizer: Tokenizer, question: Choice) -> int:
-    """Index of the answer whose letter the model would say."""
+def chosen(model: GPT, tokenizer: Tokenizer, question: Choice) -> int | None:
+    """Index of the answer whose letter the model would say; None where its logits are no numbers."""
     letters = _letters(tokenizer, question)
     prompt = _prompt(model, tokenizer, question)
     device = model.head.weight.device
     with torch.autocast(device.type, dtype=torch.bfloat16, enabled=device.type == "cuda"):
-        z = model.logits(torch.tensor([prompt], device=device))[0, -1]  # [V]
-    return int(z[letters].argmax())
+        z = model.logits(torch.tensor([prompt], device=device))[0, -1, letters]
+    return None if z.isnan().any() else int(z.argmax())
 
 
 def answered(model: GPT, tokenizer: Tokenizer, question: Open, most_tokens: int) -> str:

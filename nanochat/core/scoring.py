@@ -1,5 +1,6 @@
 """Whether a model gets an item right."""
 
+import math
 import random
 from collections.abc import Sequence
 
@@ -18,7 +19,7 @@ def is_right(model: GPT, encoder: Encoder, task: Task, number: int) -> bool:
     """Whether the model gets item `number` of a task right.
 
     Of several sequences it chooses the one whose span has the lowest mean loss; in language modelling each
-    token of the span must be the likeliest.
+    token of the span must be the likeliest. A model whose losses are no numbers chooses nothing.
     """
     item = task.items[number]
     others = [i for i in range(len(task.items)) if i != number]
@@ -30,7 +31,7 @@ def is_right(model: GPT, encoder: Encoder, task: Task, number: int) -> bool:
         [one] = scored
         return likeliest[0, one.start - 1 : one.end - 1].tolist() == one.ids[one.start : one.end]
     means = [losses[i, one.start - 1 : one.end - 1].mean().item() for i, one in enumerate(scored)]
-    return means.index(min(means)) == item.gold
+    return not any(map(math.isnan, means)) and means.index(min(means)) == item.gold
 
 
 @torch.inference_mode()

@@ -1,5 +1,6 @@
 """CORE: what is asked, in which order, what counts as right, what it comes to."""
 
+import math
 import random
 from types import SimpleNamespace
 
@@ -180,3 +181,13 @@ def test_a_real_models_choice_is_that_of_its_losses_one_sequence_at_a_time():
         found.append(expected)
         assert is_right(model, Characters(), task(item), 0) is expected
     assert True in found and False in found
+
+
+@pytest.mark.parametrize("item", [MultipleChoice("q", ("a", "b"), 0), Schema(("q", "r"), "a", 0)])
+def test_a_model_that_diverged_gets_nothing_right(item):
+    model = build_model(
+        GPTConfig(n_layer=1, n_embd=16, n_head=2, n_kv_head=2, vocab_size=128, sequence_length=32)
+    )
+    with torch.no_grad():
+        model.head.weight.fill_(math.nan)
+    assert not is_right(model, Characters(), task(item), 0)
