@@ -13,7 +13,7 @@ from nanochat.core import Task, TaskScore, evaluate_core, read_bundle
 from nanochat.dataset import manifest_path
 from nanochat.evaluate import bits_per_byte, validation_batches
 from nanochat.examples import Example, read_examples
-from nanochat.files import write_text
+from nanochat.files import as_json, write_text
 from nanochat.saved import Saved, load_checkpoint, load_newest
 from nanochat.settings import require
 from nanochat.verb import Parser, run, say
@@ -79,7 +79,7 @@ class _Figures:
     def add(self, **found: Any) -> None:
         self._found |= found
         if self._out is not None:
-            write_text(self._out, json.dumps(self._found, indent=1) + "\n")
+            write_text(self._out, json.dumps(as_json(self._found), indent=1, allow_nan=False) + "\n")
 
 
 def _check(saved: Saved, path: Path, examples: list[Example]) -> None:

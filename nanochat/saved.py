@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 import yaml
 from safetensors.torch import load as load_tensors
 
@@ -65,8 +64,7 @@ def weights_hash(model: GPT) -> str:
     """The SHA-256 of a model's weights on the CPU: two sources of the same name may hold different ones."""
     digest = hashlib.sha256()
     for name, tensor in model.state_dict().items():
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        digest.update(tensor.contiguous().view(-1).view(torch.uint8).numpy())
+        checkpoint.add_tensor(digest.update, name, tensor)
     return digest.hexdigest()
 
 

@@ -23,7 +23,6 @@ from nanochat.recipes import OPTIM_CONFIGS, build_optimizer
 from nanochat.saved import Saved, load_newest, weights_hash
 from nanochat.schedule import Schedule
 from nanochat.settings import require
-from nanochat.tok_train import tokenizer_path
 from nanochat.training import Job, Keeping, Training, Watch
 from nanochat.verb import Parser, run, say
 from nanochat.watches import watch_bits_per_byte, watch_samples
@@ -120,11 +119,12 @@ def build(args: argparse.Namespace, ranks: Ranks) -> Training:
         },
     )
     if ranks.leads:
-        saved.tokenizer.save(tokenizer_path(directory))
         say(f"{args.stage} from {saved.path}: {len(mixture.train)} examples, {steps} steps, into {directory}")
         if silent:
             say(f"{silent} of {len(mixture.train)} examples count no target in a window of {length} tokens")
-    keeping = Keeping(directory=directory, save_every=args.save_every, log_every=args.log_every)
+    keeping = Keeping(
+        directory=directory, tokenizer=saved.tokenizer, save_every=args.save_every, log_every=args.log_every
+    )
     return Training(job, keeping, ranks, _watches(args, job, saved, mixture, ranks))
 
 

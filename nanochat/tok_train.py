@@ -6,9 +6,10 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from nanochat import shards
+from nanochat import checkpoint, shards
 from nanochat.dataset import manifest_path
 from nanochat.files import write_text
+from nanochat.settings import require
 from nanochat.tokenizer import Tokenizer, train_tokenizer
 from nanochat.verb import Parser, run, say
 
@@ -25,7 +26,8 @@ def train_tokenizer_to(root: Path, *, vocab_size: int, max_chars: int, doc_cap: 
     one it is; where it cannot be written, as on a read-only disk, a line says so.
 
     Raises:
-        ValueError: An argument is out of range, or there is no data set.
+        ValueError: An argument is out of range, there is no data set, or the root's checkpoints need the
+            tokenizer that is there.
     """
     manifest = shards.load(manifest_path(root))
     path = tokenizer_path(root)
@@ -34,6 +36,9 @@ def train_tokenizer_to(root: Path, *, vocab_size: int, max_chars: int, doc_cap: 
     if _is_there(path, made_from, wanted):
         note_in(manifest, path)
         return path
+    trained = checkpoint.newest(root)
+    must = "no run's with this tokenizer, which another would replace: give another --root"
+    require(trained is None or not path.exists(), "the newest checkpoint", str(trained), must)
     texts = shards.read_texts(manifest, "train")
     tokenizer = train_tokenizer(texts, vocab_size=vocab_size, doc_cap=doc_cap, max_chars=max_chars)
     tokenizer.save(path)

@@ -110,7 +110,9 @@ def build(args: argparse.Namespace, ranks: Ranks) -> Training:
             "schedule": asdict(schedule),
         },
     )
-    keeping = Keeping(directory=args.root, save_every=args.save_every, log_every=args.log_every)
+    keeping = Keeping(
+        directory=args.root, tokenizer=None, save_every=args.save_every, log_every=args.log_every
+    )
     return Training(job, keeping, ranks, _watches(args, job, tokenizer, manifest, ranks))
 
 

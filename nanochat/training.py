@@ -1,10 +1,10 @@
 """A run of the vanilla loop: steps from a stream of batches, looks on the way, checkpoints."""
 
 import json
-import math
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from nanochat import checkpoint
-from nanochat.files import write_text
+from nanochat.files import as_json, write_text
 from nanochat.loop import StepReport, train
 from nanochat.model import GPT
 from nanochat.optim import MuonAdamW
@@ -25,6 +25,8 @@ from nanochat.settings import require
 from nanochat.speed import Speed, peak_flops
 from nanochat.steps import steps_of
 from nanochat.stream import Place, Placed, Share
+from nanochat.tok_train import tokenizer_path
+from nanochat.tokenizer import Tokenizer
 from nanochat.verb import say, warn
 
 Record = dict[str, Any]
@@ -69,6 +71,8 @@ class Keeping:
 
     directory: Path
     """Gets `checkpoints/` and `log.jsonl`."""
+    tokenizer: Tokenizer | None
+    """Is put beside them as the run begins or goes on; None: it is there."""
     save_every: int
     """Steps between checkpoints; 0: at the end only."""
     log_every: int
@@ -119,7 +123,10 @@ class Training:
         if not self._ranks.leads:
             self._train()
             return
-        with checkpoint.alone(self._keeping.directory, new=self._step == 0):
+        keeping = self._keeping
+        with checkpoint.alone(keeping.directory, new=self._step == 0):
+            if keeping.tokenizer is not None:
+                keeping.tokenizer.save(tokenizer_path(keeping.directory))
             self._train()
 
     def _train(self) -> None:
@@ -218,21 +225,17 @@ class _Log:
         write_text(self._path, "".join(f"{line}\n" for line in kept))
 
     def write(self, record: Record) -> None:
-        """Append a record; a loss that is no number, of a run that diverged, is null: JSON has no NaN.
-
-        One that the disk does not take is told: the run is worth more than its log.
-        """
-        record = {
-            name: None if isinstance(value, float) and not math.isfinite(value) else value
-            for name, value in record.items()
-        }
-        line = json.dumps(record, sort_keys=True, allow_nan=False) + "\n"
-        size = self._path.stat().st_size
+        """Append a record; one that cannot be written is told: the run is worth more than its log."""
+        line = json.dumps(as_json(record), sort_keys=True, allow_nan=False) + "\n"
+        size: int | None = None
         try:
             with self._path.open("a", encoding="utf-8") as file:
+                size = file.tell()
                 file.write(line)
         except OSError as error:
-            os.truncate(self._path, size)  # of half a line
+            with suppress(OSError):
+                if size is not None:
+                    os.truncate(self._path, size)  # of half a line
             warn(f"{self._path} lacks step {record['step']} ({error.strerror}): make room")
 
 

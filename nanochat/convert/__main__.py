@@ -12,6 +12,7 @@ from nanochat.model import plain
 from nanochat.saved import load_newest
 from nanochat.settings import require
 from nanochat.tok_train import tokenizer_path
+from nanochat.tokenizer import Tokenizer
 from nanochat.verb import Parser, run, say
 
 FROM_NANOCHAT = "read a .pt of nanochat or of the published prototype"
@@ -28,7 +29,10 @@ def from_nanochat(args: argparse.Namespace) -> None:
     fits = tokenizer.vocab_size == config.vocab_size
     words = f"{config.vocab_size}, as the model's"
     require(fits, f"the vocabulary of {args.tokenizer}", tokenizer.vocab_size, words)
-    tokenizer.save(tokenizer_path(args.root))
+    where = tokenizer_path(args.root)
+    other = where.exists() and Tokenizer.load(where).hash != tokenizer.hash
+    require(not other, str(where), "another tokenizer", f"that of {args.tokenizer}: choose another --root")
+    tokenizer.save(where)
     path = checkpoint.checkpoint_path(args.root, 0)
     facts = {"model": plain(config), "tokenizer": tokenizer.hash, "step": 0, "from": args.checkpoint.name}
     checkpoint.save(path, model, {}, facts)

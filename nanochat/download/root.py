@@ -22,6 +22,7 @@ from nanochat.download.source import (
     read_pattern,
 )
 from nanochat.download.workers import in_parallel
+from nanochat.files import remove_left_over
 from nanochat.manifest import MANIFEST, DataProblem, Shard, check_splits, load, parse, renew
 from nanochat.settings import require
 
@@ -87,6 +88,9 @@ def _fetch_all(source: Source, means: Means, meter: Meter, workers: int) -> Path
             source = source.knowing(load(earlier / MANIFEST))
         except DataProblem:
             continue  # none, or of no use: then nothing is known from it
+    for directory in {(means.directory / wanted.file).parent for wanted in source.wanted}:
+        with writing(directory):
+            remove_left_over(directory)
     here: dict[str, Shard] = {}
     measured = {wanted.file: wanted.known for wanted in source.wanted if wanted.known is not None}
 

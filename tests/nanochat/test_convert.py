@@ -219,6 +219,13 @@ def test_the_verb_makes_a_root_that_chat_reads(tmp_path, tokenizer, capsys):
     assert verb.run(chat.main, [str(root), "-p", "hi", "--max-tokens", "2", "--device", "cpu"]) == 0
     assert verb.run(main, [*given, "--root", str(root)]) == 2
     assert "it must be new: choose another --root" in capsys.readouterr().err
+    there = root / "tokenizer" / "tokenizer.json"
+    (root / "checkpoints" / "step-0000000.safetensors").unlink()
+    train_tokenizer(["a b c"] * 9, vocab_size=265, doc_cap=9, max_chars=99).save(there)
+    before = there.read_bytes()
+    assert verb.run(main, [*given, "--root", str(root)]) == 2
+    assert "is 'another tokenizer'; it must be that of" in capsys.readouterr().err
+    assert there.read_bytes() == before
     small = write_ranks(tmp_path / "s.tiktoken", dict(list(ranks_of(tokenizer).items())[:300]))
     other = ["from-nanochat", "--checkpoint", str(original), "--tokenizer", str(small)]
     assert verb.run(main, [*other, "--root", str(tmp_path / "other")]) == 2

@@ -373,6 +373,13 @@ def test_a_second_download_into_a_directory_is_refused(served, tmp_path):
     get(served, tmp_path, shards=1)
 
 
+def test_what_a_killed_download_left_of_a_file_is_removed(served, tmp_path):
+    left = tmp_path / f".{FIRST}.0123abcd"
+    left.write_bytes(b"half")
+    get(served, tmp_path, shards=1)
+    assert not left.exists() and (tmp_path / FIRST).read_bytes() == SHARDS[FIRST]
+
+
 def test_ctrl_c_ends_a_download_at_once_and_the_next_call_goes_on(served, tmp_path):
     end = threading.Event()
     served.fail(FIRST, hangs(70_000, end))

@@ -124,7 +124,7 @@ def files_of_at_most(size):
 
 
 class Heard(io.StringIO):
-    """A standard error on whose first line something happens."""
+    """A standard error or output, on each of whose lines something happens."""
 
     def __init__(self, happens):
         super().__init__()
@@ -188,3 +188,28 @@ def test_of_two_runs_at_once_in_a_root_the_second_is_refused_and_changes_nothing
         assert "has a run under way; there must be one at a time" in capsys.readouterr().err
         assert contents(directory) == before
     assert verb.run(main, call(root, *more)) == 0
+
+
+def test_a_log_that_is_taken_away_ends_no_run(root, monkeypatch):
+    begun_anew(root, "train")
+    path = root / "log.jsonl"
+    monkeypatch.setattr(sys, "stdout", Heard(lambda: path.unlink(missing_ok=True)))
+    assert verb.run(train.main, training(root, "--log-every", "1")) == 0
+    assert not path.exists()
+
+
+@pytest.mark.parametrize("name", VERBS)
+def test_what_was_killed_as_it_saved_is_removed_by_the_next_run(root, name):
+    main, call, place = VERBS[name]
+    checkpoints = root / place / "checkpoints"
+    (checkpoints / "step-0000002.safetensors").unlink()
+    for left in (".step-0000002.safetensors.0123abcd", ".tmpXMb9cb", ".keep"):
+        (checkpoints / left).write_bytes(b"half")
+    assert verb.run(main, call(root, "--resume")) == 0
+    found = sorted(path.name for path in checkpoints.iterdir())
+    assert found == [".keep", "step-0000001.safetensors", "step-0000002.safetensors"]
+
+
+def test_who_may_read_a_checkpoint_follows_from_the_umask(trained):
+    [one, _] = sorted((trained / "checkpoints").iterdir())
+    assert one.stat().st_mode == (trained / "log.jsonl").stat().st_mode

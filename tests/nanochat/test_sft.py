@@ -1,6 +1,8 @@
 """A model that goes on with a mixture: it learns to answer, and is evaluated by its answers."""
 
 import json
+import math
+import shutil
 
 import pytest
 import torch
@@ -9,6 +11,7 @@ from safetensors.torch import load_file
 from nanochat import chat, checkpoint, dataset, eval, sft, tok_train, train, verb
 from nanochat.chat_eval import answered, chosen, evaluate_chat
 from nanochat.examples import Choice, Conversation, Document, Open
+from nanochat.model import build_model
 from nanochat.saved import load_newest
 
 TINY = ["--device-batch-size", "4", "--eval-sequences", "8", "--device", "cpu"]
@@ -169,6 +172,27 @@ def test_a_choice_is_the_likeliest_of_its_letters(tuned):
     assert scores == [gold == picked for gold in range(3)]
     score = evaluate_chat(model, tokenizer, [question, Choice("?", ("a", "b"), 0), Document("x")])
     assert score.asked == 2 and score.by_chance == pytest.approx((1 / 3 + 1 / 2) / 2)
+
+
+def test_a_model_that_diverged_chooses_nothing(tuned):
+    model = build_model(tuned.model.config)
+    with torch.no_grad():
+        model.head.weight.fill_(math.nan)
+    assert chosen(model, tuned.tokenizer, Choice("Which?", ("one", "two"), 0)) is None
+    assert evaluate_chat(model, tuned.tokenizer, [Choice("Which?", ("one", "two"), 0)]).right == 0
+
+
+def test_tuning_that_is_refused_leaves_the_tokenizer_of_the_run_that_is_there(root, tuned, tmp_path, capsys):
+    other = shutil.copytree(
+        root, tmp_path / "other", ignore=shutil.ignore_patterns("mid", "sft", "checkpoints")
+    )
+    tok_train.train_tokenizer_to(other, vocab_size=410, max_chars=50_000, doc_cap=4_000)
+    shape = ["--depth", "2", "--width", "64", "--heads", "2", "--sequence-length", "64"]
+    assert verb.run(train.main, ["--root", str(other), *TINY, *shape, "--num-iterations", "1"]) == 0
+    given = ["--root", str(root), "--mixture", str(root / "mixture.yaml"), *TINY, "--num-iterations", "8"]
+    assert verb.run(sft.main, [*given, "--from", str(other), "--resume"]) == 2
+    assert "ask for what it was trained with" in capsys.readouterr().err
+    assert load_newest(root / "sft").tokenizer.hash == tuned.tokenizer.hash
 
 
 def test_what_asks_nothing_or_has_no_room_is_refused(tuned):

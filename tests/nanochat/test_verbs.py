@@ -135,6 +135,9 @@ def test_the_log_of_a_run_that_diverges_is_json(prepared, tmp_path):
     lines = (root / "log.jsonl").read_text().splitlines()
     records = [json.loads(line, parse_constant=refuse) for line in lines]
     assert records[-1]["step"] == 4 and records[-1]["loss"] is None
+    figures = root / "figures.json"
+    assert verb.run(eval.main, ["--root", str(root), "--device", "cpu", "--out", str(figures)]) == 0
+    assert json.loads(figures.read_text(), parse_constant=refuse)["val_bpb"] is None
 
 
 def test_samples_go_on_with_the_prompts(prepared, tmp_path, capsys):

@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from nanochat import chat, dataset, eval, sft, tok_eval, tok_train, train, verb
+from nanochat import chat, checkpoint, dataset, eval, sft, tok_eval, tok_train, tokenizer, train, verb
 from nanochat.convert.__main__ import main as convert
 from nanochat.web.__main__ import main as web
 
@@ -86,8 +86,28 @@ def torn(root):
     path.write_bytes(path.read_bytes()[:-100])
 
 
-def says_nothing(root):
+def damaged(root, tensor="model.head.weight"):
+    path = root / CHECKPOINT
+    contents = bytearray(path.read_bytes())
+    header = 8 + int.from_bytes(contents[:8], "little")
+    entry = json.loads(contents[8:header])[tensor]
+    contents[header + entry["data_offsets"][0]] ^= 1
+    path.write_bytes(contents)
+
+
+def damaged_in_what_it_says(root):
+    path = root / CHECKPOINT
+    contents = path.read_bytes()
+    assert b'num_iterations\\": 1' in contents
+    path.write_bytes(contents.replace(b'num_iterations\\": 1', b'num_iterations\\": 2'))
+
+
+def of_the_schema_before(root):
     save_file({"model.x": torch.ones(1)}, root / CHECKPOINT, metadata={"facts": '{"schema": 1}'})
+
+
+def says_nothing(root):
+    checkpoint.save(root / CHECKPOINT, torch.nn.Linear(1, 1), {}, {})
 
 
 def says_no_json(root):
@@ -100,7 +120,9 @@ def is_a_directory(root):
 
 
 def with_another_tokenizer(root):
-    tok_train.train_tokenizer_to(root, vocab_size=310, max_chars=20_000, doc_cap=2_000)
+    tokenizer.train_tokenizer(["a b c"] * 9, vocab_size=265, doc_cap=9, max_chars=99).save(
+        tok_train.tokenizer_path(root)
+    )
 
 
 def with_half_a_tokenizer(root):
@@ -112,6 +134,9 @@ def with_half_a_tokenizer(root):
     ("harm", "message"),
     [
         (torn, "it must be whole: use an earlier one"),
+        (damaged, "(model.head.weight is not what was written); it must be whole: use an earlier one"),
+        (damaged_in_what_it_says, "(its metadata are not what was written); it must be whole"),
+        (of_the_schema_before, "has schema 1; it must be 2: use another"),
         (says_nothing, "it must be model and tokenizer: use one of a run"),
         (says_no_json, "it must be whole: use an earlier one"),
         (is_a_directory, "it must be whole: use an earlier one"),
@@ -122,6 +147,23 @@ def with_half_a_tokenizer(root):
 def test_a_checkpoint_or_tokenizer_that_cannot_be_used_is_told(root, name, harm, message, capsys):
     harm(root)
     assert message in told(capsys, name, call(name, root))
+
+
+def test_a_damaged_state_of_the_optimizer_is_not_trained_on(root, capsys):
+    damaged(root, "optimizer.mean.head.weight")
+    assert "(optimizer.mean.head.weight is not what was written)" in told(
+        capsys, "train", call("train", root)
+    )
+    assert verb.run(eval.main, call("eval", root)) == 0
+
+
+def test_a_tokenizer_that_checkpoints_need_is_kept(root, capsys):
+    path = tok_train.tokenizer_path(root)
+    before = path.read_bytes()
+    assert "--root" in told(capsys, "tok_train", ["--root", root, "--vocab-size", "310"])
+    assert path.read_bytes() == before
+    path.unlink()
+    assert verb.run(tok_train.main, ["--root", str(root), "--vocab-size", "310"]) == 0
 
 
 @pytest.mark.parametrize(
@@ -161,6 +203,8 @@ def test_a_checkpoint_or_tokenizer_that_cannot_be_used_is_told(root, name, harm,
     ],
 )
 def test_a_value_that_cannot_be_is_told(root, name, more, message, capsys):
+    if name == "tok_train":
+        shutil.rmtree(root / "checkpoints")  # they would need the tokenizer that is there
     assert message in told(capsys, name, [*call(name, root), *more])
 
 
