@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,8 +27,8 @@ def train_tokenizer_to(root: Path, *, vocab_size: int, max_chars: int, doc_cap: 
     one it is; where it cannot be written, as on a read-only disk, a line says so.
 
     Raises:
-        ValueError: An argument is out of range, there is no data set, or the root's checkpoints need the
-            tokenizer that is there.
+        ValueError: An argument is out of range, there is no data set, or the root's checkpoints or a
+            run that is under way there need the tokenizer that is there.
     """
     manifest = shards.load(manifest_path(root))
     path = tokenizer_path(root)
@@ -36,13 +37,15 @@ def train_tokenizer_to(root: Path, *, vocab_size: int, max_chars: int, doc_cap: 
     if _is_there(path, made_from, wanted):
         note_in(manifest, path)
         return path
-    trained = checkpoint.newest(root)
-    must = "no run's with this tokenizer, which another would replace: give another --root"
-    require(trained is None or not path.exists(), "the newest checkpoint", str(trained), must)
-    texts = shards.read_texts(manifest, "train")
-    tokenizer = train_tokenizer(texts, vocab_size=vocab_size, doc_cap=doc_cap, max_chars=max_chars)
-    tokenizer.save(path)
-    write_text(made_from, json.dumps({**wanted, "hash": tokenizer.hash}, indent=1) + "\n")
+    # A run that is under way needs what is there too, though it may have no checkpoint yet.
+    with checkpoint.alone(root, new=False) if path.exists() else nullcontext():
+        trained = checkpoint.newest(root)
+        must = "no run's with this tokenizer, which another would replace: give another --root"
+        require(trained is None or not path.exists(), "the newest checkpoint", str(trained), must)
+        texts = shards.read_texts(manifest, "train")
+        tokenizer = train_tokenizer(texts, vocab_size=vocab_size, doc_cap=doc_cap, max_chars=max_chars)
+        tokenizer.save(path)
+        write_text(made_from, json.dumps({**wanted, "hash": tokenizer.hash}, indent=1) + "\n")
     note_in(manifest, path)
     return path
 

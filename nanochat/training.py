@@ -165,10 +165,12 @@ class Training:
         self._speed.add(self._job.tokens_per_step)
         ended = self._step == self._job.steps
         due = [watch for watch in self._watches if ended or _due(self._step, watch.every)]
-        if due or ended or _due(self._step, self._keeping.log_every):
-            self._say(self._trained(report), due)
+        telling = due or ended or _due(self._step, self._keeping.log_every)
+        trained = self._trained(report) if telling else {}
         if ended or _due(self._step, self._keeping.save_every):
-            self._save(last=ended)
+            self._save(last=ended)  # before what may fail and can be done again
+        if telling:
+            self._say(trained, due)
 
     def _trained(self, report: StepReport) -> Record:
         nats, tokens = self._ranks.sum([report.loss * report.tokens, report.tokens])

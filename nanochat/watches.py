@@ -10,6 +10,7 @@ from nanochat.generate import Sampling, generate
 from nanochat.model import GPT
 from nanochat.packing import Batch
 from nanochat.ranks import Ranks
+from nanochat.settings import require
 from nanochat.tokenizer import Tokenizer
 from nanochat.training import Record, Watch
 
@@ -37,10 +38,17 @@ def watch_samples(
     every: int,
     prompts: Sequence[str] = SAMPLE_PROMPTS,
 ) -> Watch:
-    """`samples`: how the model goes on with each prompt, always with its likeliest token."""
+    """`samples`: how the model goes on with each prompt, always with its likeliest token.
 
-    def written(prompt: str) -> str:
-        ids = [tokenizer.bos_id, *tokenizer.encode(prompt)]
+    Raises:
+        ValueError: The model has too few positions for that.
+    """
+    begun = [[tokenizer.bos_id, *tokenizer.encode(prompt)] for prompt in prompts]
+    positions, needed = model.cos.size(0), max(map(len, begun)) + SAMPLE_TOKENS
+    must = f"at least {needed}, for a sample: leave out --sample-every"
+    require(positions >= needed, "the number of the model's positions", positions, must)
+
+    def written(prompt: str, ids: list[int]) -> str:
         drawn = generate(
             model,
             ids,
@@ -53,7 +61,7 @@ def watch_samples(
     def look() -> Record:
         if not ranks.leads:
             return {}
-        return {"samples": [written(prompt) for prompt in prompts]}
+        return {"samples": [written(*one) for one in zip(prompts, begun, strict=True)]}
 
     return Watch(every=every, look=look)
 

@@ -169,7 +169,7 @@ def test_a_log_that_the_disk_does_not_take_ends_no_run_and_stays_whole(root, cap
         verb.run(train.main, training(root, "--log-every", "1", "--save-every", "0"))
     error = capsys.readouterr().err
     assert "log.jsonl lacks step 0 (File too large): make room" in error
-    assert "log.jsonl lacks step 2 (File too large): make room" in error
+    assert "log.jsonl lacks step 1 (File too large): make room" in error
     assert (root / "log.jsonl").read_bytes() == b""
 
 
@@ -213,3 +213,39 @@ def test_what_was_killed_as_it_saved_is_removed_by_the_next_run(root, name):
 def test_who_may_read_a_checkpoint_follows_from_the_umask(trained):
     [one, _] = sorted((trained / "checkpoints").iterdir())
     assert one.stat().st_mode == (trained / "log.jsonl").stat().st_mode
+
+
+class Gone(io.StringIO):
+    """A standard output whose reader goes away before the last line."""
+
+    def write(self, text):
+        if text.startswith("step 2 "):
+            raise BrokenPipeError(32, "Broken pipe")
+        return super().write(text)
+
+
+def test_a_run_that_fails_as_it_tells_of_a_step_has_its_checkpoint(root, monkeypatch):
+    begun_anew(root, "train")
+    monkeypatch.setattr(sys, "stdout", Gone())
+    with pytest.raises(BrokenPipeError, match="standard output"):
+        train.main(training(root, "--save-every", "0"))
+    assert [path.name for path in (root / "checkpoints").iterdir()] == ["step-0000002.safetensors"]
+
+
+def test_samples_that_do_not_fit_are_refused_before_the_first_step(root, capsys):
+    begun_anew(root, "train")
+    assert verb.run(train.main, training(root, "--sequence-length", "2", "--sample-every", "2")) == 2
+    told = capsys.readouterr()
+    assert "leave out --sample-every" in told.err and told.out == ""
+
+
+def test_no_other_tokenizer_takes_the_place_of_that_of_a_run_under_way(root, capsys):
+    begun_anew(root, "train")
+    path = tok_train.tokenizer_path(root)
+    before = path.read_bytes()
+    with checkpoint.alone(root, new=True):
+        assert verb.run(tok_train.main, ["--root", str(root), "--vocab-size", "301"]) == 2
+    assert "has a run under way" in capsys.readouterr().err
+    assert path.read_bytes() == before
+    assert verb.run(tok_train.main, ["--root", str(root), "--vocab-size", "301"]) == 0
+    assert path.read_bytes() != before
