@@ -73,7 +73,12 @@ def bits_per_byte(model: Model, batches: Iterable[Batch], token_bytes: Tensor) -
 
 def per_byte(nats: float, length: float) -> float:
     """Bits per byte of so many nats over so many bytes. Raises ValueError if there are no bytes."""
-    require(length > 0, "the bytes of the validation targets", length, "above 0")
+    require(
+        length > 0,
+        "the bytes of the validation targets",
+        length,
+        "above 0: hold out texts or answers with words",
+    )
     return nats / math.log(2) / length
 
 

@@ -41,12 +41,12 @@ def watch_samples(
     """`samples`: how the model goes on with each prompt, always with its likeliest token.
 
     Raises:
-        ValueError: The model has too few positions for that.
+        ValueError: There shall be samples, and the model has too few positions for them.
     """
     begun = [[tokenizer.bos_id, *tokenizer.encode(prompt)] for prompt in prompts]
     positions, needed = model.cos.size(0), max(map(len, begun)) + SAMPLE_TOKENS
-    must = f"at least {needed}, for a sample: leave out --sample-every"
-    require(positions >= needed, "the number of the model's positions", positions, must)
+    must = f"at least {needed}, for a sample: have longer sequences, or no samples"
+    require(not every or positions >= needed, "the number of the model's positions", positions, must)
 
     def written(prompt: str, ids: list[int]) -> str:
         drawn = generate(
