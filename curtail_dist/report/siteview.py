@@ -2,7 +2,7 @@
 
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from itertools import islice, pairwise
 
@@ -93,7 +93,12 @@ class SiteView:
         watts = self.watts.get(drawn_as(self.phase), 0.0)
         stretch = _Stretch(start=self._since, stop=t, watts=watts, g_per_kwh=self._known)
         self.kg += stretch.kg(self._since, t)
-        self._stretches.append(stretch)
+        last = self._stretches[-1] if self._stretches else None
+        if last is not None and (last.watts, last.g_per_kwh) == (watts, self._known):
+            # One stretch, however many events lie in it: else a meter's span would outlast those kept.
+            self._stretches[-1] = replace(last, stop=t)
+        else:
+            self._stretches.append(stretch)
         self.phase_s[self.phase] = self.phase_s.get(self.phase, 0.0) + t - self._since
         self._since = t
 

@@ -11,6 +11,7 @@ from curtail_dist.dashboard.board import Board
 from curtail_dist.errors import DataError
 from curtail_dist.report.build import summarize
 from curtail_dist.report.live import LiveView
+from curtail_dist.report.siteview import KEPT
 from curtail_dist.report.tail import EventTail
 from curtail_dist.telemetry.events import (
     Committed,
@@ -217,6 +218,21 @@ def test_what_a_meter_measured_takes_the_place_of_what_was_modelled(tmp_path: Pa
         view.poll()
     metered_kwh, modelled_kwh = 1.2 * 1.5 / 3.6, 1.2 * 1000 / 3600
     assert view.kg == pytest.approx((metered_kwh + modelled_kwh) * 50 / 1000)
+
+
+def test_a_meter_that_agrees_with_the_model_changes_nothing_however_many_steps_it_spans(tmp_path: Path):
+    clock = SetClock()
+    with EventLog(tmp_path, site="texas", process="agent.1", clock=clock) as log:
+        log.emit(site_started(train_w=1000.0))
+        log.emit(ReadingSeen(g_per_kwh=50.0, measured_t=0.0, source="trace"))
+        log.emit(Phase(phase="train"))
+        for count in range(1, 2 * KEPT):
+            clock.t = 0.1 * count
+            log.emit(Step(steps=1, tokens=1, rows=1, loss=None))
+        log.emit(Energy(since=0.0, until=clock.t, joules=1000.0 * clock.t))
+    view = LiveView(tmp_path)
+    view.poll()
+    assert view.kg == pytest.approx(clock.t / 3600 * 50 / 1000)
 
 
 def test_what_a_meter_measured_while_the_site_was_off_is_not_the_runs(tmp_path: Path):
