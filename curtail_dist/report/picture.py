@@ -101,11 +101,12 @@ def _end(history: History) -> Seconds:
 def _frame(axes: Axes, start: datetime, end: Seconds, *, labels: bool) -> None:
     """Time axis in hours of run time, labelled with UTC; light, so that the data stands out."""
     span = hours(end)
+    form = "%H:%M" if span <= 24.0 else "%d %b %H:%M"
     axes.set_xlim(0, span)
     axes.xaxis.set_major_locator(MultipleLocator(_tick_hours(span)))
 
     def utc(hour: float, _: int | None = None) -> str:
-        return (start.astimezone(UTC) + timedelta(hours=hour)).strftime("%H:%M")
+        return (start.astimezone(UTC) + timedelta(hours=hour)).strftime(form)
 
     axes.xaxis.set_major_formatter(FuncFormatter(utc))
     axes.tick_params(colors=MUTED, labelsize=9, length=0, labelbottom=labels, pad=4)

@@ -49,6 +49,20 @@ def axes() -> Axes:
     return figure.add_subplot()
 
 
+@pytest.mark.parametrize("days", [1.5, 7.0, 40.0])
+def test_a_picture_of_several_days_says_which_day_each_hour_is_of(
+    reckoned: tuple[History, Accounts], days: float
+):
+    history, accounts = reckoned
+    sites = {name: replace(site, deadline_s=days * 24 * HOUR) for name, site in history.sites.items()}
+    figure = compose(replace(history, sites=sites), accounts)
+    assert overlapping(figure) == []
+    axes = next(axes for axes in figure.axes if "kg CO2 so far" in axes.get_ylabel())
+    labels = [label.get_text() for label in axes.get_xticklabels()]
+    assert len(labels) > 4 and len(set(labels)) == len(labels)
+    assert "21 Mar 17:00" in labels
+
+
 def test_no_text_of_a_days_picture_covers_another_or_leaves_it(
     reckoned: tuple[History, Accounts], best: list[Point]
 ):
