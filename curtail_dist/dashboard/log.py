@@ -6,7 +6,7 @@ from heapq import merge
 from itertools import islice
 from typing import Any, NamedTuple
 
-from curtail_dist.report.lines import Teller, clock_text, printable
+from curtail_dist.report.lines import Teller, printable
 from curtail_dist.telemetry.record import Record
 
 KEPT = 10_000
@@ -99,7 +99,7 @@ def _text(record: Record) -> str:
         if record.event in _SAID:
             return _short(_SAID[record.event](record.fields))
         # A teller of its own, since here what every member records is told of every member.
-        line = Teller(commit_every=1).line(record)
+        line = Teller(commit_every=1).told(record)
     except (
         LookupError,
         TypeError,
@@ -110,7 +110,7 @@ def _text(record: Record) -> str:
         line = None
     if line is None:
         return _fields(record.fields)
-    return _short(line[len(clock_text(record.t, None)) + 2 :])
+    return _short(line)
 
 
 def _fields(fields: Mapping[str, Any]) -> str:

@@ -56,11 +56,14 @@ class Teller:
 
     def line(self, record: Record) -> str | None:
         """Return a line without control characters, or None where the record is not notable."""
+        text = self.told(record)
+        return None if text is None else f"{clock_text(record.t, self._start)}  {text}"
+
+    def told(self, record: Record) -> str | None:
+        """Return the same without the time of day."""
         tell = self._tell.get(record.event)
         text = tell(record) if tell else None
-        if text is None:
-            return None
-        return f"{clock_text(record.t, self._start)}  {printable(text)}"
+        return None if text is None else printable(text)
 
     def _once(self, *fact: object) -> bool:
         key = (str(fact[0]), fact[1:])
