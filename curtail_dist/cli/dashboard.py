@@ -63,6 +63,11 @@ def _directory(args: argparse.Namespace) -> Path:
     if (args.run_dir is None) == (args.config is None):
         raise UserError("a RUN_DIR or --config RUN.yaml says which run; give one of them")
     if args.run_dir is not None:
+        if args.set:
+            raise UserError(
+                f"--set is {args.set[0]}, which is of a run file, and RUN_DIR stands in its place; "
+                "give --config RUN.yaml, or leave --set out"
+            )
         return args.run_dir
     return RunConfig.from_yaml(args.config, list(args.set)).run.directory
 

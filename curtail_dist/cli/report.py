@@ -42,6 +42,11 @@ def _run(args: argparse.Namespace) -> int:
     try:
         page, text = _written(args)
     except OSError as error:
+        if error.filename is None:  # of a write: the disk is full, say
+            raise UserError(
+                f"{args.run_dir} does not take the report ({error.strerror or error}); what is there of one "
+                "may be torn: make room, and write it again"
+            ) from error
         raise UserError(
             f"{error.filename} cannot be used ({error.strerror}); a report reads a run's directories and is "
             "written into the first: have the right to, or give a copy of it"

@@ -20,6 +20,7 @@ pytestmark = pytest.mark.integration
         (["{}", "--from", "{}/nowhere"], "is no directory"),
         ([], "a RUN_DIR or --config RUN.yaml says which run; give one of them"),
         (["{}", "--config", "run.yaml"], "give one of them"),
+        (["{}", "--set", "run.seed=2"], "--set is run.seed=2, which is of a run file"),
         (["{}", "--port", "70000"], "--port is 70000; it must be in [0, 65535]"),
         (["{}", "--host", "0.0.0.0"], "has no password; it must be a loopback address"),
         (["{}", "--host", "192.0.2.1", "--without-password"], "where nothing can listen"),

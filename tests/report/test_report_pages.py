@@ -93,6 +93,22 @@ def test_a_directory_that_cannot_be_written_is_the_users_error(day: Path, capsys
     assert error.count("\n") == 1
 
 
+def test_a_disk_that_is_full_is_said(day: Path, capsys: pytest.CaptureFixture[str]):
+    (day / "summary.json").symlink_to("/dev/full")
+    assert main(["report", str(day)]) == 2
+    said = capsys.readouterr().err
+    assert f"{day} does not take the report (No space left on device)" in said and "make room" in said
+
+
+def test_one_sites_directory_alone_asks_for_that_of_the_founder(
+    day: Path, capsys: pytest.CaptureFixture[str]
+):
+    for file in (day / "events").glob("california.*"):
+        file.unlink()
+    assert main(["report", str(day)]) == 2
+    assert "the site that founded the run has written; give its directory, too" in capsys.readouterr().err
+
+
 def test_a_directory_without_events_is_the_users_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     assert main(["report", str(tmp_path)]) == 2
     error = capsys.readouterr().err
