@@ -169,6 +169,7 @@ class Board:
             "window": None if window is None else [finite(window[0], 0), finite(window[1], 0)],
             "round": view.round,
             "loss": finite(view.loss, 4),
+            "diverged": view.loss is not None and not math.isfinite(view.loss),
             "tokens_per_s": finite(view.tokens_per_s(), 0) if view.phase in ("train", "sync") else None,
             "kg": finite(view.kg, 4),
             "deaths": view.deaths,
@@ -269,8 +270,10 @@ class Board:
         self._steps[record.site] = column, record.t
         view.step(record.wall, int(record["tokens"]))
         loss = record["loss"]
-        if loss is not None and math.isfinite(loss):
-            view.loss = float(loss)
+        if loss is None:
+            return
+        view.loss = float(loss)
+        if math.isfinite(view.loss):
             column.loss += view.loss
             column.losses += 1
 

@@ -42,6 +42,7 @@ export class Model {
     this.t = told.facts.t ?? 0;
     this.start = told.facts.start ? Date.parse(/Z|[+-]\d\d:\d\d$/.test(told.facts.start) ? told.facts.start : `${told.facts.start}Z`) : null;
     this.evaluated = told.evaluated.filter((one) => one[0] !== null && one[2] !== null);
+    this.heldOut = told.evaluated.at(-1)?.[2]; // null: it is no finite number
     this.sites = told.sites.map((one) => { const site = known.get(one.name) ?? new Site(); site.take(one, anew); return site; });
     this.mark(told.log);
     return again;
@@ -83,7 +84,7 @@ export class Model {
   // What a site did at a moment; null: at the newest event.
   at(site, t) {
     const newest = t === null || t >= this.t - 1e-9, index = Math.floor((newest ? this.t : t) / this.width);
-    if (newest) return { phase: site.phase, g: site.g_per_kwh, loss: site.loss, kg: site.kg, version: this.facts.version };
+    if (newest) return { phase: site.phase, g: site.g_per_kwh, loss: site.loss, diverged: site.diverged, kg: site.kg, version: this.facts.version };
     const column = site.columns.get(index), shares = column?.[COLUMN.phases] ?? [0, 0, 0, 0, 0];
     const most = Math.max(...shares), off = 100 - shares.reduce((a, b) => a + b, 0);
     const of = (key) => site.before(index, key)?.[key] ?? null;

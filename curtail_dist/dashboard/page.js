@@ -10,6 +10,7 @@ const chart = new Chart($("bands"), model);
 const log = new Log((t) => (model.start === null ? model.when(t) : new Date(model.start + t * 1000).toISOString().slice(5, 19).replace("T", " ")));
 const number = (value, digits = 0, unknown = "\u2013") => (value === null || value === undefined ? unknown : value.toLocaleString("en", { maximumFractionDigits: digits, minimumFractionDigits: digits }));
 const MOST_BARS = 12;
+const ODD = "no number"; // a loss that is not finite: the run has diverged
 let moment = null; // run time that the table tells of; null: the newest event
 let connected = false;
 let reckoning = null;
@@ -25,19 +26,17 @@ function put(cell, text) { if (cell.textContent !== text) cell.textContent = tex
 
 function figures() {
   const f = model.facts, share = f.rows_total ? f.rows / f.rows_total : null;
-  const bpb = model.evaluated.at(-1)?.[2];
   const sites = model.sites.filter((site) => site.phase !== "off" && site.phase !== "parked");
-  const always = reckoning ? Object.values(reckoning.always_on ?? {}) : [];
-  const losses = model.sites.filter((site) => site.loss !== null && sites.includes(site)).map((site) => site.loss);
+  const losses = sites.filter((site) => site.loss !== null).map((site) => site.loss), diverged = sites.filter((site) => site.diverged);
   const told = [
     ["Done", share === null ? "\u2013" : `${(100 * share).toFixed(share < 0.1 ? 1 : 0)}%`, `${number(f.rows)} rows`],
     ["Version", number(f.version), `epoch ${number(f.epoch)}`],
     ["Sites at work", `${sites.length} of ${model.sites.length}`, ""],
     ["Tokens", compact(f.tokens), f.tokens_per_s === null ? "" : `${compact(f.tokens_per_s)}/s`],
-    ["Loss", losses.length ? number(losses.reduce((a, b) => a + b, 0) / losses.length, 3) : "\u2013", "nats/token"],
-    ["Held out", number(bpb, 3), "bits/byte"],
+    diverged.length ? ["Loss", ODD, `at ${diverged.map((site) => site.name).join(", ")}`] : ["Loss", losses.length ? number(losses.reduce((a, b) => a + b, 0) / losses.length, 3) : "\u2013", "nats/token"],
+    ["Held out", model.heldOut === null ? ODD : number(model.heldOut, 3), "bits/byte"],
     ["Emitted", number((f.finished ? reckoning?.kg : null) ?? f.kg, 3), "kg CO2"],
-    ["Always on", always.length ? number(always.reduce((a, b) => a + b, 0) / always.length, 3) : "\u2013", "kg, mean"],
+    ["Always on", number(reckoning?.reference_kg, 3), "kg, mean of sites"],
     ["Sent", size(f.bytes_sent ?? 0), ""],
     ["Stall", number(f.stall_s, 1), "s, all sites"],
   ];
@@ -82,9 +81,10 @@ function sitesTable() {
     if (row.cells[0].lastChild.data !== site.name) row.cells[0].lastChild.data = site.name;
     const below = then.g !== null && site.threshold !== null && then.g < site.threshold;
     const window = site.window ? `${site.window[0] <= model.t ? "open" : model.when(site.window[0])}${site.window[1] === null ? "" : ` to ${model.when(site.window[1]).slice(-9, -4)}`}` : "none in sight";
-    const texts = [then.phase + (now && site.storeless ? " (no store)" : ""), number(then.g, 0, "unknown"), number(then.loss, 3), number(then.kg, 3), now ? number(site.tokens_per_s) : "", now ? number(site.round) : "", now ? number(site.joins) : "", now ? number(site.deaths) : "", now ? window : ""];
+    const texts = [then.phase + (now && site.storeless ? " (no store)" : ""), number(then.g, 0, "unknown"), then.diverged ? ODD : number(then.loss, 3), number(then.kg, 3), now ? number(site.tokens_per_s) : "", now ? number(site.round) : "", now ? number(site.joins) : "", now ? number(site.deaths) : "", now ? window : ""];
     texts.forEach((text, k) => put(row.cells[k + 1], text));
     row.cells[2].className = below ? "green" : "";
+    row.cells[3].className = then.diverged ? "bad" : "";
     row.cells[8].className = now && site.deaths ? "bad" : "";
   });
   put($("sites-title"), moment === null ? "Sites, at the newest event" : `Sites, at ${model.when(moment)}`);

@@ -109,25 +109,27 @@ class Reckoner:
 
 def reckoned(directories: Sequence[Path]) -> dict[str, Any]:
     """Return of a run's summary what the page shows, or `problem`: why there is none."""
-    from curtail_dist.report.build import summarize
+    from curtail_dist.report.accounts import absent_text
     from curtail_dist.report.saving import saving_text
+    from curtail_dist.report.whole import read_whole
 
     try:
-        whole = summarize(directories)
+        run = read_whole(directories)
     except (CurtailError, OSError, LookupError, TypeError, ValueError) as error:
         return {"problem": " ".join(str(error).split()) or type(error).__name__}
+    whole, absent = run.summary, absent_text(run.history)
     always = {name: found["emissions_kg"] for name, found in whole["baselines"].items()}
-    absent = whole["not_counted"][:1] if whole["absent"] else []
     return {
         "kg": whole["emissions_kg"],
         "average_kg": whole["average_kg"],
         "always_on": always,
+        "reference_kg": whole["reference_kg"],
         "optimum_kg": whole["oracle_schedule_kg"],
         "saved": saving_text(whole),
         "energy_kwh": whole["energy_kwh"],
         "stall_share": whole["sync"]["stall_share"],
         "t": whole["virtual_h"] * 3600,
-        "notes": [*absent, *whole["notes"]],
+        "notes": [*([absent] if absent else []), *whole["notes"]],
         "synthetic": whole["synthetic"],
     }
 

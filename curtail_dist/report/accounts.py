@@ -2,7 +2,7 @@
 
 import logging
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -152,7 +152,7 @@ def _not_counted(history: History, sites: Mapping[str, SiteEnergy]) -> tuple[str
             said.setdefault(sentence, []).append(name)
     everywhere = len(history.sites)
     return (
-        *_absent(history),
+        *([absent] if (absent := absent_text(history)) else []),
         *(
             sentence if len(names) == everywhere else f"{', '.join(names)}: {sentence}"
             for sentence, names in said.items()
@@ -160,15 +160,16 @@ def _not_counted(history: History, sites: Mapping[str, SiteEnergy]) -> tuple[str
     )
 
 
-def _absent(history: History) -> Iterator[str]:
-    """Yield a sentence where sites trained whose events are elsewhere, with what to do about it."""
+def absent_text(history: History) -> str | None:
+    """Return a sentence where sites trained whose events are elsewhere, with what to do about it."""
     absent = history.absent
-    if absent:
-        share = sum(absent.values()) / max(1, _tokens(history))
-        yield (
-            f"{', '.join(absent)}: No events of an agent are here, so that nothing is counted of what it "
-            f"drew, emitted and lost over {share:.1%} of all tokens; give its run directory with --from."
-        )
+    if not absent:
+        return None
+    share = sum(absent.values()) / max(1, _tokens(history))
+    return (
+        f"{', '.join(absent)}: No events of an agent are here, so that nothing is counted of what it "
+        f"drew, emitted and lost over {share:.1%} of all tokens; give its run directory with --from."
+    )
 
 
 def further_grids(directory: Path, history: History) -> dict[str, Grid]:

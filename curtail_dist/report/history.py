@@ -47,7 +47,9 @@ class SiteHistory:
     decisions: tuple[Decision, ...]
     incidents: tuple[Incident, ...]
     losses: tuple[tuple[Seconds, float], ...]
-    """Training loss of its steps, those that are no number left out."""
+    """Training loss of its steps, those that are no finite number left out."""
+    astray: int
+    """Steps told of with a loss that is no finite number."""
 
     @property
     def draws(self) -> list[Draw]:
@@ -76,7 +78,16 @@ class History:
     chain: tuple[Commit, ...]
     sites: Mapping[str, SiteHistory]
     evaluated: tuple[tuple[Seconds, int, float], ...]
-    """(run time, version, bits per byte on the held-out split), in order of version."""
+    """(run time, version, bits per byte on the held-out split), in order of version; finite ones alone."""
+    astray: tuple[int, ...]
+    """Versions whose bits per byte are no finite number, in order."""
+
+    @property
+    def val_bpb(self) -> float | None:
+        """Bits per byte of the newest version evaluated; None: there is none, or it is no finite number."""
+        if not self.evaluated or (self.astray and self.astray[-1] > self.evaluated[-1][1]):
+            return None
+        return self.evaluated[-1][2]
 
     @property
     def absent(self) -> Mapping[str, int]:
@@ -103,6 +114,7 @@ def build_history(records: Sequence[Record]) -> History:
     founded = _founded(records)
     newest = max(record.t for record in records)
     evaluated = [(r.t, int(r["version"]), float(r["val_bpb"])) for r in records if r.event == "evaluated"]
+    evaluated.sort(key=lambda entry: entry[1])
     planned = {r.site: r for r in reversed(records) if r.event == "site_started"}
     chain = read_chain(records)
     return History(
@@ -113,7 +125,8 @@ def build_history(records: Sequence[Record]) -> History:
         stop=max(chain.ends, default=newest),
         chain=chain.commits,
         sites={name: _site(planned[name], records, chain, newest) for name in sorted(planned)},
-        evaluated=tuple(sorted(evaluated, key=lambda entry: entry[1])),
+        evaluated=tuple(entry for entry in evaluated if math.isfinite(entry[2])),
+        astray=tuple(version for _, version, bpb in evaluated if not math.isfinite(bpb)),
     )
 
 
@@ -143,6 +156,8 @@ def _site(plan: Record, records: Sequence[Record], chain: Chain, newest: Seconds
     own = [record for record in records if record.site == plan.site]
     intervals = _intervals(own, _last_there(own, records, newest))
     energy = metered(plan, own)
+    told = [(r.t, float(r["loss"])) for r in own if r.event == "step" and r["loss"] is not None]
+    losses = tuple((t, loss) for t, loss in told if math.isfinite(loss))
     watts = {f"{phase}_w": plan[f"{phase}_w"] for phase in DRAWN}
     return SiteHistory(
         name=plan.site,
@@ -162,11 +177,8 @@ def _site(plan: Record, records: Sequence[Record], chain: Chain, newest: Seconds
         drains=_moments(own, "drained"),
         decisions=decisions_of(own),
         incidents=incidents_of(own),
-        losses=tuple(
-            (record.t, float(record["loss"]))
-            for record in own
-            if record.event == "step" and record["loss"] is not None and math.isfinite(record["loss"])
-        ),
+        losses=losses,
+        astray=len(told) - len(losses),
     )
 
 

@@ -42,6 +42,8 @@ def loss_panel(
     for (name, points), marker in zip({"": history.evaluated, **others}.items(), "Dsov^<>", strict=False):
         _held_out(held_out, points, marker, own=not name)
         side += [f"{name or 'held out'}: {points[-1][2]:.3f} bits/byte"] if points else []
+    if history.astray:
+        side.append("held out: not all are numbers")
     held_out.margins(y=0.2)
     beside(axes, "Loss", INK, "\n".join(side))
 

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from statistics import fmean
@@ -73,6 +73,7 @@ def build_summary(
         "emissions_kg": accounts.emissions_kg,
         "share_in_window": share_in_window(accounts.sites),
         "baselines": {name: asdict(baseline) for name, baseline in accounts.baselines.items()},
+        "reference_kg": accounts.reference_kg,
         "oracle_kg": accounts.oracle_kg,
         **saving_facts(accounts.saving),
         "oracle_schedule_kg": accounts.oracle_schedule_kg,
@@ -82,7 +83,7 @@ def build_summary(
         "not_counted": list(accounts.not_counted),
         "pair_efficiency": accounts.pair_efficiency,
         "synthetic": history.synthetic,
-        "notes": list(accounts.notes),
+        "notes": [*accounts.notes, *_astray(history)],
     }
 
 
@@ -132,9 +133,22 @@ def _losses(history: History) -> dict[str, float | None]:
     return {
         "first": steps[0][1] if steps else None,
         "last": fmean(loss for _, loss in steps[-LAST_STEPS:]) if steps else None,
-        "val_bpb": history.evaluated[-1][2] if history.evaluated else None,
+        "val_bpb": history.val_bpb,
         "best_val_bpb": min((bpb for _, _, bpb in history.evaluated), default=None),
     }
+
+
+def _astray(history: History) -> Iterator[str]:
+    """Yield what the losses leave out, since it is no number."""
+    for name, site in history.sites.items():
+        if site.astray:
+            yield (
+                f"{name}: the loss is no finite number in {site.astray:,} of its "
+                f"{site.astray + len(site.losses):,} events of inner steps; all losses here are without them"
+            )
+    if history.astray:
+        versions = f"{len(history.astray):,} evaluations, the newest that of version {history.astray[-1]:,}"
+        yield f"bits per byte on the held-out split are no finite number in {versions}; they are left out"
 
 
 def wall_seconds(records: Sequence[Record]) -> Seconds:

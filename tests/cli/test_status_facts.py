@@ -18,6 +18,7 @@ from statusrun import (
     write_events,
 )
 
+from curtail_dist.cli.status.terminal import text
 from curtail_dist.coordination import MemoryCluster, MemoryStore
 from curtail_dist.report.live import LiveView
 from curtail_dist.telemetry import events as ev
@@ -83,6 +84,20 @@ def test_the_runs_loss_leaves_out_what_is_no_number(tmp_path: Path):
     facts = seen(tmp_path)
     assert facts["loss"] == pytest.approx(4.5)
     assert (facts["sites"]["texas"]["loss"], facts["sites"]["texas"]["diverged"]) == (None, True)
+
+
+@pytest.mark.parametrize("odd", [math.nan, math.inf])
+def test_bits_per_byte_that_are_no_number_are_said_in_words_and_never_as_json(tmp_path: Path, odd: float):
+    run_file(tmp_path, sites=["texas"])
+    store = MemoryStore(MemoryCluster())
+    found(store, members=["texas"])
+    write_events(tmp_path)
+    write(tmp_path, "texas", (1900.0, ev.Evaluated(version=7, val_bpb=odd)), process="rank0.1")
+    facts = seen(tmp_path, store)
+    assert json.loads(json.dumps(facts, allow_nan=False)) == facts
+    assert (facts["val_bpb"], facts["held_out_diverged"]) == (None, True)
+    assert "held-out-diverged" in {warning["kind"] for warning in facts["warnings"]}
+    assert "held out: no finite number" in " ".join(text(facts, 80).split())
 
 
 @pytest.mark.parametrize("broken", ["not an event", None])

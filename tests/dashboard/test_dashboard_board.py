@@ -1,6 +1,7 @@
 """What the dashboard keeps of a run: columns of time, the newest lines, nothing that grows without end."""
 
 import json
+import math
 import random
 from itertools import pairwise
 from pathlib import Path
@@ -174,6 +175,31 @@ def test_what_is_reckoned_is_the_summarys(tmp_path):
     whole, told = summarize([tmp_path]), reckoned([tmp_path])
     assert told["kg"] == whole["emissions_kg"] and told["optimum_kg"] == whole["oracle_schedule_kg"]
     assert set(told["always_on"]) == set(whole["baselines"]) != set()
+    alone = [whole["baselines"][name]["emissions_kg"] for name in ("site-00", "site-01")]
+    assert told["reference_kg"] == whole["reference_kg"] == pytest.approx(sum(alone) / 2)
+
+
+def test_the_line_of_the_runs_beginning_is_whole(tmp_path):
+    pen, board = Pen(tmp_path, "texas"), Board()
+    founded(pen, name="big", rows=1_000)
+    board.add(EventTail(tmp_path).poll())
+    assert [entry.line().text for entry in board.entries(0)] == ["run big begins: 1,000 rows, seed 1"]
+
+
+@pytest.mark.parametrize("odd", [math.nan, math.inf])
+def test_a_loss_that_is_no_number_takes_the_place_of_the_last_that_was_one(tmp_path, odd):
+    pen, board = Pen(tmp_path, "texas"), Board()
+    losses = (3.0, None, odd)
+    steps = (pen.line(1.0, "step", steps=1, tokens=1, rows=1, loss=loss) for loss in losses)
+    told = []
+    for line in (*steps, pen.line(2.0, "evaluated", version=1, val_bpb=odd)):
+        board.add(records(pen, line))
+        told.append(json.loads(json.dumps(board.changes(0), allow_nan=False)))
+    assert [(one["sites"][0]["loss"], one["sites"][0]["diverged"]) for one in told] == [
+        *[(3.0, False)] * 2,
+        *[(None, True)] * 2,
+    ]
+    assert told[-1]["evaluated"] == [[2.0, 1, None]]
 
 
 def test_what_cannot_be_reckoned_says_why(tmp_path):

@@ -11,6 +11,8 @@ from dashboard_figures import drawn, first_pictures, new_events, opened, scrolli
 from dashboard_runs import Pen, founded, served, site_started, write_run
 from playwright.sync_api import expect
 
+from curtail_dist.report.build import summarize
+
 pytestmark = [
     pytest.mark.system,
     pytest.mark.slow,
@@ -116,6 +118,30 @@ def test_markup_in_events_stays_text(browser, tmp_path):
         page.locator("#lines").get_by_text("<b>bold</b>").first.wait_for()
         assert page.locator("main img, main b").count() == 0
         assert page.locator("h1").inner_text() == bad and page.title().startswith(bad)
+
+
+def test_a_run_that_diverged_does_not_go_on_showing_its_last_good_losses(browser, tmp_path):
+    pen = write_run(tmp_path, sites=2, events=200)[1]
+    pen.write(9_000.0, "evaluated", version=7, val_bpb=1.5)
+    with served(tmp_path) as (address, _), opened(browser, address) as page:
+        figure = {name: page.locator("#figures div", has_text=name) for name in ("Loss", "Held out")}
+        expect(figure["Loss"]).to_contain_text("nats/token")
+        expect(figure["Held out"]).to_contain_text("1.500")
+        pen.write(9_001.0, "step", round=8, steps=1, tokens=8, rows=1, loss=float("nan"))
+        pen.write(9_001.0, "evaluated", version=8, val_bpb=float("inf"))
+        for one in figure.values():
+            expect(one).to_contain_text("no number")
+        expect(figure["Loss"]).to_contain_text("at site-01")
+        cells = page.locator("#sites tbody tr")
+        expect(cells.nth(1).locator("td.bad")).to_have_text("no number")
+        expect(cells.nth(0).locator("td.bad")).to_have_count(0)
+
+
+def test_always_on_is_the_mean_of_the_sites_alone_as_in_the_report(browser, tmp_path):
+    write_run(tmp_path, sites=2, events=400, finished=True)
+    with served(tmp_path) as (address, _), opened(browser, address) as page:
+        mean = f"{summarize([tmp_path])['reference_kg']:.3f}"
+        expect(page.locator("#figures div", has_text="Always on")).to_contain_text(mean, timeout=60_000)
 
 
 def test_arrow_keys_walk_through_the_chart_and_the_table_follows(browser, ten):

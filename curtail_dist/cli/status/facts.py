@@ -58,7 +58,8 @@ def look(config: RunConfig, store: CoordinationStore, view: LiveView) -> dict[st
         "utc": _utc(view, view.t),
         "emissions_kg": view.kg if view.sites else None,
         "loss": view.loss,
-        "val_bpb": view.val_bpb,
+        "val_bpb": _finite(view.val_bpb),
+        "held_out_diverged": _odd(view.val_bpb),
         "events": {"read": bool(view.sites), "error": unreadable},
         "sites": sites,
     }
@@ -148,7 +149,7 @@ def _site(site: SiteView, t: Seconds) -> dict[str, Any]:
         "phase": site.phase if there else None,
         "g_per_kwh": site.g_per_kwh,
         "tokens_per_s": site.tokens_per_s() if site.phase in ("train", "sync") else None,
-        "loss": None if site.loss is None or not math.isfinite(site.loss) else site.loss,
+        "loss": _finite(site.loss),
         "deaths": site.deaths,
         "emissions_kg": site.kg if there else None,
         "next_window_s": None if window is None else [window[0], window[1]],
@@ -156,11 +157,20 @@ def _site(site: SiteView, t: Seconds) -> dict[str, Any]:
         "from_forecast": site.from_forecast,
         "signal_lost": site.lost or None,
         "round": site.round or None,
-        "diverged": site.loss is not None and not math.isfinite(site.loss),
+        "diverged": _odd(site.loss),
         "idle_share": site.idle_share(),
         "stall_share": site.stall_share(),
         "troubles": dict(site.troubles),
     }
+
+
+def _odd(value: float | None) -> bool:
+    return value is not None and not math.isfinite(value)
+
+
+def _finite(value: float | None) -> float | None:
+    """Return a number that JSON can say; None for what is unknown or is none."""
+    return None if _odd(value) else value
 
 
 def _gone(site: dict[str, Any], *, active: bool) -> bool:

@@ -109,6 +109,7 @@ def _figures(facts: dict[str, Any]) -> Iterator[RenderableType]:
             ("emissions_kg", "{:,.3f} kg CO2 so far"),
         )
         parts = [form.format(facts[key]) for key, form in told if facts[key] is not None]
+        parts += ["held out: no finite number"] if facts["held_out_diverged"] else []
         yield Text(f"at {moment(facts, facts['t'])}: {', '.join(parts)}")
     end = facts["end"]
     if facts["finished"] or not facts["founded"]:

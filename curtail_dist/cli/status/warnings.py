@@ -81,6 +81,12 @@ def _of_reading(facts: dict[str, Any], outage_s: Seconds) -> Iterator[Advice]:
 
 
 def _of_run(facts: dict[str, Any]) -> Iterator[Advice]:
+    if facts["held_out_diverged"]:
+        yield _one(
+            "held-out-diverged",
+            "bits per byte on the held-out split are no finite number: the newest versions are of no use",
+            "`curtail stop`; then a new run with a smaller learning rate, inner or outer",
+        )
     if facts["stopped"]:
         yield _one(
             "stopped", f"the run is stopped: {facts['stopped']}", "`curtail release`, then start the agents"

@@ -98,6 +98,14 @@ def smoothed(steps: Iterable[Trained], half_life_tokens: float) -> list[float | 
     return found
 
 
+def byte_perplexity(bits: float) -> float:
+    """Return 2 to bits per byte; infinite where that is beyond a float."""
+    try:
+        return 2.0**bits
+    except OverflowError:
+        return math.inf
+
+
 def perplexity(loss: float) -> float:
     """Return e to a loss in nats; infinite where that is beyond a float."""
     try:

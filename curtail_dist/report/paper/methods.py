@@ -13,6 +13,7 @@ from curtail_dist.energy.emissions import SiteEnergy
 from curtail_dist.energy.signals import CONSTANT
 from curtail_dist.report.history import SiteHistory
 from curtail_dist.report.paper.course import Courses
+from curtail_dist.report.paper.learned import byte_perplexity
 from curtail_dist.report.saving import saving_text
 from curtail_dist.report.whole import Whole
 from curtail_dist.telemetry.record import Record
@@ -171,7 +172,7 @@ def _learning(run: Whole, courses: Courses) -> list[str]:
         if bits is None
         else (
             f"On the held-out split the least loss was {bits:.4f} bits per byte, a perplexity of "
-            f"{2.0**bits:.3f} per byte."
+            f"{byte_perplexity(bits):.3f} per byte."
         )
     )
     gpu = run.summary["gpu_hours"]

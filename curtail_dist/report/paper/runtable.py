@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from curtail_dist.report.paper.course import Courses
+from curtail_dist.report.paper.learned import byte_perplexity
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,7 +153,7 @@ def _values(summary: Mapping[str, Any], best_perplexity: float | None) -> list[f
         summary.get("average_kg"),
         None if share is None else 100 * share,
         best_perplexity,
-        None if bits is None else 2.0**bits,
+        None if bits is None else byte_perplexity(bits),
         bits,
     ]
 

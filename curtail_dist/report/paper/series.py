@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from curtail_dist.report.paper.course import Course, Courses
-from curtail_dist.report.paper.learned import perplexity
+from curtail_dist.report.paper.learned import byte_perplexity, perplexity
 from curtail_dist.report.whole import Whole
 from curtail_dist.units import Seconds, hours
 
@@ -84,8 +84,8 @@ def _training(run: Course) -> Iterator[_Line]:
 
 def _held_out(run: Course) -> Iterator[_Line]:
     for one in run.held_out:
-        by_byte = 2.0**one.bits_per_byte
-        yield run.name, one.version, hours(one.t), one.tokens, one.bits_per_byte, by_byte
+        bits = one.bits_per_byte
+        yield run.name, one.version, hours(one.t), one.tokens, bits, byte_perplexity(bits)
 
 
 def _intensity(name: str, run: Whole) -> Iterator[_Line]:
