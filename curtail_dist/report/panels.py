@@ -45,9 +45,17 @@ def framed(axes: Axes, title: str) -> None:
 
 
 def beside(axes: Axes, title: str, colour: str, text: str) -> None:
-    """What stands right of a panel."""
+    """What stands right of a panel. A pair of dollar signs in a name is no formula, here and elsewhere."""
     axes.text(
-        1.012, 0.98, title, color=colour, fontsize=13, weight="bold", va="top", transform=axes.transAxes
+        1.012,
+        0.98,
+        title,
+        color=colour,
+        fontsize=13,
+        weight="bold",
+        va="top",
+        transform=axes.transAxes,
+        parse_math=False,
     )
     axes.annotate(
         text,
@@ -60,6 +68,7 @@ def beside(axes: Axes, title: str, colour: str, text: str) -> None:
         linespacing=1.35,
         va="top",
         annotation_clip=False,
+        parse_math=False,
     )
 
 
@@ -86,6 +95,7 @@ def cumulative_panel(axes: Axes, lines: Sequence[Line], *, distance: float = 0.1
             color=line.colour,
             fontsize=9.5,
             weight="bold" if line.bold else "normal",
+            parse_math=False,
         )
     axes.grid(axis="y", color=FAINT, linewidth=0.6)
 
@@ -202,6 +212,7 @@ def _named(axes: Axes, labels: Sequence[tuple[Point, str]], colours: Mapping[str
                 color=colours.get(name, MUTED),
                 arrowprops=None if inside else _LEADER,
                 annotation_clip=False,
+                parse_math=False,
             )
 
 

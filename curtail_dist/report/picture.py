@@ -226,7 +226,14 @@ def _tradeoff(axes: Axes, history: History, accounts: Accounts, best: Sequence[P
 def _title(figure: Figure, history: History, accounts: Accounts) -> None:
     state = "finished" if history.finished else "unfinished"
     figure.text(
-        _LEFT, _from_top(figure, 0.42), history.run, fontsize=21, weight="bold", color=INK, va="center"
+        _LEFT,
+        _from_top(figure, 0.42),
+        history.run,
+        fontsize=21,
+        weight="bold",
+        color=INK,
+        va="center",
+        parse_math=False,
     )
     facts = [
         f"{state} after {hours(history.stop):.1f} h",

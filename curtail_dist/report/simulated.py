@@ -55,7 +55,7 @@ def draw(result: Simulation, points: Mapping[str, Sequence[Point]], file: Path) 
     _tradeoff(figure.add_axes((0.72, 0.08, 0.16, 0.28)), points)
     made_up = "  ·  synthetic traces" if scene.synthetic else ""
     title = f"{scene.config.run.name}: {policy.kind}, {result.emissions_kg:.3f} kg CO2{made_up}"
-    figure.text(0.07, 0.95, title, fontsize=15, color=INK)
+    figure.text(0.07, 0.95, title, fontsize=15, color=INK, parse_math=False)
     legend = (
         "line: intensity, g/kWh   shade: below the threshold   bar: what the site did "
         "(orange: joining, black: exchanging)   thin bar: the optimum"

@@ -49,6 +49,20 @@ def axes() -> Axes:
     return figure.add_subplot()
 
 
+def test_dollar_signs_in_names_are_no_formula(reckoned: tuple[History, Accounts], best: list[Point]):
+    history, accounts = reckoned
+    odd = r"a $\frac$ b"
+    found = {**accounts.baselines, odd: accounts.baselines["texas"]}
+    figure = compose(
+        replace(history, run=odd),
+        replace(accounts, baselines=found),
+        others={odd: history.evaluated},
+        best=best,
+    )
+    figure.canvas.draw()
+    assert odd in " ".join(text.get_text() for text in texts(figure))
+
+
 @pytest.mark.parametrize("days", [1.5, 7.0, 40.0])
 def test_a_picture_of_several_days_says_which_day_each_hour_is_of(
     reckoned: tuple[History, Accounts], days: float
