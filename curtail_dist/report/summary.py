@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from curtail_dist.energy.emissions import SiteEnergy
 from curtail_dist.energy.footprint import Footprint, embodied_share_kg
+from curtail_dist.errors import DataError
 from curtail_dist.report.accounts import Accounts
 from curtail_dist.report.audit import count_rows
 from curtail_dist.report.history import History, SiteHistory
@@ -185,9 +186,17 @@ def write_summary(summary: Mapping[str, Any], directory: Path) -> Path:
 
 
 def baseline_val_bpb(directory: Path) -> float | None:
-    """Return the bits per byte of the uninterrupted run in `directory`/baseline, None where there is none."""
+    """Return the bits per byte of the uninterrupted run in `directory`/baseline, None where there is none.
+
+    Raises DataError where its summary is none.
+    """
     file = directory / "baseline" / "summary.json"
     if not file.exists():
         return None
-    value = json.loads(file.read_text(encoding="utf-8"))["loss"]["val_bpb"]
-    return None if value is None else float(value)
+    try:
+        value = json.loads(file.read_text(encoding="utf-8"))["loss"]["val_bpb"]
+        return None if value is None else float(value)
+    except (ValueError, LookupError, TypeError) as error:
+        raise DataError(
+            f"{file} is no summary of a run; write it anew (curtail report {file.parent}), or take it away"
+        ) from error

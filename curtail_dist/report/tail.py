@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from curtail_dist.errors import DataError
-from curtail_dist.telemetry.record import Record, event_files, parse
+from curtail_dist.telemetry.record import Record, event_files, parse, process_of
 
 TOGETHER = 500
 """Lines decoded in one call, which is twice as fast as one by one."""
@@ -34,8 +34,7 @@ class EventTail:
         for key, file in event_files(*self._directories).items():
             appended = _appended(file, read.get(key, 0))
             read[key] = read.get(key, 0) + len(appended)
-            process = file.stem.partition(".")[2]
-            place = str(file)
+            process, place = process_of(key, file), str(file)
             records += [parse(raw, process=process, place=place) for raw in _decoded(appended, file)]
         self._read = read
         return sorted(records, key=lambda record: record.order)

@@ -17,6 +17,7 @@ from datetime import UTC, datetime
 from io import FileIO
 from pathlib import Path
 from typing import Any, Self
+from zlib import crc32
 
 from curtail_dist.clock import Timepiece
 from curtail_dist.errors import DataError
@@ -39,7 +40,8 @@ class Record:
     wall: datetime
     seq: int
     process: str
-    """The file's process part, so that lines of one process can be told from another's."""
+    """The file's process part, so that lines of one process can be told from another's. Of files in several
+    directories it says which one, too, since processes of two hosts may be called alike."""
     fields: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
     @property
@@ -156,7 +158,8 @@ def read_events(*directories: Path) -> list[Record]:
     for directory in directories:
         if not any((directory / "events").glob("*.jsonl")):
             raise DataError(f"{directory} holds no events/*.jsonl; give the directory of a run")
-    records = [record for file in event_files(*directories).values() for record in read_file(file)]
+    files = event_files(*directories)
+    records = [record for key, file in files.items() for record in read_file(file, process_of(key, file))]
     return sorted(records, key=lambda record: record.order)
 
 
@@ -182,9 +185,14 @@ def _first_line(file: Path) -> str:
         return stream.readline().decode(errors="replace")
 
 
-def read_file(file: Path) -> Iterator[Record]:
+def process_of(key: str, file: Path) -> str:
+    """Return the process whose file `event_files` has under a key: two hosts may call theirs alike."""
+    process, told = file.stem.partition(".")[2], key.removeprefix(file.name)
+    return f"{process} {crc32(told.encode()):08x}" if told else process
+
+
+def read_file(file: Path, process: str) -> Iterator[Record]:
     """Read one process's events in the order they were written."""
-    process = file.stem.partition(".")[2]
     lines = file.read_text(encoding="utf-8", errors="replace").split("\n")
     for number, line in enumerate(lines):
         if not line:

@@ -11,8 +11,9 @@ import pytest
 from curtail_dist.cli.main import main
 from curtail_dist.clock import SystemClock
 from curtail_dist.errors import DataError
+from curtail_dist.report.incidents import incidents_of
 from curtail_dist.report.tail import EventTail
-from curtail_dist.telemetry.events import Phase
+from curtail_dist.telemetry.events import Phase, Trouble, TroubleOver
 from curtail_dist.telemetry.record import EventLog, read_events
 
 CLOCK = SystemClock()
@@ -91,6 +92,18 @@ def test_copies_of_a_file_of_events_count_once_and_the_longest_tells(tmp_path):
         "train",
         "sync",
     ]
+
+
+def test_processes_of_two_hosts_that_are_called_alike_are_two(tmp_path):
+    hosts = tmp_path / "first", tmp_path / "second"
+    events = (Trouble(part="meter", reason="gone"), TroubleOver(part="meter", after_s=1.0))
+    for host, event in zip(hosts, events, strict=True):
+        with EventLog(host, site="texas", process="agent.1", clock=CLOCK) as log:
+            log.emit(event)
+    for found in (read_events(*hosts), EventTail(*hosts).poll()):
+        assert len({record.process for record in found}) == 2
+        assert [one.lasted_s for one in incidents_of(found)] == [None], "nobody said that this one is over"
+    assert {record.process for record in read_events(hosts[0])} == {"agent.1"}
 
 
 def test_a_tail_tells_of_copies_once_whichever_of_them_grows(tmp_path):

@@ -228,6 +228,14 @@ def test_member_time_ends_when_the_site_has_drained(day: Path):
     assert member_seconds(records) == pytest.approx(expected)
 
 
+@pytest.mark.parametrize("torn", ["{", "[]", '{"loss": 3}', '{"loss": {"val_bpb": "low"}}'])
+def test_a_baselines_summary_that_is_none_is_named(day: Path, torn: str, capsys: pytest.CaptureFixture[str]):
+    (day / "baseline").mkdir()
+    (day / "baseline" / "summary.json").write_text(torn)
+    assert main(["report", str(day)]) == 2
+    assert f"{day / 'baseline' / 'summary.json'} is no summary of a run" in capsys.readouterr().err
+
+
 def test_a_process_that_was_parked_in_between_was_a_member_twice():
     begun = datetime(2026, 1, 1, tzinfo=UTC)
 
