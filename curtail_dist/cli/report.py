@@ -86,7 +86,8 @@ def _text(summary: dict[str, Any], page: Path) -> str:
         f"{summary['run']}: {'finished' if summary['finished'] else 'unfinished'} after "
         f"{summary['virtual_h']:.2f} h, {summary['commits']} versions, {summary['tokens']:,} tokens",
         f"rows: {rows['trained']:,} of {rows['total']:,} done once, {rows['lost']:,} lost, "
-        f"{rows['duplicated']:,} done twice; {rows['discarded']:,} went back to the pool",
+        f"{rows['duplicated']:,} done twice; {rows['discarded']:,} went back to the pool"
+        + (f"; {rows['untold']:,} IN VERSIONS THAT NO EVENTS HERE TELL OF" if rows["untold"] else ""),
         f"held out: {_number(loss['val_bpb'], '.4f')} bits per byte",
         f"emissions{without}: {summary['emissions_kg']:.3f} kg CO2 by marginal intensity, "
         f"{_number(summary['average_kg'], '.3f')} by location-based average"

@@ -15,6 +15,7 @@ from curtail_dist.energy.oracle import Optimum, optimum
 from curtail_dist.energy.saving import Saving
 from curtail_dist.energy.signals import trace_of
 from curtail_dist.errors import UserError
+from curtail_dist.report.audit import gaps
 from curtail_dist.report.history import History, SiteHistory
 from curtail_dist.report.saving import multiple_tells
 from curtail_dist.telemetry.events import MEMBER_PHASES
@@ -166,9 +167,10 @@ def absent_text(history: History) -> str | None:
     if not absent:
         return None
     share = sum(absent.values()) / max(1, _tokens(history))
+    least = "at least " if any(gaps(history.chain)) else ""
     return (
         f"{', '.join(absent)}: No events of an agent are here, so that nothing is counted of what it "
-        f"drew, emitted and lost over {share:.1%} of all tokens; give its run directory with --from."
+        f"drew, emitted and lost over {least}{share:.1%} of all tokens; give its run directory with --from."
     )
 
 

@@ -12,7 +12,7 @@ from curtail_dist.report.chain import Commit
 
 @dataclass(frozen=True, kw_only=True)
 class RowCount:
-    """How often the rows of a run are in its chain; of a finished run the first three add up to its rows.
+    """How often the rows of a run are in its chain; of a finished run the first four add up to its rows.
 
     A row counts in the commit that finishes it; one that was begun alone does not.
     """
@@ -23,6 +23,9 @@ class RowCount:
     """Finished more than once, or once after some of their tokens were trained again."""
     lost: int
     """Finished by nobody although the run is finished; 0 while it is not."""
+    untold: int
+    """Finished in versions of which no record is here, as those after them say: who was alone when it made
+    them keeps its record elsewhere."""
     duplicated_tokens: int
     """Tokens of open rows that the chain had before: those of an offset that did not grow, counted from the
     row's beginning, since no record says from where they were trained again."""
@@ -39,6 +42,7 @@ def count_rows(chain: Sequence[Commit], *, total: int, finished: bool) -> RowCou
             edges[first] += 1
             edges[last] -= 1
     again = _tokens_again(chain, total)
+    untold = sum(gap.rows for gap in gaps(chain))
     once = more = depth = previous = 0
     for position in sorted({*edges, *again, *(position + 1 for position in again)}):
         # An open row that was trained again is alone between two edges: it is `previous` here.
@@ -50,9 +54,35 @@ def count_rows(chain: Sequence[Commit], *, total: int, finished: bool) -> RowCou
     return RowCount(
         trained=once,
         duplicated=more,
-        lost=total - once - more if finished else 0,
+        lost=max(0, total - once - more - untold) if finished else 0,
+        untold=untold,
         duplicated_tokens=again.total(),
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gap:
+    """Versions in a row of which no record is here, and what the next one says was done in them."""
+
+    first: int
+    last: int
+    rows: int
+    tokens: int
+
+
+def gaps(chain: Sequence[Commit]) -> Iterator[Gap]:
+    """Yield what is missing of a chain that begins at version 1."""
+    version = rows = tokens = 0
+    for commit in chain:
+        if commit.version > version + 1:
+            own = sum(last - first for each in commit.work for first, last in each["rows"])
+            yield Gap(
+                first=version + 1,
+                last=commit.version - 1,
+                rows=max(0, commit.rows - rows - own),
+                tokens=max(0, commit.tokens - tokens - sum(each["tokens"] for each in commit.work)),
+            )
+        version, rows, tokens = commit.version, commit.rows, commit.tokens
 
 
 def _spans(commit: Commit, total: int) -> Iterator[tuple[int, int]]:

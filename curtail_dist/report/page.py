@@ -117,11 +117,13 @@ def _methods(paragraphs: Sequence[tuple[str, str]]) -> str:
 
 def _facts(summary: Mapping[str, Any]) -> list[list[str]]:
     rows, loss, sync = summary["rows"], summary["loss"], summary["sync"]
-    wrong = rows["lost"] or rows["duplicated"]
+    wrong = rows["lost"] or rows["duplicated"] or rows["untold"]
     row_text = (
         f"{rows['trained']:,} of {rows['total']:,} done once, {rows['lost']:,} lost, "
         f"{rows['duplicated']:,} done twice; {rows['discarded']:,} went back to the pool"
     )
+    if rows["untold"]:
+        row_text += f"; {rows['untold']:,} in versions that no events here tell of"
     return [
         ["state", "finished" if summary["finished"] else "unfinished"],
         ["run time", f"{summary['virtual_h']:.2f} h, in {summary['wall_s']:,.0f} s of real time"],

@@ -237,7 +237,7 @@ def _title(figure: Figure, history: History, accounts: Accounts) -> None:
     )
     facts = [
         f"{state} after {hours(history.stop):.1f} h",
-        f"{len(history.chain)} versions",
+        f"{history.chain[-1].version if history.chain else 0:,} versions",
         f"{history.chain[-1].tokens:,} tokens" if history.chain else "no version",
         f"{accounts.emissions_kg:.2f} kg CO2",
     ]

@@ -12,7 +12,7 @@ from curtail_dist.energy.emissions import SiteEnergy
 from curtail_dist.energy.footprint import Footprint, embodied_share_kg
 from curtail_dist.errors import DataError
 from curtail_dist.report.accounts import Accounts
-from curtail_dist.report.audit import count_rows
+from curtail_dist.report.audit import count_rows, gaps
 from curtail_dist.report.history import History, SiteHistory
 from curtail_dist.report.joins import by_cause
 from curtail_dist.report.saving import saving_facts
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 SCHEMA = 1
 LAST_STEPS = 10
 """`loss.last` is the mean of so many `step` events, since one batch says little."""
+MOST_GAPS = 5
+"""Stretches of versions that are not told of, up to which each is named."""
 
 
 def build_summary(
@@ -52,7 +54,7 @@ def build_summary(
         "wall_s": wall_seconds(records),
         "virtual_h": hours(history.stop),
         "gpu_hours": gpu_hours(accounts.sites, ranks or {}),
-        "commits": len(history.chain),
+        "commits": head.version if head else 0,
         "epochs": len({record.epoch for record in records if record.epoch > 0}),
         "tokens": head.tokens if head else 0,
         "state_hash": head.hash if head else "",
@@ -60,6 +62,7 @@ def build_summary(
             "total": history.rows,
             "trained": rows.trained,
             "lost": rows.lost,
+            "untold": rows.untold,
             "duplicated": rows.duplicated,
             "discarded": sum(d.rows for site in history.sites.values() for d in site.discards),
         },
@@ -84,7 +87,7 @@ def build_summary(
         "not_counted": list(accounts.not_counted),
         "pair_efficiency": accounts.pair_efficiency,
         "synthetic": history.synthetic,
-        "notes": [*accounts.notes, *_astray(history)],
+        "notes": [*_gaps(history), *accounts.notes, *_astray(history)],
     }
 
 
@@ -137,6 +140,22 @@ def _losses(history: History) -> dict[str, float | None]:
         "val_bpb": history.val_bpb,
         "best_val_bpb": min((bpb for _, _, bpb in history.evaluated), default=None),
     }
+
+
+def _gaps(history: History) -> Iterator[str]:
+    """Yield of which versions nothing is known here, and what to do about it."""
+    found = list(gaps(history.chain))
+    if found:
+        versions = ", ".join(
+            f"{gap.first:,}" if gap.first == gap.last else f"{gap.first:,} to {gap.last:,}"
+            for gap in found[:MOST_GAPS]
+        )
+        more = f" and {len(found) - MOST_GAPS:,} stretches more" if len(found) > MOST_GAPS else ""
+        yield (
+            f"no events here tell of versions {versions}{more}: {sum(gap.rows for gap in found):,} rows and "
+            f"{sum(gap.tokens for gap in found):,} tokens in them are no site's here; give the directory of "
+            "the sites that made them with --from"
+        )
 
 
 def _astray(history: History) -> Iterator[str]:

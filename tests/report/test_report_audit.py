@@ -1,9 +1,11 @@
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from curtail_dist.errors import DataError
-from curtail_dist.report.audit import count_rows
+from curtail_dist.report.audit import Gap, count_rows, gaps
 from curtail_dist.report.chain import Commit
 
 
@@ -36,6 +38,15 @@ def test_the_sweep_counts_as_counting_each_row_does(spans):
     assert count.trained == sum(n == 1 for n in covered)
     assert count.duplicated == sum(n > 1 for n in covered)
     assert count.lost == sum(n == 0 for n in covered)
+
+
+def test_rows_of_versions_that_nobody_here_tells_of_are_not_lost():
+    told = [commit(1, (0, 2)), commit(4, (6, 7)), commit(5, (7, 8))]
+    chain = [replace(one, rows=rows, tokens=10 * rows) for one, rows in zip(told, (2, 6, 7), strict=True)]
+    count = count_rows(chain, total=8, finished=True)
+    assert (count.trained, count.duplicated, count.untold, count.lost) == (4, 0, 3, 1)
+    assert list(gaps(chain)) == [Gap(first=2, last=3, rows=3, tokens=39)]
+    assert count_rows(chain, total=8, finished=False).lost == 0
 
 
 def test_a_row_outside_of_the_run_is_refused():

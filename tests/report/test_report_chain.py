@@ -380,5 +380,6 @@ def test_a_run_whose_rewind_nobody_told_of_is_reported_whole(tmp_path: Path):
     summary = summarize([tmp_path])
     assert summary["finished"]
     assert summary["state_hash"] == "cc"
-    assert summary["rows"] == {"total": 24, "trained": 24, "lost": 0, "duplicated": 0, "discarded": 12}
+    rows = {"total": 24, "trained": 24, "lost": 0, "untold": 0, "duplicated": 0, "discarded": 12}
+    assert summary["rows"] == rows
     assert summary["sites"]["texas"]["lost_steps"] == 4

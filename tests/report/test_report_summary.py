@@ -76,6 +76,7 @@ def test_a_days_run_is_counted_as_it_was_written(day: Path):
         "trained": 15_200,
         "lost": 0,
         "duplicated": 0,
+        "untold": 0,
         "discarded": 80,
     }
     assert summary["state_hash"] == f"{summary['commits']:08x}"
@@ -246,6 +247,26 @@ def test_a_process_that_was_parked_in_between_was_a_member_twice():
 
     moments = [(0, "joined"), (10, "drained"), (70, "phase"), (100, "joined"), (105, "step")]
     assert member_seconds([say(*moment) for moment in moments]) == 15.0
+
+
+def test_a_report_without_a_sites_events_calls_no_row_lost_that_it_trained_alone(
+    write_day, capsys: pytest.CaptureFixture[str]
+):
+    run = write_day("day", kill=0)
+    whole = summarize([run])
+    for file in (run / "events").glob("south-australia.*"):
+        file.unlink()
+    assert main(["report", str(run)]) == 0
+    said, found = capsys.readouterr().out, json.loads((run / "summary.json").read_text())
+    rows = found["rows"]
+    assert (whole["rows"]["lost"], whole["rows"]["untold"]) == (rows["lost"], 0) == (0, 0)
+    assert rows["untold"] > 0 and rows["trained"] + rows["untold"] == rows["total"]
+    assert (found["commits"], found["tokens"]) == (whole["commits"], whole["tokens"])
+    assert f"{rows['untold']:,} IN VERSIONS THAT NO EVENTS HERE TELL OF" in said
+    assert "note: no events here tell of versions" in said and "over at least" in said
+    page = (run / "report.html").read_text()
+    assert f"{rows['untold']:,} in versions that no events here tell of" in page
+    assert f"{rows['untold']:,} rows are in versions of which no record" in (run / "methods.md").read_text()
 
 
 def test_the_later_of_two_phases_at_one_moment_wins(day: Path):

@@ -61,6 +61,7 @@ def _the_run(run: Whole) -> list[str]:
         f"{state} after {summary['virtual_h']:.2f} h: {summary['tokens']:,} tokens in {summary['commits']:,} "
         f"versions, {rows['trained']:,} of {rows['total']:,} rows done once, {rows['duplicated']:,} twice, "
         f"{rows['lost']:,} lost.",
+        *([f"{rows['untold']:,} rows are in versions of which no record is here."] if rows["untold"] else []),
         clock,
     ]
 
