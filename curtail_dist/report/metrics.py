@@ -171,6 +171,10 @@ class SiteMetrics:
         self._values["curtail_emissions_grams_total"] = {} if grams is None else {"": grams}
         self.published = {name: dict(values) for name, values in self._values.items() if values}
 
+    def cut_off(self) -> None:
+        """Withdraw what was published until the events can be read again: it may not hold any more."""
+        self.published = {}
+
     def close(self) -> None:
         """Withdraw what was published: nobody follows the events any more. Idempotent."""
         self.published = {}

@@ -17,6 +17,10 @@ class Sink(Protocol):
         """Note that all that was on disk has been written, for a sink that shows only what is whole."""
         ...
 
+    def cut_off(self) -> None:
+        """Note that events cannot be read for now, so that what it shows may be old, up to `caught_up`."""
+        ...
+
     def close(self) -> None:
         """Flush and end; idempotent."""
         ...

@@ -103,6 +103,9 @@ class WandbSink:
             if point and number >= self._next:
                 self._run.log({**point, "_timestamp": record.wall.timestamp()}, step=number)
 
+    def cut_off(self) -> None:
+        """Do nothing: points stay true."""
+
     def close(self) -> None:
         """Finish the wandb run, within `finish_s` or so; idempotent."""
         self._run.finish()

@@ -312,13 +312,20 @@ def test_nothing_is_told_before_the_record_was_read_nor_after_nobody_follows_it(
     assert metrics.published == {}
 
 
-def test_a_record_that_cannot_be_read_withdraws_the_site_and_leaves_the_agent_alone(tmp_path: Path, caplog):
-    folder = tmp_path / "events"
-    folder.mkdir()
-    (folder / "texas.a.jsonl").write_text("{no json\n")
-    with served_metrics(FREE, tmp_path, run="r", sites=["texas"]) as endpoint:
-        soon(lambda: "events are in the run directory" in caplog.text)
-        assert scraped(endpoint.address) == {}
+def test_records_that_cannot_be_read_withdraw_the_site_until_they_can(tmp_path: Path, caplog):
+    broken = tmp_path / "events" / "texas.b.jsonl"
+    with (
+        EventLog(tmp_path, site="texas", process="a", clock=SetClock()) as log,
+        served_metrics(FREE, tmp_path, run="r", sites=["texas"]) as endpoint,
+    ):
+        log.emit(ev.Drained(version=1))
+        soon(lambda: scraped(endpoint.address))
+        broken.write_text("{no json\n")
+        soon(lambda: "waits, since events cannot be read" in caplog.text)
+        soon(lambda: scraped(endpoint.address) == {})
+        broken.unlink()
+        soon(lambda: scraped(endpoint.address))
+        assert scraped(endpoint.address)["curtail_drains_total", "r", "texas"] == 1
 
 
 def test_a_port_that_is_taken_is_one_clear_error():
