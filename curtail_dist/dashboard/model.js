@@ -74,6 +74,12 @@ export class Model {
     return `${text.slice(0, 10)} ${this.end() < 3600 ? text.slice(11, 19) : text.slice(11, 16)} UTC`;
   }
 
+  // The same, without the day where another moment has it.
+  until(t, other) {
+    const text = this.when(t);
+    return this.start !== null && this.when(other).startsWith(text.slice(0, 10)) ? text.slice(11) : text;
+  }
+
   tick(t, step) {
     if (this.start === null) return `${+(t / 3600).toFixed(2)} h`;
     const at = new Date(this.start + Math.round(t) * 1000), midnight = at.getUTCHours() + at.getUTCMinutes() === 0;

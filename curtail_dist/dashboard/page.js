@@ -80,7 +80,7 @@ function sitesTable() {
     row.cells[0].firstChild.style.background = `var(--site-${site.colour})`;
     if (row.cells[0].lastChild.data !== site.name) row.cells[0].lastChild.data = site.name;
     const below = then.g !== null && site.threshold !== null && then.g < site.threshold;
-    const window = site.window ? `${site.window[0] <= model.t ? "open" : model.when(site.window[0])}${site.window[1] === null ? "" : ` to ${model.when(site.window[1]).slice(-9, -4)}`}` : "none in sight";
+    const window = site.window ? `${site.window[0] <= model.t ? "open" : model.when(site.window[0])}${site.window[1] === null ? "" : ` to ${model.until(site.window[1], Math.max(model.t, site.window[0]))}`}` : "none in sight";
     const texts = [then.phase + (now && site.storeless ? " (no store)" : ""), number(then.g, 0, "unknown"), then.diverged ? ODD : number(then.loss, 3), number(then.kg, 3), now ? number(site.tokens_per_s) : "", now ? number(site.round) : "", now ? number(site.joins) : "", now ? number(site.deaths) : "", now ? window : ""];
     texts.forEach((text, k) => put(row.cells[k + 1], text));
     row.cells[2].className = below ? "green" : "";

@@ -1,5 +1,6 @@
 """The dashboard as people see it, in a real Chromium."""
 
+import json
 import re
 import sys
 from pathlib import Path
@@ -135,6 +136,22 @@ def test_a_run_that_diverged_does_not_go_on_showing_its_last_good_losses(browser
         cells = page.locator("#sites tbody tr")
         expect(cells.nth(1).locator("td.bad")).to_have_text("no number")
         expect(cells.nth(0).locator("td.bad")).to_have_count(0)
+
+
+def test_a_window_ends_at_an_hour_and_on_another_day_with_that_day(browser, tmp_path):
+    for name, events, finished, told in (
+        ("short", 130, True, "open to 21:00:00 UTC"),  # of less than an hour: with seconds
+        ("later", 780, False, "2026-03-22 01:00 UTC to 05:00 UTC"),
+        ("night", 780, False, "open to 2026-03-22 05:00 UTC"),
+    ):
+        pen = write_run(tmp_path / name, sites=1, events=events, finished=finished)[0]
+        if name == "night":
+            outlook = [[0.0, 300.0], [3 * 3600.0, 40.0], [12 * 3600.0, 300.0], [24 * 3600.0, 300.0]]
+            file = pen.file.read_text().splitlines()
+            file[1] = json.dumps({**json.loads(file[1]), "outlook": outlook})
+            pen.file.write_text("\n".join([*file, ""]))
+        with served(tmp_path / name) as (address, _), opened(browser, address) as page:
+            expect(page.locator("#sites tbody tr td").last).to_have_text(told)
 
 
 def test_always_on_is_the_mean_of_the_sites_alone_as_in_the_report(browser, tmp_path):
