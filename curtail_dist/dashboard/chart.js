@@ -150,8 +150,9 @@ export class Chart {
     if (!seen.length) return this.nothing(at, "no loss yet");
     const [low, high] = extent(seen), y = this.scale(at, low, high, 2);
     for (const [site, list] of halves) {
-      const smooth = smoothed(list.map((c) => c[COLUMN.loss]), Math.max(1, Math.round(list.length * 0.02)));
-      this.line(g, list.map((c, i) => [x((c[0] + 0.5) * this.model.width), y(smooth[i]), c[0]]), this.colour(`site-${site.colour}`), 1.6, Math.max(8, 1800 / this.model.width));
+      const gap = Math.max(8, 1800 / this.model.width);
+      const smooth = smoothed(list.map((c) => [c[0], c[COLUMN.loss]]), Math.max(1, Math.round(list.length * 0.02)), gap);
+      this.line(g, list.map((c, i) => [x((c[0] + 0.5) * this.model.width), y(smooth[i]), c[0]]), this.colour(`site-${site.colour}`), 1.6, gap);
     }
     const marks = this.model.evaluated, [least, most] = extent(marks.map((m) => m[2]));
     let free = Infinity;
@@ -251,10 +252,12 @@ function phaseRuns(list) {
   return found;
 }
 
-function smoothed(values, width) {
-  let sum = 0;
-  return values.map((value, i) => {
-    sum += value - (i >= width ? values[i - width] : 0);
-    return sum / Math.min(i + 1, width);
+// Moving means of [place, value], none of them over a gap: losses of the day before would be a rise that was none.
+export function smoothed(points, width, gap) {
+  let sum = 0, from = 0;
+  return points.map(([place, value], i) => {
+    if (i && place - points[i - 1][0] > gap) [sum, from] = [0, i];
+    sum += value - (i - from >= width ? points[i - width][1] : 0);
+    return sum / Math.min(i - from + 1, width);
   });
 }

@@ -154,6 +154,15 @@ def test_a_window_ends_at_an_hour_and_on_another_day_with_that_day(browser, tmp_
             expect(page.locator("#sites tbody tr td").last).to_have_text(told)
 
 
+def test_a_loss_is_not_made_smooth_over_the_time_that_a_site_was_off(browser, ten):
+    points = [[0, 8.0], [1, 6.0], [2, 4.0], [100, 3.0], [101, 2.0], [102, 1.0]]
+    with opened(browser, ten) as page:
+        found = page.evaluate(
+            "([points, gap]) => import('/chart.js').then((made) => made.smoothed(points, 2, gap))", [points, 8]
+        )
+    assert found == [8.0, 7.0, 5.0, 3.0, 2.5, 1.5]
+
+
 def test_always_on_is_the_mean_of_the_sites_alone_as_in_the_report(browser, tmp_path):
     write_run(tmp_path, sites=2, events=400, finished=True)
     with served(tmp_path) as (address, _), opened(browser, address) as page:
