@@ -158,7 +158,8 @@ def test_a_loss_is_not_made_smooth_over_the_time_that_a_site_was_off(browser, te
     points = [[0, 8.0], [1, 6.0], [2, 4.0], [100, 3.0], [101, 2.0], [102, 1.0]]
     with opened(browser, ten) as page:
         found = page.evaluate(
-            "([points, gap]) => import('/chart.js').then((made) => made.smoothed(points, 2, gap))", [points, 8]
+            "([points, gap]) => import('/chart.js').then((made) => made.smoothed(points, 2, gap))",
+            [points, 8],
         )
     assert found == [8.0, 7.0, 5.0, 3.0, 2.5, 1.5]
 
