@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-from curtail_dist.config.sections import require
+from curtail_dist.config.sections import require, require_web
 from curtail_dist.units import Seconds, Watts
 
 _KEYS = {
@@ -70,11 +70,11 @@ class MeterConfig:
         self._check_values()
 
     def _check_values(self) -> None:
-        gpus, web = self.gpus, self.url.startswith(("http://", "https://"))
+        gpus = self.gpus
         distinct = gpus is None or (len(gpus) > 0 and len(set(gpus)) == len(gpus) and min(gpus) >= 0)
         require(distinct, "meter.gpus", gpus, "distinct numbers of GPUs, at least one")
         require(self.root.is_absolute(), "meter.root", self.root, "an absolute path")
-        require(not self.url or web, "meter.url", self.url, "an http:// or https:// address")
+        require_web(self.url, "meter.url")
         require(self.unit in ("", *UNITS), "meter.unit", self.unit, ", ".join(UNITS))
         for name in ("timeout_s", "max_gap_s"):
             value = getattr(self, name)

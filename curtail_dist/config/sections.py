@@ -1,10 +1,12 @@
 """Every section of the run file: each key with its unit, its default and its check."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from curtail_dist.config.reader import Refused
 from curtail_dist.units import Seconds
@@ -14,6 +16,28 @@ def require(holds: bool, key: str, value: object, must: str) -> None:
     """Raise ConfigError(`key is value; it must be must`) unless `holds`; see Refused for the key's path."""
     if not holds:
         raise Refused(key, value, must)
+
+
+def require_web(url: str, key: str) -> None:
+    """Raise ConfigError unless `url` is empty, or a web address that can be asked and holds no password.
+
+    A run file stands in records, and an address in logs. One that is refused for what it holds is not
+    repeated: that may be a credential.
+    """
+    if not url:
+        return
+    require(url.startswith(("http://", "https://")), key, url, "an http:// or https:// address")
+    without = f"{url.partition(':')[0]}://..."
+    try:
+        parts = urlsplit(url)
+        account, reachable = "@" in parts.netloc, bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        account = reachable = False
+    must = "an address without a user and a password: say in the keys for credentials where they stand"
+    require(not account, key, without, must)
+    require(reachable, key, without, "an address with a host, and a port that is a number or left out")
+    plain = re.fullmatch("[!-~]*", url) is not None
+    require(plain, key, without, "an address in ASCII without blanks: percent-encode what is not")
 
 
 @dataclass(frozen=True, kw_only=True)

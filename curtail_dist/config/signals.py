@@ -8,7 +8,7 @@ from typing import Any, Literal, TypeAlias
 
 from curtail_dist.config.microgrid import MicrogridConfig
 from curtail_dist.config.own import OWN, is_own
-from curtail_dist.config.sections import require
+from curtail_dist.config.sections import require, require_web
 from curtail_dist.units import GRAMS_PER_LB, GramsCO2PerKWh, Seconds
 
 Basis: TypeAlias = Literal["marginal", "average"]
@@ -148,8 +148,7 @@ class SignalConfig:
         must = "one of " + ", ".join(UNITS)
         require(self.unit in ("", *UNITS), "signal.unit", self.unit, must)
         require(self.basis in ("", "marginal", "average"), "signal.basis", self.basis, "marginal or average")
-        web = self.url.startswith(("http://", "https://"))
-        require(not self.url or web, "signal.url", self.url, "an http:// or https:// address")
+        require_web(self.url, "signal.url")
         for name in ("value_at", "time_at", "forecast_at", "forecast_value_at", "forecast_time_at"):
             pointer = getattr(self, name)
             holds = not pointer or pointer.startswith("/")

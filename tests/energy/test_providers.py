@@ -11,6 +11,7 @@ import pytest
 from feeds import Asked, Feed, Reply, dripping, serve, silent
 
 from curtail_dist.config import SignalConfig
+from curtail_dist.config.meter import MeterConfig
 from curtail_dist.config.signals import UNITS
 from curtail_dist.energy.providers.answers import Answer, ProviderFailure
 from curtail_dist.energy.providers.carbonintensity import CarbonIntensity
@@ -19,6 +20,7 @@ from curtail_dist.energy.providers.general import JsonProvider, PrometheusProvid
 from curtail_dist.energy.providers.live import LiveSignal
 from curtail_dist.energy.providers.pointer import resolve
 from curtail_dist.energy.providers.watttime import WattTime
+from curtail_dist.energy.providers.web import get_json
 from curtail_dist.energy.stepfunction import StepFunction
 from curtail_dist.errors import ConfigError, SignalUnavailable
 
@@ -473,3 +475,41 @@ def test_pointers(pointer, found):
 def test_a_pointer_to_nothing_is_a_failure(pointer):
     with pytest.raises(ProviderFailure, match="nothing at"):
         resolve({"a/b": [1, {"~": 2}]}, pointer)
+
+
+@pytest.mark.parametrize("key", ["signal.url", "meter.url"])
+@pytest.mark.parametrize(
+    ("url", "says"),
+    [
+        (f"http://somebody:{SECRET}@127.0.0.1/feed", "without a user and a password"),
+        (f"http://somebody:{SECRET}@127.0.0.1:9090", "without a user and a password"),
+        (f"http://somebody:{SECRET}/x@127.0.0.1", "a port that is a number"),
+        (f"http://[::1/?key={SECRET}", "with a host"),
+        (f"http:///?key={SECRET}", "with a host"),
+        (f"http://127.0.0.1/?key={SECRET} ", "without blanks"),
+    ],
+)
+def test_an_address_that_holds_a_credential_or_cannot_be_asked_is_refused_and_not_repeated(key, url, says):
+    with pytest.raises(ConfigError, match=says) as caught:
+        if key == "signal.url":
+            SignalConfig(kind="http", url=url, value_at="/value")
+        else:
+            MeterConfig(kind="prometheus", url=url, query="power", unit="watts", covers="a rack")
+    assert key in str(caught.value)
+    assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "headers"),
+    [
+        (f"http://somebody:{SECRET}@127.0.0.1/", {}),
+        (f"http://127.0.0.1:9/?key={SECRET} x", {}),
+        (f"http://127.0.0.1:9/?key={SECRET}\u00fc", {}),
+        ("", {"X-Key": f"{SECRET}\n{SECRET}"}),
+        ("", {"X-Key": f"{SECRET}\u20ac"}),
+    ],
+)
+def test_a_request_that_cannot_be_made_is_told_without_what_is_in_it(feed, url, headers):
+    with pytest.raises(ProviderFailure, match="holds characters that none may") as caught:
+        get_json(url or feed.url, headers=headers, timeout_s=1.0)
+    assert "hunter2" not in f"{caught.value!r}"

@@ -33,6 +33,11 @@ def get_json(url: str, *, headers: Mapping[str, str] | None = None, timeout_s: S
         with error:
             sent = error.headers.get("Date")
             raise refusal(error.code, error.headers.get("Retry-After"), sent=sent) from None
+    except (http.client.InvalidURL, ValueError):
+        # What does not fit into a request may be the credential in it: not repeated.
+        raise ProviderFailure(
+            "it cannot be asked: the address, or what is sent as a header, holds characters that none may"
+        ) from None
     except (OSError, http.client.HTTPException) as error:
         raise ProviderFailure(f"it does not answer ({_why(error)})") from None
     try:
