@@ -44,7 +44,8 @@ class PolicyConfig:
     planned period."""
     g_per_currency: float = 0.0
     """With `work-price`: grams of CO2 that one unit of the sites' currency is worth, so that a plan keeps
-    emissions + g_per_currency x cost least. 0: cost is reckoned and does not count."""
+    emissions + g_per_currency x cost least. 0: cost is reckoned and does not count. Above 0
+    every site must have a price."""
     pair_efficiency: float | None = None
     """Share of the time in which a site trains while another does, as expected before the run has measured
     it; it exchanges for the rest. Default: what `round.steps`, `clock.step_s` and `clock.sync_s` give."""

@@ -69,6 +69,9 @@ class RunConfig:
             holds = grid is None or grid.train_w == train_w
             require(holds, key, grid and grid.train_w, f"the site's power.train_w, {train_w:g}")
             self._check_rhythm(f"sites.{name}.signal", site.signal)
+            key, weighs = f"sites.{name}.price", self.policy.g_per_currency > 0
+            must = "given, for policy.g_per_currency weighs it: a site without one would be taken for free"
+            require(site.price is not None or not weighs, key, site.price, must)
         self._check_baselines()
         options, kind = self.policy.options, self.policy.kind
         holds = not options or is_own(kind)

@@ -67,7 +67,7 @@ def columns_of(path: Path, header: Sequence[str], *, time_column: str, value_col
     first, as in Vessim's files. A column that is named and known keeps its unit.
     """
     if not header:
-        raise TraceError(f"trace {path} is empty; it must have a header with a column of times, and rows")
+        raise TraceError(f"{path} is empty; it must have a header with a column of times, and rows")
     if not value_column:
         known = _known(path, header, _times(path, header, time_column), named=bool(time_column))
         if known is None:
@@ -143,10 +143,9 @@ def _fits(style: _Style, header: Sequence[str], time: int, value: int, named: bo
 def _named(path: Path, header: Sequence[str], name: str) -> int:
     found = list(header).count(name)
     if found != 1:
-        key = "signal.time_column or signal.value_column"
         raise TraceError(
             f"{path} has {found} columns named {name!r}; it must have one. Its columns are {_list(header)}: "
-            f"name the right one in {key}"
+            "name the right one in time_column or value_column, beside its path in the run file"
         )
     return list(header).index(name)
 
@@ -154,7 +153,7 @@ def _named(path: Path, header: Sequence[str], name: str) -> int:
 def _unknown(path: Path, header: Sequence[str]) -> TraceError:
     return TraceError(
         f"{path} has the columns {_list(header)}; which are times and intensities must be clear, as with "
-        "'time' and 'g_per_kwh': name them in signal.time_column and signal.value_column, and signal.unit"
+        "'time' and 'g_per_kwh': name them in time_column and value_column, and give unit"
     )
 
 

@@ -42,7 +42,7 @@ class Simulation:
     costs: Mapping[str, float]
     """What the electricity of a site cost, in the currency of its price, where that is known throughout."""
     unknown_costs: Mapping[str, str]
-    """Why the cost of a site that has a price is not known."""
+    """Why the cost of a site is not known, where some site has a price."""
 
     @property
     def emissions_kg(self) -> float:
@@ -192,13 +192,20 @@ def _baselines(scene: Scene, work_s: Seconds) -> tuple[dict[str, Baseline], dict
 
 
 def _costs(scene: Scene, played: Played) -> tuple[dict[str, float], dict[str, str]]:
-    """Reckon what each site's electricity cost, and why that is not known where it is not."""
+    """Reckon what each site's electricity cost, and why that is not known where it is not.
+
+    Without a price at any site nothing is reckoned.
+    """
     costs: dict[str, float] = {}
     unknown: dict[str, str] = {}
     policy = scene.config.policy
     weighed = policy.kind == "work-price" and policy.g_per_currency > 0
     planned = "; plans took the nearest price that is known" if weighed else ""
-    for name, price in scene.prices.items():
+    for name in played.intervals if scene.prices else ():
+        price = scene.prices.get(name)
+        if price is None:
+            unknown[name] = f"sites.{name}.price is not given"
+            continue
         try:
             costs[name] = cost_of(played.intervals[name], scene.grids[name].power, price)
         except TraceError as error:

@@ -90,7 +90,7 @@ def read_rows(path: Path, *, time_column: str, value_column: str, lowest: float 
     columns, times, values = _read(path, lines[comments:], comments, (time_column, value_column), lowest)
     if len(times) < 2:
         raise TraceError(
-            f"{path} has {len(times)} rows below its header; a trace must have at least 2: give more rows"
+            f"{path} has {len(times)} rows below its header; it must have at least 2: give more rows"
         )
     return Rows(columns=columns, times=tuple(times), values=tuple(values), synthetic=synthetic)
 
@@ -100,10 +100,10 @@ def _lines(path: Path) -> list[str]:
         return path.read_text(encoding="utf-8-sig").splitlines()
     except OSError as error:
         raise TraceError(
-            f"trace {path} cannot be read ({error.strerror}); signal.path must name an existing CSV file"
+            f"{path} cannot be read ({error.strerror}); path must name an existing CSV file"
         ) from error
     except UnicodeDecodeError as error:
-        raise TraceError(f"trace {path} is not UTF-8 text; save it as a UTF-8 CSV file") from error
+        raise TraceError(f"{path} is not UTF-8 text; save it as a UTF-8 CSV file") from error
 
 
 def _read(
@@ -142,11 +142,13 @@ def _time(text: str, place: str, column: str, before: datetime | None) -> dateti
         raise TraceError(
             f"{place}: {column} is {text!r}; it must be an ISO 8601 time such as 2026-03-21T17:00:00+00:00"
         ) from error
-    parsed = (parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)).astimezone(UTC)
+    local = parsed.tzinfo is None
+    parsed = (parsed.replace(tzinfo=UTC) if local else parsed).astimezone(UTC)
     if before is not None and parsed <= before:
         how = "again" if parsed == before else f"after {before.isoformat()}"
+        hint = "; it names no zone and is taken for UTC: local times go back once a year" if local else ""
         raise TraceError(
-            f"{place}: {column} is {text} {how}; times must rise: sort the rows, one for each time"
+            f"{place}: {column} is {text} {how}; times must rise: sort the rows, one for each time{hint}"
         )
     return parsed
 

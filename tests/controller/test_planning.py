@@ -78,7 +78,11 @@ class Town:
 
 
 def run_config(tmp_path, *names: str, **policy) -> RunConfig:
-    site = {"signal": {"kind": "constant", "value": 1.0}, "power": {"train_w": 2024.0, "idle_w": 468.0}}
+    site = {
+        "signal": {"kind": "constant", "value": 1.0},
+        "power": {"train_w": 2024.0, "idle_w": 468.0},
+        "price": {"per_kwh": 0.1},
+    }
     return RunConfig.from_mapping(
         {
             "run": {"name": "day", "directory": str(tmp_path), "deadline_h": 24.0},

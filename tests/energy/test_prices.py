@@ -150,3 +150,33 @@ def test_a_cost_that_is_not_known_throughout_is_told_with_its_reason_and_adds_up
     assert (
         "give prices that cover that; plans took the nearest price that is known" in capsys.readouterr().out
     )
+
+
+def test_the_cost_of_a_site_without_a_price_is_not_known_and_no_sum_is_told(day, capsys):
+    tree = yaml.safe_load(day.read_text())
+    tree["sites"]["utah"] = {key: value for key, value in tree["sites"]["texas"].items() if key != "price"}
+    day.write_text(yaml.safe_dump(tree))
+    assert main(["simulate", "--config", str(day), "--work-h", "4", "--policy", "always"]) == 0
+    text = capsys.readouterr().out
+    assert "electricity cost in the currency of its prices: texas 0.80\n" in text
+    assert "electricity cost of utah not known: sites.utah.price is not given\n" in text
+
+
+def test_a_file_of_prices_that_does_not_fit_is_not_called_a_signal(write, tmp_path):
+    with pytest.raises(TraceError, match=r"none.csv cannot be read \(.*\); path must name an existing"):
+        price_series(PriceConfig(path=tmp_path / "none.csv"), START)
+    path = write("time,cost\n2026-03-21T00:00:00Z,1\n2026-03-21T01:00:00Z,1\n", name="price.csv")
+    with pytest.raises(
+        TraceError, match=r"has 0 columns named 'price'.* time_column or value_column"
+    ) as caught:
+        price_series(PriceConfig(path=path), START)
+    assert "signal" not in str(caught.value)
+
+
+def test_where_prices_are_weighed_a_site_without_one_is_refused_and_not_taken_for_free(day, capsys):
+    tree = yaml.safe_load(day.read_text())
+    tree["policy"]["g_per_currency"] = 100.0
+    tree["sites"]["utah"] = {key: value for key, value in tree["sites"]["texas"].items() if key != "price"}
+    day.write_text(yaml.safe_dump(tree))
+    assert main(["simulate", "--config", str(day), "--work-h", "4"]) == 2
+    assert "sites.utah.price is None; it must be given, for policy.g_per_currency" in capsys.readouterr().err

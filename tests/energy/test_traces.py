@@ -72,8 +72,18 @@ def test_what_is_no_trace_is_refused_in_one_line_that_names_the_file(write, text
     assert says in message or says == "no such"
 
 
+def test_a_local_hour_that_comes_twice_is_told_as_one_without_a_zone(write):
+    rows = "2026-11-01T01:00:00{0},50\n2026-11-01T02:00:00{0},50\n2026-11-01T01:00:00{0},50\n"
+    with pytest.raises(TraceError, match=r"times must rise.*names no zone and is taken for UTC"):
+        read_trace(write(HEAD.splitlines()[0] + "\n" + rows.format("")))
+    with pytest.raises(TraceError, match=r"times must rise: sort the rows, one for each time$"):
+        read_trace(write(HEAD.splitlines()[0] + "\n" + rows.format("+00:00")))
+
+
 def test_a_missing_column_is_named_with_those_that_exist(write):
-    with pytest.raises(TraceError, match=r"'time', 'carbon'.*signal.value_column"):
+    with pytest.raises(
+        TraceError, match=r"'time', 'carbon'.* in time_column and value_column, and give unit$"
+    ):
         read_trace(write("time,carbon\n2026-03-21T17:00:00Z,50\n"))
 
 
@@ -84,7 +94,9 @@ def test_an_error_names_the_line_of_the_file_comments_counted(write):
 
 
 def test_a_missing_file_is_refused(tmp_path):
-    with pytest.raises(TraceError, match=r"signal\.path must name an existing CSV file"):
+    with pytest.raises(
+        TraceError, match=r"none.csv cannot be read \(.*\); path must name an existing CSV file"
+    ):
         read_trace(tmp_path / "none.csv")
 
 
