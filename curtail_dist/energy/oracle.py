@@ -1,7 +1,8 @@
 """The least that the same work could have emitted by the deadline, had the day been known: the optimum.
 
-Time is cut into slots. In each slot a site is off, joining, or training; joining costs energy and does no
-work. For a price p in grams per second of training, the schedule that is least in
+Time is cut into slots, from run time 0 on and, where a run does not start at a row of its traces, as their
+rows fall, too; the better of the two counts. In each slot a site is off, joining, or training; joining costs
+energy and does no work. For a price p in grams per second of training, the schedule that is least in
 
     emissions - p * work
 
@@ -15,8 +16,9 @@ little and one too much; they are joined (`splice.py`), the result is planned an
 sites decide each for itself at a price, and their schedule is what the pairs make of it.
 """
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from curtail_dist.energy.emissions import Grid
 from curtail_dist.energy.pairs import improved
@@ -41,7 +43,8 @@ class Optimum:
     """The bound, and the schedule that comes closest to it."""
 
     emissions_kg: float
-    """The bound: no schedule on these slots that does the work by the deadline emits less."""
+    """The bound: no schedule on these slots that does the work by the deadline emits less.
+    One that starts and stops within slots may."""
     schedule: Mapping[str, list[tuple[Seconds, Seconds]]]
     """On-periods of each site, joining included, that do at least the work."""
     schedule_kg: float
@@ -70,12 +73,45 @@ def optimum(
         work_s: Site-seconds of training to be done.
         deadline_s: Run time by which it must be done.
         join_s: What a start takes before training begins, at join power.
-        slot_s: Length of a slot; starts and stops fall on its multiples.
+        slot_s: Length of a slot; starts and stops fall on its multiples, from run time 0 on or from where
+            most rows of the intensities fall.
         pair_efficiency: Share of the time in which a site trains while others do; else it exchanges.
     """
     if deadline_s <= 0:
         return None  # no planned period: no agent said one
-    slots = Slots.even(0.0, deadline_s, slot_s=slot_s, join_s=join_s)
+    cuts = [
+        Slots.even(start, deadline_s, slot_s=slot_s, join_s=join_s)
+        for start in sorted({0.0, _first_row(sites, deadline_s, slot_s)})
+    ]
+    found = [best for slots in cuts if (best := _optimum(sites, slots, work_s, pair_efficiency)) is not None]
+    if not found:
+        return None
+    bound_kg = min(best.emissions_kg for best in found)
+    least = min(found, key=lambda best: best.schedule_kg)
+    exact = all(best.exact for best in found) or _reaches(least.schedule_kg, bound_kg)
+    return replace(least, emissions_kg=bound_kg, exact=exact)
+
+
+def _first_row(sites: Mapping[str, Grid], deadline_s: Seconds, slot_s: Seconds) -> Seconds:
+    """Return the first moment from which on slots begin where most rows do; 0 where none do.
+
+    A run starts when it is founded, its traces have rows at full minutes: on slots from run time 0 on no
+    schedule could take a row as it is.
+    """
+    places = Counter(
+        round(at % slot_s, 3) % slot_s
+        for grid in sites.values()
+        for at in grid.intensity.edges
+        if 0 < at < deadline_s
+    )
+    first = min(places, key=lambda place: (-places[place], place), default=0.0)
+    return first if first < deadline_s else 0.0
+
+
+def _optimum(
+    sites: Mapping[str, Grid], slots: Slots, work_s: Seconds, pair_efficiency: float
+) -> Optimum | None:
+    """Return the optimum on these slots."""
     grids = list(sites.values())
     whole = Programme.of([grids], slots, efficiency=pair_efficiency)
     together = (slots.joining + 2) ** len(grids) <= MOST_TOGETHER
@@ -98,9 +134,13 @@ def optimum(
         },
         schedule_kg=kilograms(plan.cost),
         schedule_work_s=plan.work,
-        exact=plan.exact or plan.cost <= bound + 1e-9 * (1.0 + bound),
+        exact=plan.exact or _reaches(plan.cost, bound),
         pair_efficiency=pair_efficiency if together else 1.0,
     )
+
+
+def _reaches(mass: float, bound: float) -> bool:
+    return mass <= bound + 1e-9 * (1.0 + bound)
 
 
 def _periods(states: list[int], edges: Sequence[Seconds]) -> list[tuple[Seconds, Seconds]]:

@@ -180,3 +180,25 @@ def test_the_bound_grows_with_work_and_joining_and_falls_with_time_and_efficienc
     assert _bound(values, join=90.0) >= _bound(values, join=30.0) - slack
     assert _bound(values, deadline=500.0) >= _bound(values, deadline=800.0) - slack
     assert _bound(values, efficiency=0.7) >= _bound(values, efficiency=1.0) - slack
+
+
+def test_rows_that_do_not_fall_on_slots_from_run_time_0_are_taken_as_they_are():
+    values = [500.0, 10.0, 500.0, 500.0, 10.0, 500.0, 10.0, 500.0]
+    edges = (0.0, *(37.0 + SLOT * index for index in range(len(values))))
+    site = Grid(intensity=StepFunction(edges=edges, values=tuple(values)), power=POWER)
+    found = optimum({"a": site}, work_s=3 * SLOT, deadline_s=edges[-1], join_s=0.0, slot_s=SLOT)
+    assert found is not None
+    clean = [Interval(start=37.0 + SLOT * at, stop=137.0 + SLOT * at, phase="train") for at in (0, 3, 5)]
+    least = account(clean, POWER, site.intensity).emissions_kg
+    assert found.emissions_kg == pytest.approx(least)
+    assert found.schedule_kg == pytest.approx(least)
+    assert found.schedule["a"] == [(i.start, i.stop) for i in clean]
+    assert found.exact
+
+
+def test_a_window_before_the_first_row_is_not_given_away():
+    site = Grid(intensity=StepFunction(edges=(0.0, 237.0, 1000.0), values=(10.0, 500.0)), power=POWER)
+    found = optimum({"a": site}, work_s=2 * SLOT, deadline_s=1000.0, join_s=0.0, slot_s=SLOT)
+    assert found is not None
+    assert found.schedule["a"] == [(0.0, 2 * SLOT)]
+    assert found.exact

@@ -429,7 +429,7 @@ def test_the_text_says_that_an_optimum_is_not_known_to_be_the_cheapest_and_what_
     day = facts(verb(run, "--work-h", "16", "--json"))
     assert not day["oracle_exact"]
     said = (
-        "the best schedule found, not known to be the cheapest: none emits less than "
+        "the best schedule found, not known to be the cheapest: none on slots of 300 s emits less than "
         f"{day['oracle_kg']:.3f} kg, if no site ever waited for another"
     )
     assert said in verb(run, "--work-h", "16")

@@ -4,6 +4,7 @@ from datetime import datetime
 from typing import Any
 
 from curtail_dist.cli.simulate.facts import time_of_day
+from curtail_dist.energy.oracle import SLOT_S
 from curtail_dist.report.saving import saving_text
 
 HOURS_PER_DAY = 24
@@ -125,11 +126,20 @@ def _oracle(facts: dict[str, Any]) -> str:
         return "offline optimum: the work does not fit before the deadline"
     saving, multiple = saving_text(facts), facts["oracle_multiple"]
     parts = [
-        *([] if multiple is None else [f"the policy emits {multiple:.2f} times the optimum"]),
+        *(
+            []
+            if multiple is None
+            else [f"the policy emits {multiple:.2f} times the optimum{_within(multiple)}"]
+        ),
         *([] if saving is None else [saving]),
     ]
     line = "; ".join([f"{'offline optimum':<36}{'':>9}{'':>9}{facts['oracle_schedule_kg']:>9.3f}", *parts])
     return line if facts["oracle_exact"] else f"{line}\n{_inexact(facts)}"
+
+
+def _within(multiple: float) -> str:
+    """Say how a policy can emit less than the optimum."""
+    return "" if multiple > 1 - 5e-3 else f", which starts and stops on slots of {SLOT_S:g} s"
 
 
 def _inexact(facts: dict[str, Any]) -> str:
@@ -138,5 +148,5 @@ def _inexact(facts: dict[str, Any]) -> str:
     alone = "" if assumed == facts["pair_efficiency"] else ", if no site ever waited for another"
     return (
         f"{'':<36}the best schedule found, not known to be the cheapest: "
-        f"none emits less than {facts['oracle_kg']:.3f} kg{alone}"
+        f"none on slots of {SLOT_S:g} s emits less than {facts['oracle_kg']:.3f} kg{alone}"
     )
