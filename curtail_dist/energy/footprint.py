@@ -8,7 +8,7 @@ By marginal and by location-based average intensity, side by side. What is not k
 """
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from curtail_dist.config.meter import FootprintConfig
@@ -140,6 +140,18 @@ def not_counted(
         "Energy drawn while the site is off is not counted.",
         "The network between sites, the coordination store, storage and data preparation are not counted.",
         "Trial runs, evaluation and later use of the model are not counted.",
+    )
+
+
+def by_site(said: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
+    """Return the sentences, each once, after the names of those whom it is about where that is not all."""
+    found: dict[str, list[str]] = {}
+    for name, sentences in said.items():
+        for sentence in sentences:
+            found.setdefault(sentence, []).append(name)
+    return tuple(
+        sentence if len(names) == len(said) else f"{', '.join(names)}: {sentence}"
+        for sentence, names in found.items()
     )
 
 

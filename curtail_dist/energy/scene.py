@@ -148,6 +148,20 @@ class Scene:
         return {name: price_series(site.price, self.start) for name, site in sites if site.price is not None}
 
     @property
+    def gaps(self) -> Mapping[str, Sequence[tuple[Seconds, Seconds]]]:
+        """By site: where in the planned period rows of its trace are missing, so that an old value holds."""
+        found: dict[str, list[tuple[Seconds, Seconds]]] = {}
+        for name, site in self.config.sites.items():
+            if site.signal.path is not None:
+                spans = [
+                    ((since - self.start).total_seconds(), (until - self.start).total_seconds())
+                    for since, until in _trace(site.signal).gaps
+                ]
+                within = [(max(a, 0.0), min(b, self.deadline_s)) for a, b in spans]
+                found[name] = [(a, b) for a, b in within if a < b]
+        return found
+
+    @property
     def deadline_s(self) -> Seconds:
         """Run time at which the planned period ends."""
         return self.config.run.deadline_h * SECONDS_PER_HOUR

@@ -4,15 +4,18 @@
     time,g_per_kwh
     2026-03-21T17:00:00+00:00,312.5
 
-A row's value holds until the next row; the last one holds as long as the one before it did. Times without an
+A row's value holds until the next row, over a gap, too (`Trace.gaps` tells of those); the last one holds as
+long as the one before it did. Times without an
 offset are UTC. Where the run file names no columns they are told by the header: those above, what WattTime
 and Electricity Maps write (`columns`), or Vessim's, an index without a name and one column of values.
 """
 
 import csv
 import math
+from collections import Counter
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 
 from curtail_dist.config.signals import UNITS, Basis
@@ -20,6 +23,9 @@ from curtail_dist.energy.columns import Columns, columns_of, told_by
 from curtail_dist.energy.stepfunction import StepFunction
 from curtail_dist.errors import TraceError
 from curtail_dist.units import GramsCO2PerKWh
+
+_REGULAR = 0.9
+"""Share of the rows that are equally far apart in a file whose rows come by the clock."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +46,21 @@ class Trace:
     def end(self) -> datetime:
         """The first moment that the trace does not cover."""
         return self.times[-1] + (self.times[-1] - self.times[-2])
+
+    @property
+    def usual_step(self) -> timedelta | None:
+        """How far its rows are apart, but for a few; None where they come as they change."""
+        steps = Counter(after - before for before, after in pairwise(self.times))
+        step, count = steps.most_common(1)[0]
+        return step if count >= _REGULAR * steps.total() else None
+
+    @property
+    def gaps(self) -> list[tuple[datetime, datetime]]:
+        """Where rows are missing: from when the last one before should have ended to the next one."""
+        step = self.usual_step
+        if step is None:
+            return []
+        return [(a + step, b) for a, b in pairwise(self.times) if b - a >= 2 * step]
 
     def series(self, start: datetime) -> StepFunction:
         """Return the trace over run time, where `start` (aware) is 0."""

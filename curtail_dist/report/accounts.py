@@ -10,7 +10,7 @@ from statistics import median
 from curtail_dist.config import RunConfig
 from curtail_dist.energy.baselines import Baseline, all_baselines, always_on, reference_kg
 from curtail_dist.energy.emissions import Grid, PowerModel, SiteEnergy, account
-from curtail_dist.energy.footprint import AVERAGE_READ, Footprint, footprint, not_counted
+from curtail_dist.energy.footprint import AVERAGE_READ, Footprint, by_site, footprint, not_counted
 from curtail_dist.energy.oracle import Optimum, optimum
 from curtail_dist.energy.saving import Saving
 from curtail_dist.energy.signals import trace_of
@@ -142,23 +142,17 @@ def _account(site: SiteHistory) -> SiteEnergy:
 
 
 def _not_counted(history: History, sites: Mapping[str, SiteEnergy]) -> tuple[str, ...]:
-    said: dict[str, list[str]] = {}
-    for name, site in history.sites.items():
-        for sentence in not_counted(
+    said = {
+        name: not_counted(
             site.metered.footprint,
             covers=site.metered.covers,
             metered=site.metered.measures,
             average_known=sites[name].average_kg is not None,
-        ):
-            said.setdefault(sentence, []).append(name)
-    everywhere = len(history.sites)
-    return (
-        *([absent] if (absent := absent_text(history)) else []),
-        *(
-            sentence if len(names) == everywhere else f"{', '.join(names)}: {sentence}"
-            for sentence, names in said.items()
-        ),
-    )
+        )
+        for name, site in history.sites.items()
+    }
+    absent = absent_text(history)
+    return (*(() if absent is None else (absent,)), *by_site(said))
 
 
 def absent_text(history: History) -> str | None:

@@ -435,3 +435,34 @@ def test_the_text_says_that_an_optimum_is_not_known_to_be_the_cheapest_and_what_
     assert said in verb(run, "--work-h", "16")
     exact = constant_sites([60.0, 80.0], hours=4.0, threshold_g_per_kwh=70.0)
     assert "the best schedule found" not in verb(exact, "--work-h", "3")
+
+
+def test_where_rows_of_a_trace_are_missing_is_told(verb, write):
+    rows = "".join(
+        f"2026-03-21T{minute // 60:02d}:{minute % 60:02d}:00Z,50\n"
+        for minute in range(0, 480, 5)
+        if not 60 < minute < 180 and minute not in (300, 400)
+    )
+    run = short_trace(write)
+    write("time,g_per_kwh\n" + rows, "short.csv")
+    (note,) = facts(verb(run, "--json", "--work-h", "1"))["notes"]
+    assert note == (
+        "a: rows of its trace are missing from 2026-03-21T01:05:00+00:00 to 2026-03-21T03:00:00+00:00, from "
+        "2026-03-21T05:00:00+00:00 to 2026-03-21T05:05:00+00:00; the value before is taken to hold until the "
+        "next"
+    )
+
+
+def test_what_a_single_site_does_not_count_is_told_with_its_name(simulate):
+    known = ("--set", "sites.texas.footprint={pue: 1.2, embodied_kg: 10, lifetime_h: 100}")
+    said = facts(simulate(*known, "--work-h", "1", "--json"))["footprint"]["not_counted"]
+    assert (
+        "california, south-australia: Embodied carbon of the hardware is not counted: "
+        "footprint.embodied_kg is not given." in said
+    )
+    assert "Location-based average emissions are unknown: no average intensity is given." in said
+
+
+def test_a_window_is_told_as_a_value_whatever_the_policy(simulate):
+    text = simulate("--policy", "always", "--work-h", "1", "--set", "policy.threshold_g_per_kwh=70")
+    assert "of it at or above 70 g/kWh, out of windows\n" in text

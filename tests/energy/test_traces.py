@@ -204,3 +204,14 @@ def test_where_only_times_are_named_the_value_is_known_by_its_name(write):
     assert read_trace(write("when,g_per_kwh\n" + TWO.format("5")), time_column="when").values == (5.0, 5.0)
     with pytest.raises(TraceError, match="must be clear"):
         read_trace(write("when,value\n" + TWO.format("5")), time_column="when")
+
+
+def test_gaps_are_told_of_a_file_whose_rows_come_by_the_clock(write):
+    def rows(hours):
+        return "time,g_per_kwh\n" + "".join(f"2026-03-21T{hour:02d}:00:00Z,50\n" for hour in hours)
+
+    gaps = read_trace(write(rows(hour for hour in range(24) if hour not in (5, 6)))).gaps
+    assert gaps == [(datetime(2026, 3, 21, 5, tzinfo=UTC), datetime(2026, 3, 21, 7, tzinfo=UTC))]
+    assert read_trace(write(rows(range(24)))).gaps == []
+    as_they_change = read_trace(write(rows([0, 3, 4, 9, 10, 20])))
+    assert (as_they_change.usual_step, as_they_change.gaps) == (None, [])

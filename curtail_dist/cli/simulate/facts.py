@@ -1,11 +1,11 @@
 """What a simulation is told as: plain values, which are its JSON, and of which its text is made."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from datetime import datetime, timedelta
 from typing import Any
 
-from curtail_dist.energy.footprint import AVERAGE_READ, footprint, not_counted
+from curtail_dist.energy.footprint import AVERAGE_READ, by_site, footprint, not_counted
 from curtail_dist.energy.scene import Scene
 from curtail_dist.energy.simulation import Simulation
 from curtail_dist.energy.stepfunction import StepFunction
@@ -17,6 +17,7 @@ SWAYED = (
     "it can be, so that no schedule may reach it, and an always-on site finds what training leaves"
 )
 """Of a site with a battery."""
+_GAPS_TOLD = 3
 
 
 def facts_of(result: Simulation, tokens_per_s: float | None) -> dict[str, Any]:
@@ -74,6 +75,7 @@ def facts_of(result: Simulation, tokens_per_s: float | None) -> dict[str, Any]:
         "notes": [
             *(f"{name}: {AVERAGE_READ}" for name, basis in scene.bases.items() if basis == "average"),
             *(f"{name}: {SWAYED}" for name in scene.swayed),
+            *(f"{name}: {_gaps(scene, gaps)}" for name, gaps in scene.gaps.items() if gaps),
         ],
         "pair_efficiency": scene.rhythm.efficiency,
         "baselines": {name: asdict(baseline) for name, baseline in result.baselines.items()},
@@ -95,19 +97,18 @@ def _footprint(result: Simulation, tokens_per_s: float | None) -> dict[str, Any]
     configs = {name: site.footprint for name, site in sites.items()}
     tokens = round((tokens_per_s or 0.0) * result.played.work_s)
     found = footprint(result.energy, configs, tokens=tokens)
-    missing = [
-        sentence
-        for name, site in sites.items()
-        for sentence in not_counted(
+    missing = {
+        name: not_counted(
             site.footprint, covers="", metered=False, average_known=result.energy[name].average_kg is not None
         )
-    ]
+        for name, site in sites.items()
+    }
     return {
         **asdict(found),
         "marginal_g_per_mtok": found.marginal_g_per_mtok,
         "average_g_per_mtok": found.average_g_per_mtok,
         "lines": list(found.lines(no_tokens="give --tokens-per-second")),
-        "not_counted": list(dict.fromkeys(missing)),
+        "not_counted": list(by_site(missing)),
     }
 
 
@@ -115,6 +116,14 @@ def _unknown(intensity: StepFunction, deadline_s: Seconds) -> list[tuple[Seconds
     """Return where in the planned period nothing is known of an intensity."""
     ends = ((0.0, min(intensity.start, deadline_s)), (max(intensity.end, 0.0), deadline_s))
     return [(start, stop) for start, stop in ends if start < stop]
+
+
+def _gaps(scene: Scene, gaps: Sequence[tuple[Seconds, Seconds]]) -> str:
+    """Tell where rows of a trace are missing: where, for the longest few, and how often."""
+    longest = sorted(sorted(gaps, key=lambda gap: gap[0] - gap[1])[:_GAPS_TOLD])
+    told = ", ".join(f"from {_moment(scene, a)} to {_moment(scene, b)}" for a, b in longest)
+    more = "" if len(gaps) == len(longest) else f" and {len(gaps) - len(longest)} times more for less long"
+    return f"rows of its trace are missing {told}{more}; the value before is taken to hold until the next"
 
 
 def _spans(spans: Iterable[tuple[Seconds, Seconds]], told: Callable[[Seconds], str]) -> list[list[str]]:

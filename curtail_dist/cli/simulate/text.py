@@ -41,7 +41,7 @@ def text(facts: dict[str, Any]) -> str:
         "",
         f"{facts['work_h']:.2f} of {facts['asked_work_h']:.2f} site-hours of training{tokens}: "
         f"{state}, {facts['hours']:.2f} h, {facts['emissions_kg']:.3f} kg CO2",
-        _causes(facts["emissions_by_cause_kg"]),
+        _causes(facts["emissions_by_cause_kg"], facts["threshold_g_per_kwh"]),
         *_costs(facts),
         "",
         f"{'the same work':<36}{'hours':>9}{'kWh':>9}{'kg CO2':>9}{'in window':>11}",
@@ -91,10 +91,14 @@ def _day(moment: str) -> str:
     return f"{datetime.fromisoformat(moment):%m-%d}"
 
 
-def _causes(causes: dict[str, float]) -> str:
-    """Tell what it was emitted for; what was emitted above the threshold is part of that."""
+def _causes(causes: dict[str, float], threshold: float) -> str:
+    """Tell what it was emitted for; what was emitted outside of windows is part of it.
+
+    Whatever the policy, windows are what lies below the threshold: so it is told as a value.
+    """
     phases = ", ".join(f"{name} {mass:.3f}" for name, mass in causes.items() if name != "leave_delay")
-    return f"of which {phases}; {causes['leave_delay']:.3f} of it at or above the threshold"
+    above = f"{causes['leave_delay']:.3f} of it at or above {threshold:g} g/kWh, out of windows"
+    return f"of which {phases}; {above}"
 
 
 def _costs(facts: dict[str, Any]) -> list[str]:
