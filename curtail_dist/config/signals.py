@@ -108,8 +108,8 @@ class SignalConfig:
     value_at: str = ""
     """With `http`: JSON pointer (RFC 6901) to the value, such as /data/0/intensity."""
     time_at: str = ""
-    """With `http`: JSON pointer to the time from which it holds (ISO 8601, or Unix seconds). Default:
-    now, so that a feed that died cannot be told from one that lives."""
+    """With `http`: JSON pointer to the time from which it holds (ISO 8601, or Unix seconds or
+    milliseconds). Default: now, so that a feed that died cannot be told from one that lives."""
     forecast_at: str = ""
     """With `http`: JSON pointer to a list of what is expected."""
     forecast_value_at: str = ""

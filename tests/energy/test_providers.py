@@ -513,3 +513,11 @@ def test_a_request_that_cannot_be_made_is_told_without_what_is_in_it(feed, url, 
     with pytest.raises(ProviderFailure, match="holds characters that none may") as caught:
         get_json(url or feed.url, headers=headers, timeout_s=1.0)
     assert "hunter2" not in f"{caught.value!r}"
+
+
+def test_times_in_milliseconds_are_read_as_such(feed):
+    said = {"now": {"v": 0.05, "t": (T - 60) * 1000}, "next": [{"v": 0.1, "t": (T + 600) * 1000}]}
+    feed.replies["/intensity.json"] = Reply(said)
+    answer = own(feed).ask(T)
+    assert answer.reading == (T - 60, 50.0)
+    assert answer.expected == ((T + 600, 100.0),)

@@ -11,6 +11,8 @@ from curtail_dist.errors import SignalUnavailable
 from curtail_dist.units import GramsCO2PerKWh, Seconds
 
 UnixSeconds = float
+_MILLISECONDS = 1e11
+"""A number of a time from which on it is one of milliseconds: seconds would be in the year 5138."""
 Point: TypeAlias = tuple[UnixSeconds, GramsCO2PerKWh]
 """From when an intensity holds, and which."""
 
@@ -118,17 +120,19 @@ class Provider(Protocol):
 
 
 def unix(text: object) -> UnixSeconds:
-    """Read a time: ISO 8601 (UTC where it says no offset) or Unix seconds. Raises ProviderFailure.
+    """Read a time: ISO 8601 (UTC where it says no offset), Unix seconds or milliseconds.
+
+    Raises ProviderFailure.
 
     What stands there in its place is not repeated: a server may send back what it was asked with.
     """
     if isinstance(text, int | float) and not isinstance(text, bool):
-        return float(text)
+        return float(text) / (1000.0 if text >= _MILLISECONDS else 1.0)
     try:
         moment = datetime.fromisoformat(str(text))
     except ValueError:
         raise ProviderFailure(
-            f"it gives {_kind(text)} as a time; it must be ISO 8601 or Unix seconds"
+            f"it gives {_kind(text)} as a time; it must be ISO 8601, Unix seconds or milliseconds"
         ) from None
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
 
