@@ -96,7 +96,7 @@ class FootprintConfig:
     pue: float = 1.0
     """Power usage effectiveness: energy of the whole building over that of its machines, at least 1.
     Multiplies all energy and emissions of the site, metered or modelled. Leave it at 1 where the watts or
-    the meter include cooling and distribution already."""
+    the meter include cooling and distribution already; where a microgrid's surplus is read they must."""
     embodied_kg: float | None = None
     """kg CO2e that making, moving and scrapping the site's hardware emits, over its life. Default: not
     counted."""

@@ -68,6 +68,9 @@ class RunConfig:
             key = f"sites.{name}.signal.microgrid.train_w"
             holds = grid is None or grid.train_w == train_w
             require(holds, key, grid and grid.train_w, f"the site's power.train_w, {train_w:g}")
+            pue, key = site.footprint.pue, f"sites.{name}.footprint.pue"
+            must = "1 where a microgrid's surplus is read: give watts, and readings, with cooling in them"
+            require(grid is None or grid.measure == "intensity" or pue == 1.0, key, pue, must)
             self._check_rhythm(f"sites.{name}.signal", site.signal)
             key, weighs = f"sites.{name}.price", self.policy.g_per_currency > 0
             must = "given, for policy.g_per_currency weighs it: a site without one would be taken for free"

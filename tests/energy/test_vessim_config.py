@@ -75,3 +75,20 @@ def test_a_run_file_s_microgrid_is_opened_with_paths_from_the_run_file_on(tmp_pa
     tree["sites"]["texas"]["signal"]["kind"] = "trace"
     with pytest.raises(ConfigError, match=r"signal\.kind is 'trace'; it must be vessim where"):
         RunConfig.from_mapping(tree, base=tmp_path)
+
+
+def test_a_pue_that_a_surplus_would_seem_to_cover_is_refused():
+    site = {
+        "signal": {
+            "kind": "vessim",
+            "path": "/grid.csv",
+            "microgrid": {"train_w": 2000.0, "production": {"path": "/sun.csv"}},
+        },
+        "power": {"train_w": 2000.0, "idle_w": 500.0},
+        "footprint": {"pue": 1.5},
+    }
+    tree = {"run": {"name": "day"}, "data": {"manifest": "none.json"}, "sites": {"texas": site}}
+    with pytest.raises(ConfigError, match=r"sites\.texas\.footprint\.pue is 1\.5; it must be 1 where"):
+        RunConfig.from_mapping(tree)
+    site["signal"]["microgrid"]["measure"] = "intensity"
+    assert RunConfig.from_mapping(tree).sites["texas"].footprint.pue == 1.5
