@@ -12,13 +12,14 @@ from tempfile import TemporaryDirectory
 
 import torch
 
-from curtail_dist.cli.site import check_program
+from curtail_dist.cli.site import check_opens, check_program
 from curtail_dist.cli.verb import add_json, add_run_file
 from curtail_dist.clock import SystemClock
 from curtail_dist.config import RunConfig, SignalConfig
 from curtail_dist.coordination import open_store
 from curtail_dist.data.manifest import read_manifest, verify
-from curtail_dist.energy.signals import open_signal
+from curtail_dist.energy.prices import price_series
+from curtail_dist.energy.signals import Reading, open_signal
 from curtail_dist.errors import ConfigError, CurtailError
 from curtail_dist.runtime.address import with_address
 from curtail_dist.security import PlainWire, exposure, run_secret
@@ -87,7 +88,11 @@ def _signals(config: RunConfig) -> str:
     read, said = 0, list[str]()
     for name, site in config.sites.items():
         try:
-            end = _outlook_end(site.signal, name, start=start, until=until)
+            found = _asked(site.signal, name, start=start, until=until)
+            if site.average is not None:
+                _asked(site.average, name, start=start, until=until)
+            if site.price is not None:
+                price_series(site.price, start)
         except (CurtailError, ValueError) as error:
             # What a feed asks for, or a trace, may be at its own site alone.
             if name not in elsewhere or len(elsewhere) == len(config.sites):
@@ -95,21 +100,23 @@ def _signals(config: RunConfig) -> str:
             said.append(f"that of {name}, which does not run here, cannot be ({error})")
             continue
         read += 1
-        if end is not None and end < until:
+        if isinstance(found, Reading):
+            said.append(f"that of {name} says {found.value:g} g/kWh ({found.basis})")
+        elif found < until:
             said.append(
-                f"that of {name} ends after {hours(end):g} h, and run.deadline_h is "
+                f"that of {name} ends after {hours(found):g} h, and run.deadline_h is "
                 f"{config.run.deadline_h:g}: there is none after it"
             )
+    check_opens(config)
     return "; ".join([f"{read} can be read", *said])
 
 
-def _outlook_end(signal: SignalConfig, site: str, *, start: datetime, until: Seconds) -> Seconds | None:
-    """Read a signal; return up to when it says anything. None: it is a feed, which need not know of later."""
+def _asked(signal: SignalConfig, site: str, *, start: datetime, until: Seconds) -> Reading | Seconds:
+    """Read a signal; return what a feed says now, which need not know of later, else up to when it knows."""
     opened = open_signal(signal, clock=SystemClock(start), start=start, site=site)
     try:
         if signal.live or signal.own:
-            opened.latest()
-            return None
+            return opened.latest()
         return opened.outlook(until)[-1][0]
     finally:
         opened.close()

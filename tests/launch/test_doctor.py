@@ -12,6 +12,7 @@ from lengths import write_data
 
 from curtail_dist.cli.main import main
 from curtail_dist.coordination import EmbeddedEtcd
+from curtail_dist.energy import Reading
 from curtail_dist.security.secret import new_secret, read_secret
 
 pytestmark = pytest.mark.integration
@@ -116,6 +117,9 @@ def test_a_trace_that_ends_before_the_run_may_is_told(looked):
         ),
         ("security.secret_file=none.secret", "secret", "none.secret cannot be read (No such file"),
         ("sites.wind.signal.path=none.csv", "signals", "none.csv"),
+        ("sites.wind.average={kind: trace, path: none.csv}", "signals", "none.csv"),
+        ("sites.wind.price={path: none.csv}", "signals", "none.csv"),
+        ("policy.threshold_g_per_kwh=5", "signals", "so no site would ever start: set it above 10"),
         ("train.program=none.py", "program", "none.py"),
     ],
 )
@@ -124,6 +128,31 @@ def test_one_thing_that_is_wrong_is_named_and_the_others_are_looked_at(looked, o
     assert code == 1
     assert [name for name, one in found.items() if not one["well"]] == [what]
     assert says in found[what]["says"] and "\n" not in found[what]["says"]
+
+
+class Feed:
+    source, synthetic, basis = "mine", False, "average"
+
+    def __init__(self, **given: Any) -> None:
+        del given
+
+    def latest(self) -> Reading:
+        return Reading(value=231.5, measured_at=0.0, basis="average")
+
+    def forecast(self, horizon: float) -> list[Reading]:
+        return [self.latest()][: int(horizon)]
+
+    def outlook(self, until: float) -> list[tuple[float, float]]:
+        return [(0.0, 231.5), (until, 231.5)]
+
+    def close(self) -> None:
+        pass
+
+
+def test_what_a_feed_answers_is_told(looked):
+    code, found = looked(f'sites.sun.signal={{kind: "{__name__}:Feed"}}')
+    assert (code, found["signals"]["well"]) == (0, True)
+    assert found["signals"]["says"] == "2 can be read; that of sun says 231.5 g/kWh (average)"
 
 
 def test_a_manifest_that_is_not_there_is_named_by_the_program_too(looked):
