@@ -134,7 +134,10 @@ def not_counted(
     else:
         found.append("Embodied carbon counts for the hours the site was on, not for those it stood off.")
     if not average_known:
-        found.append("Location-based average emissions are unknown: no average intensity is given.")
+        found.append(
+            "Location-based average emissions are unknown: no average intensity is given, or none for all "
+            "the time in which power was drawn."
+        )
     return (
         *found,
         "Energy drawn while the site is off is not counted.",

@@ -84,6 +84,7 @@ def test_what_is_not_counted_is_said():
     plain = said()
     for words in ("Power is stated", "PUE 1.0", "embodied_kg is not given", "average emissions are unknown"):
         assert words in plain
+    assert "no average intensity is given, or none for all the time in which power was drawn" in plain
     for words in ("network between sites", "while the site is off", "Trial runs"):
         assert words in plain and words in said(HARDWARE, covers="all", metered=True, average_known=True)
 
