@@ -17,7 +17,12 @@ def foreseer(make_config):
     """Make a foreseer; keywords are what it goes by."""
 
     def make(*, forecast=None, past=None, price=None, **policy) -> Foreseer:
-        config = make_config(policy={"kind": "work-price", **policy})
+        site = {
+            "signal": {"kind": "constant", "value": 1.0},
+            "power": {"train_w": 300.0, "idle_w": 50.0},
+            "price": {"per_kwh": 0.1},
+        }
+        config = make_config(policy={"kind": "work-price", **policy}, sites={"texas": site})
         return Foreseer(config, "texas", forecast=forecast, past=past, price=price)
 
     return make
