@@ -8,7 +8,7 @@ from typing import Any
 from curtail_dist.cli.verb import Verb
 from curtail_dist.errors import UserError
 from curtail_dist.report.build import write_report
-from curtail_dist.report.saving import saving_text
+from curtail_dist.report.saving import multiple_text, saving_text
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -112,7 +112,7 @@ def _optimum(summary: dict[str, Any]) -> str:
         return "unknown"
     if multiple is None:
         return f"{best:.3f} kg; how many times that this run emits is unknown"
-    return f"{best:.3f} kg; this run emits {multiple:.2f} times that"
+    return f"{best:.3f} kg; this run emits {multiple_text(multiple, 'that')}"
 
 
 def _sci(summary: dict[str, Any]) -> str:

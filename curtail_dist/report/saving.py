@@ -7,6 +7,7 @@ Programs read `oracle_fraction` as it was reckoned, beside what it is a share of
 from collections.abc import Mapping
 from typing import Any
 
+from curtail_dist.energy.oracle import SLOT_S
 from curtail_dist.energy.saving import Saving
 
 
@@ -29,6 +30,12 @@ def share_told(saving: Saving | None) -> float | None:
 def multiple_tells(saving: Saving) -> bool:
     """Whether the multiple of the optimum does: the same, and no run emits less than the bound."""
     return saving.is_resolved and saving.fraction is not None and saving.fraction <= 1
+
+
+def multiple_text(multiple: float, of: str) -> str:
+    """Return how many times what `of` names was emitted, and how that can be less than the optimum."""
+    below = "" if multiple > 1 - 5e-3 else f", which starts and stops on slots of {SLOT_S:g} s"
+    return f"{multiple:.2f} times {of}{below}"
 
 
 def saving_text(summary: Mapping[str, Any]) -> str | None:

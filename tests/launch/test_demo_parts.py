@@ -353,8 +353,11 @@ def test_what_is_not_known_is_said_to_be_unknown(tmp_path):
     assert "None" not in text
     known = {"oracle_schedule_kg": 0.9, "oracle_multiple": 1.34, "oracle_fraction": 0.953}
     text = "\n".join(ending_lines({**summary, **known, "metered_share": 0.75}, tmp_path))
-    assert "0.900 kg for the same work; the run emits 1.34 times that, 95.3% of the possible saving" in text
+    assert "0.900 kg for the same work; the run emits 1.34 times that; 95.3% of the possible saving" in text
     assert "75% of its energy measured" in text
+    below = {**known, "oracle_multiple": 0.98}
+    text = "\n".join(ending_lines({**summary, **below}, tmp_path))
+    assert "the run emits 0.98 times that, which starts and stops on slots of 300 s; 95.3% of" in text
     always_on = {"baselines": {"texas": {"emissions_kg": 0.1392}, "california": {"emissions_kg": 12.34}}}
     text = "\n".join(ending_lines({**summary, **always_on}, tmp_path))
     assert "always on: texas 0.139 kg, california 12.3 kg" in text

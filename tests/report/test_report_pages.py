@@ -107,7 +107,9 @@ def test_one_sites_directory_alone_asks_for_that_of_the_founder(
         file.unlink()
     assert main(["report", str(day)]) == 2
     said = capsys.readouterr().err
-    assert "the site that founded the run has in its own run directory; give that as well (--from DIR)" in said
+    assert (
+        "the site that founded the run has in its own run directory; give that as well (--from DIR)" in said
+    )
 
 
 def test_a_directory_without_events_is_the_users_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]):

@@ -5,7 +5,7 @@ from typing import Any
 
 from curtail_dist.cli.simulate.facts import time_of_day
 from curtail_dist.energy.oracle import SLOT_S
-from curtail_dist.report.saving import saving_text
+from curtail_dist.report.saving import multiple_text, saving_text
 
 HOURS_PER_DAY = 24
 
@@ -130,20 +130,11 @@ def _oracle(facts: dict[str, Any]) -> str:
         return "offline optimum: the work does not fit before the deadline"
     saving, multiple = saving_text(facts), facts["oracle_multiple"]
     parts = [
-        *(
-            []
-            if multiple is None
-            else [f"the policy emits {multiple:.2f} times the optimum{_within(multiple)}"]
-        ),
+        *([] if multiple is None else [f"the policy emits {multiple_text(multiple, 'the optimum')}"]),
         *([] if saving is None else [saving]),
     ]
     line = "; ".join([f"{'offline optimum':<36}{'':>9}{'':>9}{facts['oracle_schedule_kg']:>9.3f}", *parts])
     return line if facts["oracle_exact"] else f"{line}\n{_inexact(facts)}"
-
-
-def _within(multiple: float) -> str:
-    """Say how a policy can emit less than the optimum."""
-    return "" if multiple > 1 - 5e-3 else f", which starts and stops on slots of {SLOT_S:g} s"
 
 
 def _inexact(facts: dict[str, Any]) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from curtail_dist.report.saving import saving_text
+from curtail_dist.report.saving import multiple_text, saving_text
 
 
 def ending_lines(summary: Mapping[str, Any], directory: Path) -> list[str]:
@@ -73,7 +73,7 @@ def _optimum(summary: Mapping[str, Any]) -> str:
         return "unknown: the traces do not cover the work"
     if multiple is None:
         return f"{best:.3f} kg for the same work; {saved}"
-    return f"{best:.3f} kg for the same work; the run emits {multiple:.2f} times that, {saved}"
+    return f"{best:.3f} kg for the same work; the run emits {multiple_text(multiple, 'that')}; {saved}"
 
 
 def _kg(value: float) -> str:
