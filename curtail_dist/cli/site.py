@@ -161,6 +161,7 @@ def run_agent(
         parts = Parts(
             clock=clock,
             signal=stack.enter_context(closing(signal)),
+            start_s=start.timestamp(),
             past=past_of(own.signal, start),
             foresees=own.signal.live or own.signal.own,
             price=None if own.price is None else price_series(own.price, start),

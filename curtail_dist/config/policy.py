@@ -33,7 +33,8 @@ class PolicyConfig:
     max_age_s: Seconds = 900.0
     """A reading that has not been renewed for this long is unknown."""
     replan_s: Seconds = 300.0
-    """With `work-price`: run time between two plans, and the length of their slots."""
+    """With `work-price`: time between two plans, which are made at whole multiples of it in UTC, and the
+    length of their slots."""
     commitment_s: Seconds = 300.0
     """With `work-price`: seconds of training that a start must be worth besides what joining costs."""
     reserve: float = 0.02

@@ -5,6 +5,7 @@ after that it takes two readings in a row to start again. A reading that rests o
 running and starts none.
 """
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -55,6 +56,16 @@ class Advice:
     not fit."""
     wanted: Mapping[str, Wanted]
     """By site."""
+
+
+def next_plan(now: Seconds, *, every_s: Seconds, start_s: Seconds) -> Seconds:
+    """Return the run time after `now` at which the next plan is due; `start_s` is run time 0 in Unix time.
+
+    Plans are made at whole multiples of `every_s` in UTC: there rows of traces and forecasts begin, which
+    the slots of a plan should not straddle, and all sites have these moments in common.
+    """
+    since = start_s % every_s
+    return (math.floor((since + now) / every_s + 1e-9) + 1) * every_s - since
 
 
 class Policy(Protocol):

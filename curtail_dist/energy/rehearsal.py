@@ -1,10 +1,11 @@
 """A policy played in virtual time at all sites of a run: polls, joins, drains, and work that gets done."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from curtail_dist.energy.course import Course, Played, Rhythm
-from curtail_dist.energy.policy import Advice, Policy
+from curtail_dist.energy.policy import Advice, Policy, next_plan
 from curtail_dist.energy.provisioning import Provisioning
 from curtail_dist.energy.signals import Reading
 from curtail_dist.energy.stages import (
@@ -58,6 +59,8 @@ class Manner:
 
     poll_s: Seconds
     rhythm: Rhythm
+    start_s: Seconds = 0.0
+    """Run time 0 in Unix time."""
     drains_s: Sequence[Seconds] = (0.0,)
     """What the first drains take, of whatever site; the last of these holds for all further ones."""
     blocking: bool = False
@@ -100,8 +103,8 @@ class Rehearsal:
             read: Asked at each poll.
             manner: How sites follow.
             work_s: Site-seconds of training to be done.
-            plan: Asked every `replan_s` where the policy follows a plan.
-            replan_s: Run time between two plans.
+            plan: Asked every `replan_s` where the policy follows a plan, as `next_plan` has it.
+            replan_s: Time between two plans.
             enter: Told each change of a site's phase, in order of time; all sites are off at first.
         """
         self._enter = enter
@@ -117,7 +120,7 @@ class Rehearsal:
         self._drains = 0
         self._blocked_until: Seconds = 0.0
         self._advice: Advice | None = None
-        self._planned_at: Seconds | None = None
+        self._next_plan: Seconds = -math.inf
 
     def play(self, until: Seconds) -> Rehearsed:
         """Ask the policy from run time 0 to `until`, or until the work is done."""
@@ -170,8 +173,9 @@ class Rehearsal:
         return replace(site, standing=after)
 
     def _poll(self, now: Seconds) -> None:
-        if self._plan and (self._planned_at is None or now - self._planned_at >= self._replan_s - 1e-6):
-            self._advice, self._planned_at = self._plan(now, self._course, self._sites), now
+        if self._plan and now >= self._next_plan - 1e-6:
+            self._advice = self._plan(now, self._course, self._sites)
+            self._next_plan = next_plan(now, every_s=self._replan_s, start_s=self._manner.start_s)
         for name in self._sites:
             if now >= self._blocked_until:
                 self._ask(name, now)

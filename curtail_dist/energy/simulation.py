@@ -129,6 +129,7 @@ def rehearse(scene: Scene, policy: PolicyConfig, *, deadline_s: Seconds) -> Rehe
         manner=Manner(
             poll_s=policy.poll_s,
             rhythm=rhythm,
+            start_s=scene.start.timestamp(),
             drains_s=given.drains_s,
             blocking=given.blocking,
             provisioning=given.provisioning,

@@ -21,6 +21,7 @@ from curtail_dist.energy.signals import Reading
 from curtail_dist.energy.stages import Move, Stage, Standing, draining, gone, polled, started, up
 from curtail_dist.energy.stepfunction import StepFunction
 from curtail_dist.energy.synthetic import solar_heavy, wind_heavy
+from curtail_dist.membership.agent.foreseeing import Foreseer
 from curtail_dist.membership.agent.outlook import Outlook
 from curtail_dist.membership.agent.planning import Own, Plans, plan, read_outlooks
 from curtail_dist.membership.agent.progress import RunProgress
@@ -64,7 +65,7 @@ class Town:
                 name,
                 publish=lambda value, name=name: self.put(KEYS.outlook(name), value),
                 events=self.logs[name],  # pyright: ignore[reportArgumentType]
-                past=pasts.get(name),
+                foreseer=Foreseer(config, name, past=pasts.get(name)),
             )
             for name in config.sites
         }
@@ -290,6 +291,22 @@ def test_what_ranks_waited_for_machines_is_no_part_of_what_a_start_takes(tmp_pat
     assert published().joins_s == 300.0, "as long as they wait they have all of it before them"
 
 
+def test_plans_are_due_at_whole_multiples_in_utc(tmp_path):
+    published: list[bytes] = []
+    config = run_config(tmp_path, "a", poll_s=60.0)
+    plans = Plans(
+        config,
+        "a",
+        publish=published.append,
+        events=Log(),  # pyright: ignore[reportArgumentType]
+        foreseer=Foreseer(config, "a"),
+        start_s=1_774_094_550.0,  # 12:02:30
+    )
+    for now in range(0, 901, 30):
+        plans.look(float(now), View(keys=KEYS, entries={}), own())
+    assert [Outlook.decode(value).made_at for value in published] == [0.0, 150.0, 450.0, 750.0]
+
+
 def test_a_forecast_stands_in_every_future_as_far_as_it_goes(tmp_path):
     config = run_config(tmp_path, "a")
     expected = [
@@ -301,8 +318,12 @@ def test_a_forecast_stands_in_every_future_as_far_as_it_goes(tmp_path):
         "a",
         publish=lambda value: town.put(KEYS.outlook("a"), value),
         events=Log(),  # pyright: ignore[reportArgumentType]
-        forecast=lambda horizon: expected,
-        past=StepFunction(edges=(-3 * DAY, DAY), values=(300.0,)),
+        foreseer=Foreseer(
+            config,
+            "a",
+            forecast=lambda horizon: expected,
+            past=StepFunction(edges=(-3 * DAY, DAY), values=(300.0,)),
+        ),
     )
     town.plans["a"].look(0.0, town.view, own(50.0))
     futures = Outlook.decode(town.entries[KEYS.outlook("a")].value).futures
@@ -340,8 +361,14 @@ def test_an_outlook_stays_small_however_far_the_deadline_and_however_fine_the_pr
         "a",
         publish=published.append,
         events=Log(),  # pyright: ignore[reportArgumentType]
-        past=solar_heavy(seed=3, start=START - timedelta(days=9), days=10).series(START),
-        price=StepFunction(edges=edges, values=tuple(0.1 + 0.001 * (index % 7) for index in range(count))),
+        foreseer=Foreseer(
+            config,
+            "a",
+            past=solar_heavy(seed=3, start=START - timedelta(days=9), days=10).series(START),
+            price=StepFunction(
+                edges=edges, values=tuple(0.1 + 0.001 * (index % 7) for index in range(count))
+            ),
+        ),
     )
     plans.look(0.0, View(keys=KEYS, entries={}), own())
     (value,) = published

@@ -2,6 +2,7 @@ import pytest
 
 from curtail_dist.config import PolicyConfig
 from curtail_dist.energy import PolicyMemory, Reading, build_policy
+from curtail_dist.energy.policy import next_plan
 
 THRESHOLD = build_policy(PolicyConfig(threshold_g_per_kwh=100.0, leave_delay_s=600.0))
 ALWAYS = build_policy(PolicyConfig(kind="always"))
@@ -145,3 +146,18 @@ def test_a_work_price_says_that_the_work_does_not_fit():
 def test_a_work_price_without_a_reading_follows_no_plan():
     assert PRICE.decide(PolicyMemory(), running=True, reading=None, now=0.0, wanted="on")[0].action == "drain"
     assert PRICE.decide(PolicyMemory(), running=False, reading=None, now=0.0, wanted="on")[0].action == "keep"
+
+
+@pytest.mark.parametrize(
+    ("now", "start_s", "due"),
+    [
+        (0.0, 0.0, 300.0),
+        (299.9, 0.0, 300.0),
+        (300.0, 0.0, 600.0),
+        (0.0, 1_774_094_550.0, 150.0),  # 12:02:30
+        (150.0, 1_774_094_550.0, 450.0),
+        (7000.0, 1_774_094_550.0, 7050.0),
+    ],
+)
+def test_plans_are_made_at_whole_multiples_in_utc(now, start_s, due):
+    assert next_plan(now, every_s=300.0, start_s=start_s) == due

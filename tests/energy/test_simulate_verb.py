@@ -1,5 +1,6 @@
 import argparse
 import json
+from datetime import UTC, datetime, timedelta
 from functools import partial
 
 import pytest
@@ -466,3 +467,25 @@ def test_what_a_single_site_does_not_count_is_told_with_its_name(simulate):
 def test_a_window_is_told_as_a_value_whatever_the_policy(simulate):
     text = simulate("--policy", "always", "--work-h", "1", "--set", "policy.threshold_g_per_kwh=70")
     assert "of it at or above 70 g/kWh, out of windows\n" in text
+
+
+@pytest.mark.parametrize("start", ["12:00:00", "12:02:30", "12:04:10"])
+def test_a_work_price_takes_the_rows_of_a_trace_whenever_a_run_starts_between_two(verb, tmp_path, start):
+    begin = datetime(2026, 3, 21, tzinfo=UTC)
+    for name, ahead in {"one": 0, "other": 2}.items():
+        values = [50 if (row + ahead) // 4 % 2 == 0 else 400 for row in range(3 * 96)]
+        rows = [f"{(begin + timedelta(minutes=15 * row)).isoformat()},{v}" for row, v in enumerate(values)]
+        (tmp_path / f"{name}.csv").write_text("time,g_per_kwh\n" + "\n".join(rows) + "\n")
+    power = {"train_w": 1000.0, "idle_w": 100.0}
+    tree = {
+        "run": {"name": "squares", "deadline_h": 24.0, "start": f"2026-03-21T{start}+00:00"},
+        "policy": {"kind": "work-price"},
+        "data": {"manifest": "none.json"},
+        "sites": {
+            name: {"signal": {"kind": "trace", "path": f"{name}.csv"}, "power": power}
+            for name in ("one", "other")
+        },
+    }
+    day = facts(verb(json.dumps(tree), "--work-h", "8", "--forecast", "history", "--json"))
+    assert day["oracle_schedule_kg"] == pytest.approx(0.4)
+    assert day["oracle_multiple"] < 1.15

@@ -30,9 +30,9 @@ class Foreseer:
         config: RunConfig,
         site: str,
         *,
-        forecast: Forecast | None,
-        past: StepFunction | None,
-        price: StepFunction | None,
+        forecast: Forecast | None = None,
+        past: StepFunction | None = None,
+        price: StepFunction | None = None,
     ) -> None:
         """Expect for `site`.
 

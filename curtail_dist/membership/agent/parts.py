@@ -10,10 +10,12 @@ from curtail_dist.energy.meters.spans import Metering
 from curtail_dist.energy.policy import Policy
 from curtail_dist.energy.signals import Signal
 from curtail_dist.energy.stepfunction import StepFunction
+from curtail_dist.membership.agent.foreseeing import Foreseer
 from curtail_dist.membership.agent.leaving import Limits
 from curtail_dist.membership.agent.planning import Plans
 from curtail_dist.membership.provision import Provisioner
 from curtail_dist.telemetry.record import EventLog
+from curtail_dist.units import Seconds
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +29,8 @@ class Parts:
     store: CoordinationStore
     provisioner: Provisioner
     events: EventLog
+    start_s: Seconds = 0.0
+    """Run time 0 in Unix time, the same for every site."""
     average: Signal | None = None
     """The grid's average intensity, for the record alone."""
     past: StepFunction | None = None
@@ -44,12 +48,11 @@ def plans_of(config: RunConfig, site: str, parts: Parts, *, publish: Callable[[b
     """Return what plans for `site`, None where its policy follows no plan."""
     if config.policy.kind != "work-price":
         return None
-    return Plans(
+    foreseer = Foreseer(
         config,
         site,
-        publish=publish,
-        events=parts.events,
         forecast=parts.signal.forecast if parts.foresees else None,
         past=parts.past,
         price=parts.price,
     )
+    return Plans(config, site, publish=publish, events=parts.events, foreseer=foreseer, start_s=parts.start_s)

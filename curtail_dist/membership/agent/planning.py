@@ -1,6 +1,6 @@
 """The work price at a running site: every agent plans for all sites, from what all agents publish.
 
-There is no coordinator. Each agent publishes its site's outlook and, at the same moments of run time, reads
+There is no coordinator. Each agent publishes its site's outlook and, at the same moments (`next_plan`), reads
 those of all; the same facts give the same plan (`advise` is pure), of which it follows its own site's part.
 Agents look at moments that differ by a poll at most, so now and then two of them plan from outlooks of which
 one is a plan older: then a site is on for a plan's length that is not needed, or the other way round, and the
@@ -20,12 +20,12 @@ from statistics import median
 
 from curtail_dist.config import PolicyConfig, RunConfig
 from curtail_dist.energy.emissions import PowerModel
-from curtail_dist.energy.policy import Advice, Wanted
+from curtail_dist.energy.policy import Advice, Wanted, next_plan
 from curtail_dist.energy.signals import Reading
 from curtail_dist.energy.stages import Stage, Standing
 from curtail_dist.energy.stepfunction import StepFunction
 from curtail_dist.errors import MembershipError
-from curtail_dist.membership.agent.foreseeing import Forecast, Foreseer
+from curtail_dist.membership.agent.foreseeing import Foreseer
 from curtail_dist.membership.agent.outlook import Outlook
 from curtail_dist.membership.agent.progress import RunProgress
 from curtail_dist.membership.view import View
@@ -63,9 +63,8 @@ class Plans:
         *,
         publish: Callable[[bytes], None],
         events: EventLog,
-        forecast: Forecast | None = None,
-        past: StepFunction | None = None,
-        price: StepFunction | None = None,
+        foreseer: Foreseer,
+        start_s: Seconds = 0.0,
     ) -> None:
         """Plan for `site`.
 
@@ -74,19 +73,19 @@ class Plans:
             site: This site.
             publish: Has an outlook written to the store.
             events: Where plans go on record.
-            forecast: What a provider expects; None: futures are made of what was.
-            past: The site's intensity from before the run, where it is known.
-            price: The price of its electricity per kWh, where it is known.
+            foreseer: Makes the futures of this site.
+            start_s: Run time 0 in Unix time, the same for every site.
         """
         own = config.site(site)
         self._config = config
         self._site = site
         self._deadline_s = config.run.deadline_h * SECONDS_PER_HOUR
+        self._start_s = start_s
         self._publish = publish
         self._events = events
         power = PowerModel.from_config(own.power, pue=own.footprint.pue)
         self._power = replace(power, capped_w=None, capped_speed=1.0)  # nothing here could set a cap
-        self._foreseer = Foreseer(config, site, forecast=forecast, past=past, price=price)
+        self._foreseer = foreseer
         self._joins: list[Seconds] = []
         self._progress = RunProgress(poll_s=config.policy.poll_s)
         self._next: Seconds = -math.inf
@@ -127,9 +126,8 @@ class Plans:
 
     def _tell(self, now: Seconds, own: Own) -> None:
         """Publish where a plan is due, or where the site has come to stand otherwise."""
-        replan_s = self._config.policy.replan_s
         if now >= self._next:
-            self._next = (now // replan_s + 1) * replan_s
+            self._next = next_plan(now, every_s=self._config.policy.replan_s, start_s=self._start_s)
             self._due = True
             self._shown_since = now if self._made is None else self._made
         elif self._was is not None and _sort(own) == _sort(self._was):
