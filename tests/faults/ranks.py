@@ -6,6 +6,7 @@ from typing import Any
 
 from nursery import Nursery, Ranks
 
+from curtail_dist.data.ledger import count
 from faults.lab import STEP_S, STEPS, Lab
 from faults.program import BATCH_ROWS
 from faults.speeds import DRIFT, weights_off_by
@@ -13,15 +14,15 @@ from faults.truth import history, lost_steps, verify
 
 SETTLED = 4
 ROUND_ROWS = 2 * STEPS * BATCH_ROWS
-TOKENS_OFF_BY = 0.1
-"""Rows are of unequal length: equal numbers of them are nearly, not quite, equal numbers of tokens."""
+ROWS_OFF_BY = 0.1
+"""A round may end with a step of fewer rows."""
 HALF = BATCH_ROWS // 2
 
 
 def equal_weights(nursery: Nursery, folder: Path, *, seed: int = 0, rounds: int = 10) -> dict[str, Any]:
     """Run a site of one rank and one of two, whose ranks take half as many rows in each step.
 
-    Both then step over as many tokens, at the same speed. Each inner step of a site adds its `DRIFT` to one
+    Both then step over as many rows, at the same speed. Each inner step of a site adds its `DRIFT` to one
     parameter; with plain averaging the global parameter then moves by the mean of what the sites added.
     """
     del seed
@@ -33,14 +34,14 @@ def equal_weights(nursery: Nursery, folder: Path, *, seed: int = 0, rounds: int 
 
         measured = (SETTLED, SETTLED + rounds)
         works = [work for version in range(*measured) for work in history(lab).chain[version + 1].work]
-        tokens = {site: sum(work.tokens for work in works if work.site == site) for site in lab.sites}
+        rows = {site: sum(count(work.rows) for work in works if work.site == site) for site in lab.sites}
         steps = {site: sum(work.steps for work in works if work.site == site) for site in lab.sites}
-        off_by = abs(tokens["a"] / steps["a"] / (tokens["b"] / steps["b"]) - 1.0)
-        assert off_by < TOKENS_OFF_BY, f"steps are of unequal size: {tokens} tokens in {steps} steps"
+        off_by = abs(rows["a"] / steps["a"] / (rows["b"] / steps["b"]) - 1.0)
+        assert off_by < ROWS_OFF_BY, f"steps are of unequal size: {rows} rows in {steps} steps"
         assert not any(lost_steps(lab, site) for site in lab.sites)
         return {
             "rounds": rounds,
-            "tokens_a_step_off_by": off_by,
+            "rows_a_step_off_by": off_by,
             "weights_off_by": weights_off_by(lab, one, measured),
             **verify(lab),
         }
