@@ -169,7 +169,7 @@ class Board:
             "window": None if window is None else [finite(window[0], 0), finite(window[1], 0)],
             "round": view.round,
             "loss": finite(view.loss, 4),
-            "diverged": view.loss is not None and not math.isfinite(view.loss),
+            "diverged": view.diverged,
             "tokens_per_s": finite(view.tokens_per_s(), 0) if view.phase in ("train", "sync") else None,
             "kg": finite(view.kg, 4),
             "deaths": view.deaths,
@@ -273,7 +273,7 @@ class Board:
         if loss is None:
             return
         view.loss = float(loss)
-        if math.isfinite(view.loss):
+        if not view.diverged:
             column.loss += view.loss
             column.losses += 1
 

@@ -6,7 +6,7 @@ from itertools import combinations
 from typing import Self
 
 from curtail_dist.data.ledger import Assignment, Range, Staying, plan
-from curtail_dist.membership.fragments import contributes, due, settled, shares, standing, taken
+from curtail_dist.membership.fragments import contributes, due, keeping, settled, shares, standing, taken
 from curtail_dist.membership.records import Card, Commit, Epoch, Member, Pending, Presence, Trained, Word
 from curtail_dist.membership.view import View
 
@@ -172,7 +172,7 @@ def next_commit(
     )
     flushes = len(which) == fragments
     sites = going_on(epoch, cards, leaving=flushes)
-    staying = set(sites)
+    staying, keeps = set(sites), keeping(head, cards)
     return Commit(
         version=head.version + 1,
         hash=hash,
@@ -192,23 +192,23 @@ def next_commit(
         ahead={
             card.work.site: rows
             for card in cards
-            if (rows := _ahead(head, card, flushes=flushes)) and (not flushes or card.work.site in staying)
+            if (rows := _ahead(head, card, keeps=not flushes and card.work.site in keeps))
+            and (not flushes or card.work.site in staying)
         },
         flush=not flushes and (any(card.draining for card in cards) or not taken(ledger, pending).free()),
         returned=tuple((one.version, one.work.site) for one in head.pending if one in lost),
     )
 
 
-def _ahead(head: Commit, card: Card, *, flushes: bool) -> tuple[Range, ...]:
-    """Return the rows that stay with a member into the next round.
+def _ahead(head: Commit, card: Card, *, keeps: bool) -> tuple[Range, ...]:
+    """Return the rows that stay with a member into the next round; `keeps`: its work is to stay pending.
 
     One that did no step says none, and keeps what it had until its work is in all fragments: of a row it has
     begun, tokens are pending that are lost with it, and who went on with that row would finish it without.
     """
-    if not card.finite or card.ahead:
-        return card.ahead if card.finite else ()
-    keeps = card.since < head.version and not card.work.steps and not flushes
-    return head.ahead.get(card.work.site, ()) if keeps else ()
+    if keeps and not card.ahead and not card.work.steps:
+        return head.ahead.get(card.work.site, ())
+    return card.ahead if card.finite else ()
 
 
 def others_before(

@@ -1,6 +1,5 @@
 """What a terminal shows of a run while it goes on, from the event files alone."""
 
-import math
 from collections import Counter, deque
 from collections.abc import Callable, Iterable
 from datetime import datetime
@@ -220,7 +219,7 @@ class LiveView:
         site = self._site(record)
         site.step(record.wall, record["tokens"])
         site.loss = record["loss"] if record["loss"] is not None else site.loss
-        if site.loss is not None and math.isfinite(site.loss):
+        if site.loss is not None and not site.diverged:
             self._losses.append(site.loss)
 
     def _commit(self, record: Record) -> None:

@@ -1,5 +1,6 @@
 """What the events so far say of one site: its phase, intensity, rate, emissions and next window."""
 
+import math
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -85,6 +86,11 @@ class SiteView:
     _steps: deque[tuple[datetime, float]] = field(default_factory=_recent)
     _commits: deque[tuple[datetime, Seconds]] = field(default_factory=_recent)
     _stretches: deque["_Stretch"] = field(default_factory=lambda: deque[_Stretch](maxlen=KEPT))
+
+    @property
+    def diverged(self) -> bool:
+        """Whether its newest loss is no finite number."""
+        return self.loss is not None and not math.isfinite(self.loss)
 
     def advance(self, t: Seconds) -> None:
         """Add what was emitted up to run time `t` in the present phase; an earlier `t` adds nothing."""

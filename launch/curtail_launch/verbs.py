@@ -1,43 +1,30 @@
 """The verbs of `curtail` that start sites: named here without torch, and loaded when one is chosen."""
 
 import argparse
+from importlib import import_module
 
 from curtail_dist.cli.verb import Verb
 
 
-def _demo_arguments(parser: argparse.ArgumentParser) -> None:
-    from curtail_launch.demo.verb import add_arguments  # here: it loads torch
+def _loaded_later(name: str, help: str, module: str) -> Verb:
+    """Return a verb of which `module` has `add_arguments` and `run`."""
 
-    add_arguments(parser)
+    def add_arguments(parser: argparse.ArgumentParser) -> None:
+        import_module(module).add_arguments(parser)
 
+    def run(args: argparse.Namespace) -> int:
+        return import_module(module).run(args)
 
-def _demo(args: argparse.Namespace) -> int:
-    from curtail_launch.demo.verb import run
-
-    return run(args)
-
-
-def _doctor_arguments(parser: argparse.ArgumentParser) -> None:
-    from curtail_launch.doctor import add_arguments
-
-    add_arguments(parser)
+    return Verb(name=name, help=help, add_arguments=add_arguments, run=run)
 
 
-def _doctor(args: argparse.Namespace) -> int:
-    from curtail_launch.doctor import run
-
-    return run(args)
-
-
-DEMO = Verb(
-    name="demo",
-    help="play a curtailment day in minutes: real etcd, torchrun and training, virtual clock",
-    add_arguments=_demo_arguments,
-    run=_demo,
+DEMO = _loaded_later(
+    "demo",
+    "play a curtailment day in minutes: real etcd, torchrun and training, virtual clock",
+    "curtail_launch.demo.verb",
 )
-DOCTOR = Verb(
-    name="doctor",
-    help="check etcd, addresses, secret, signals, data, snapshots, program and GPU for a run file",
-    add_arguments=_doctor_arguments,
-    run=_doctor,
+DOCTOR = _loaded_later(
+    "doctor",
+    "check etcd, addresses, secret, signals, data, snapshots, program and GPU for a run file",
+    "curtail_launch.doctor",
 )

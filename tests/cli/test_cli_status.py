@@ -112,15 +112,20 @@ def test_a_parked_site_is_no_member_and_is_shown_as_parked(tmp_path: Path):
     assert "parked" in next(line for line in text(facts).splitlines() if line.startswith("texas"))
 
 
+def texas_adds(event: ev.Event, folder: Path) -> None:
+    """Write the events of a run, and one of a rank of texas 40 min into it."""
+    write_events(folder)
+    clock = SetClock()
+    clock.t = 2400.0
+    with EventLog(folder / "run", site="texas", process="rank0.1", clock=clock) as log:
+        log.emit(event)
+
+
 def test_a_site_that_trains_on_without_the_store_is_named(tmp_path: Path):
     config = RunConfig.from_yaml(run_file(tmp_path))
     store = MemoryStore(MemoryCluster())
     found(store)
-    write_events(tmp_path)
-    clock = SetClock()
-    clock.t = 2400.0
-    with EventLog(tmp_path / "run", site="texas", process="rank0.1", clock=clock) as log:
-        log.emit(ev.StoreLost(reason="no answer"))
+    texas_adds(ev.StoreLost(reason="no answer"), tmp_path)
     facts = look(config, store, LiveView(config.run.directory))
     assert facts["sites"]["texas"]["storeless_since_s"] == 2400.0
     assert "texas trains on without the store since 2026-03-21 17:40 UTC" in text(facts)
@@ -151,11 +156,7 @@ def test_how_long_a_site_stands_so_is_told_up_to_the_newest_event(tmp_path: Path
     run_file(tmp_path)
     store = MemoryStore(MemoryCluster())
     found(store)
-    write_events(tmp_path)
-    clock = SetClock()
-    clock.t = 2400.0
-    with EventLog(tmp_path / "run", site="texas", process="rank0.1", clock=clock) as log:
-        log.emit(ev.Phase(phase="train"))
+    texas_adds(ev.Phase(phase="train"), tmp_path)
     tell(store, texas=agent(since=600.0, polled_t=600.0))
     assert "texas: on for 30 min, 50 g/kWh is below 100" in text(seen(tmp_path, store), 200)
 

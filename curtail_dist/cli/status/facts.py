@@ -157,7 +157,7 @@ def _site(site: SiteView, t: Seconds) -> dict[str, Any]:
         "from_forecast": site.from_forecast,
         "signal_lost": site.lost or None,
         "round": site.round or None,
-        "diverged": _odd(site.loss),
+        "diverged": site.diverged,
         "idle_share": site.idle_share(),
         "stall_share": site.stall_share(),
         "troubles": dict(site.troubles),
